@@ -1,0 +1,113 @@
+# surgegate. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/build/bin
+export PATH := $(BIN):$(PATH)
+
+# Tools are built from the module proxy at fixed versions, into build/bin.
+BUF_VERSION := v1.75.0
+GOLANGCI_VERSION := v2.15.0
+PROTOC_GEN_GO_VERSION := v1.36.12
+PROTOC_GEN_GO_GRPC_VERSION := v1.6.2
+GOVULNCHECK_VERSION := v1.9.0
+GHZ_VERSION := v0.93.0
+GRPCURL_VERSION := v1.9.4
+
+GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null))
+PACKAGES := ./cmd/... ./pkg/... ./loadtest/... ./proto/...
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(BIN)/surgegate $(BIN)/surgectl $(BIN)/storm ## Build the programs into build/bin
+
+$(BIN)/surgegate $(BIN)/surgectl $(BIN)/storm: $(BIN)/%: $(GO_FILES) go.mod go.sum
+	go build -trimpath -o $@ ./cmd/$*
+
+.PHONY: demo
+demo: build ## Replay one reset storm twice: straight at a store that falls over, then through surgegate
+	$(BIN)/storm demo --surgegate $(BIN)/surgegate --out build/demo
+
+.PHONY: test
+test: build gcc chromium $(BIN)/grpcurl $(BIN)/ghz ## All tests with the race detector: unit, conformance, crash, canary
+	go test -race -run '^$$' $(PACKAGES) >/dev/null # builds with all cores; the tests then run one package at a time,
+	go test -race -p 1 -timeout 10m $(PACKAGES)      # because some of them measure time
+
+.PHONY: race
+race: ## Only the packages in PKG, with the race detector, twice
+	go test -race -count 2 $(or $(PKG),$(PACKAGES))
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## golangci-lint: layers (depguard), the clock rule, style
+	$(BIN)/golangci-lint run --timeout 15m
+
+.PHONY: generate
+generate: $(BIN)/buf $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc ## Generate the Go code of the protos
+	cd proto && $(BIN)/buf generate
+
+.PHONY: verify
+verify: lint generate ## Lint, layers, buf, generated files fresh, known vulnerabilities
+	@test -z "$$(gofmt -l $(GO_FILES))" || { echo "gofmt would change: $$(gofmt -l $(GO_FILES))"; exit 1; }
+	go mod tidy -diff
+	cd proto && $(BIN)/buf lint
+	@tag=$$(git describe --tags --abbrev=0 2>/dev/null || true); if [ -n "$$tag" ]; then cd proto && $(BIN)/buf breaking --against "../.git#tag=$$tag,subdir=proto"; else echo "buf breaking: no release tag yet, nothing to compare with"; fi
+	@test -z "$$(git status --porcelain -- proto)" || { echo "generated code is stale: run 'make generate' and commit proto/"; git status --porcelain -- proto; exit 1; }
+	@$(MAKE) --no-print-directory vulncheck
+
+.PHONY: vulncheck
+vulncheck: $(BIN)/govulncheck
+	@out=$$($(BIN)/govulncheck ./... 2>&1) && echo "$$out" | tail -n 1 || { \
+	  if grep -qE 'vuln\.go\.dev|fetching vulnerabilities|dial tcp|no such host' <<<"$$out"; then echo "govulncheck did not run: its database cannot be reached from here"; \
+	  else echo "$$out"; exit 1; fi; }
+
+.PHONY: bench
+bench: build ## Benchmarks with their reference in the same run; writes build/bench/summary.json
+	$(BIN)/storm bench --out build/bench
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser and opener, FUZZTIME (default 1m) each
+	@for pkg in $$(go list $(PACKAGES)); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	  echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(or $(FUZZTIME),1m) $$pkg; done; done
+
+.PHONY: crash
+crash: ## N (default 100) rounds of kill -9 and power cuts under load, on the engine and on the program
+	SURGEGATE_CRASH_ROUNDS=$(or $(N),100) go test -run 'Kill|Conformance/.*/power' -timeout 6h -v ./pkg/queue/embedded ./pkg/app
+
+.PHONY: clean
+clean: ## Remove build/
+	rm -rf build
+
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  if $(APT); then $(INSTALL) chromium >/dev/null; \
+	  elif [ -n "$${CI:-}" ]; then echo "the report test needs Chromium: apt-get install chromium"; exit 1; \
+	  else echo "the report test will not run: it needs Chromium (apt-get install chromium)"; fi; }
+
+.PHONY: gcc
+gcc:
+	@command -v gcc >/dev/null || { if $(APT); then $(INSTALL) gcc libc6-dev >/dev/null; \
+	  else echo "the race detector needs a C compiler: apt-get install gcc libc6-dev"; exit 1; fi; }
+
+# Debian packages are installed only by root on Debian; elsewhere they are named.
+APT = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
+INSTALL = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq
+
+$(BIN)/buf:
+	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+$(BIN)/golangci-lint:
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+$(BIN)/protoc-gen-go:
+	GOBIN=$(BIN) go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)
+$(BIN)/protoc-gen-go-grpc:
+	GOBIN=$(BIN) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION)
+$(BIN)/govulncheck:
+	GOBIN=$(BIN) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+$(BIN)/grpcurl:
+	GOBIN=$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
+$(BIN)/ghz:
+	GOBIN=$(BIN) go install github.com/bojand/ghz/cmd/ghz@$(GHZ_VERSION)

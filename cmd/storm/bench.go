@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/surgegate/surgegate/loadtest/bench"
+)
+
+func benchCommand() *cobra.Command {
+	var o bench.Options
+	cmd := &cobra.Command{
+		Use: "bench", Args: cobra.NoArgs,
+		Short: "Measure what surgegate costs, each figure with its reference in the same run",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("storm: %w", err)
+			}
+			o.Self, o.Output = self, cmd.OutOrStdout()
+			return bench.Run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Surgegate, "surgegate", filepath.Join("build", "bin", "surgegate"), "the gateway's program")
+	f.StringVar(&o.Out, "out", filepath.Join("build", "bench"), "folder of summary.json")
+	f.IntVar(&o.Rounds, "rounds", 5, "rounds of the accept benchmark; the median counts")
+	f.IntVar(&o.Jobs, "jobs", 15_000_000, "tickets queued")
+	f.StringSliceVar(&o.Only, "only", nil, fmt.Sprintf("parts to run, of %v", bench.Names()))
+	return cmd
+}
+
+// benchServeCommand is what bench starts as processes of its own.
+func benchServeCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "bench-serve", Hidden: true}
+	cmd.AddCommand(
+		&cobra.Command{Use: "echo ADDRESS", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return bench.ServeEcho(cmd.Context(), args[0])
+		}},
+		&cobra.Command{Use: "store ADDRESS", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return bench.ServeStore(cmd.Context(), args[0])
+		}},
+		&cobra.Command{Use: "queue DIR JOBS", Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
+			jobs, err := strconv.Atoi(args[1])
+			if err != nil {
+				return fmt.Errorf("JOBS: %w", err)
+			}
+			return bench.FillQueue(cmd.Context(), cmd.OutOrStdout(), args[0], jobs)
+		}})
+	return cmd
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/surgegate/surgegate/loadtest/demo"
+	"github.com/surgegate/surgegate/loadtest/direct"
+	"github.com/surgegate/surgegate/loadtest/victim"
+)
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "storm", Short: "Reset storms: a store that falls over, and what happens to people",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	cmd.AddCommand(demoCommand(), benchCommand(), benchServeCommand(), victimCommand(), directCommand())
+	return cmd
+}
+
+func demoCommand() *cobra.Command {
+	var cfg demo.Config
+	cmd := &cobra.Command{
+		Use: "demo", Args: cobra.NoArgs,
+		Short: "Replay one storm twice, straight at a store that falls over and through surgegate, and compare",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("storm: %w", err)
+			}
+			cfg.Storm = self
+			out := cmd.OutOrStdout()
+			return demo.Run(cmd.Context(), cfg, demo.Deps{Out: out, Terminal: terminal(out)})
+		},
+	}
+	defaults := demo.Config{}.WithDefaults()
+	f := cmd.Flags()
+	f.StringVar(&cfg.Surgegate, "surgegate", filepath.Join("build", "bin", "surgegate"), "the gateway's program")
+	f.StringVar(&cfg.Out, "out", defaults.Out, "folder for report.html, result.json, logs and data")
+	f.StringSliceVar(&cfg.Arms, "arms", defaults.Arms, "which arms to run")
+	f.Uint64Var(&cfg.Seed, "seed", defaults.Seed, "of all random draws: same seed, same people")
+	f.Float64Var(&cfg.Thin, "thin", defaults.Thin, "sample one person in so many")
+	return cmd
+}
+
+// terminal tells how wide the terminal is, asked for each frame, so that resizing works.
+func terminal(out io.Writer) func() (int, bool) {
+	return func() (int, bool) {
+		file, ok := out.(*os.File)
+		if !ok || !term.IsTerminal(int(file.Fd())) {
+			return 0, false
+		}
+		width, _, err := term.GetSize(int(file.Fd()))
+		return width, err == nil
+	}
+}
+
+func victimCommand() *cobra.Command {
+	var (
+		cfg     victim.Config
+		child   string
+		restart time.Duration
+	)
+	cmd := &cobra.Command{
+		Use: "victim", Args: cobra.NoArgs,
+		Short: "Serve a CredentialStore that really falls over, and start it again, cold",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if child != "" {
+				if err := json.Unmarshal([]byte(child), &cfg); err != nil {
+					return fmt.Errorf("storm: --child: %w", err)
+				}
+				return victim.RunChild(ctx, cfg, os.Stdin, os.Stdout, func() { os.Exit(victim.ExitOutOfMemory) })
+			}
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("storm: %w", err)
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			s, err := victim.NewSupervisor(
+				victim.SupervisorConfig{Command: []string{self, "victim", "--child"}, Victim: cfg, RestartDelay: restart},
+				victim.SupervisorDeps{Logger: log, Stderr: cmd.ErrOrStderr()})
+			if err != nil {
+				return err
+			}
+			log.Info("victim starts", "address", cfg.Address, "ledger", cfg.Ledger, "passwords_per_second", int(cfg.Capacity()))
+			return s.Run(ctx)
+		},
+	}
+	defaults := victim.Config{}.WithDefaults()
+	f := cmd.Flags()
+	f.StringVar(&cfg.Address, "listen", "127.0.0.1:7700", "host:port of the CredentialStore")
+	f.StringVar(&cfg.Ledger, "ledger", filepath.Join("build", "victim.jsonl"), "file in which every applied change is kept")
+	f.IntVar(&cfg.Accounts, "accounts", defaults.Accounts, "accounts person-0@people.example and on")
+	f.IntVar(&cfg.Workers, "workers", defaults.Workers, "workers, each held for --hash by a password")
+	f.DurationVar(&cfg.HashTime, "hash", defaults.HashTime, "a worker's time for one password")
+	f.IntVar(&cfg.MemoryBound, "memory", defaults.MemoryBound, "bytes of requests inside past which the process dies")
+	f.IntVar(&cfg.MaxSetBatch, "batch", defaults.MaxSetBatch, "most changes in one SetPasswords")
+	f.DurationVar(&cfg.ColdFor, "cold", defaults.ColdFor, "half speed for so long after a restart")
+	f.DurationVar(&restart, "restart", victim.DefaultRestartDelay, "time from a crash to the restart")
+	f.StringVar(&child, "child", "", "")
+	_ = f.MarkHidden("child") // the flag exists
+	return cmd
+}
+
+func directCommand() *cobra.Command {
+	var (
+		cfg    direct.Config
+		asJSON string
+	)
+	cmd := &cobra.Command{
+		Use: "direct", Args: cobra.NoArgs,
+		Short: "Serve PasswordReset naively: call the store inside the handler",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON != "" {
+				if err := json.Unmarshal([]byte(asJSON), &cfg); err != nil {
+					return fmt.Errorf("storm: --json: %w", err)
+				}
+			}
+			front, err := direct.New(cfg, direct.Deps{})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "direct front serves at", front.Addr())
+			return front.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Address, "listen", "127.0.0.1:7600", "host:port of PasswordReset")
+	f.StringVar(&cfg.Store, "store", "127.0.0.1:7700", "host:port of the CredentialStore")
+	f.StringVar(&cfg.Maildir, "maildir", filepath.Join("build", "direct-mail"), "where mails go")
+	f.DurationVar(&cfg.StoreTimeout, "timeout", direct.DefaultStoreTimeout, "of each store call")
+	f.StringVar(&asJSON, "json", "", "")
+	_ = f.MarkHidden("json") // the flag exists
+	return cmd
+}

@@ -1,0 +1,111 @@
+// Command surgegate is the password-reset gateway: serve runs it, check reads a configuration as serve would, keygen
+// makes the keys beforehand.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/surgegate/surgegate/pkg/app"
+	"github.com/surgegate/surgegate/pkg/config"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := untilSignal()
+	defer stop()
+	root := &cobra.Command{
+		Use:           "surgegate",
+		Short:         "A password-reset gateway that stays up when everybody resets at once",
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(serve(), check(), keygen())
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "surgegate:", err)
+		return 1
+	}
+	return 0
+}
+
+// untilSignal returns a context that ends with the first signal; the second one ends the process as it does any other.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+func serve() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway; without --config on loopback, with sample accounts",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path, os.Environ())
+			if err != nil {
+				return err
+			}
+			return app.Run(cmd.Context(), app.Options{Config: c, Output: cmd.ErrOrStderr()})
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "", "YAML `file`; surgegate check --explain lists its keys")
+	return cmd
+}
+
+func check() *cobra.Command {
+	var path string
+	var explain bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Read a configuration as serve would and say what is wrong, with file and line",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if explain {
+				return config.Explain(cmd.OutOrStdout())
+			}
+			if _, err := config.Load(path, os.Environ()); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "", "YAML `file`")
+	cmd.Flags().BoolVar(&explain, "explain", false, "list every key with its default, environment variable and meaning")
+	return cmd
+}
+
+func keygen() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "keygen",
+		Short: "Make the keys that serve would make on its first start",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := app.MakeKeys(dir); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "keys are in %s: keep them out of the backup that holds the data directory\n", dir)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&dir, "keys-dir", config.Default().KeysDir, "folder of the keys; made if absent, what is there is kept")
+	return cmd
+}

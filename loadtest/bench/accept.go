@@ -1,0 +1,167 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"google.golang.org/grpc"
+
+	"github.com/surgegate/surgegate/loadtest/replay"
+	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
+)
+
+const (
+	callers     = 256
+	connections = 4 // one would serialise on its HTTP/2 writer, in both arms
+	roundTime   = 4 * time.Second
+	latencyTime = 10 * time.Second
+)
+
+// caller makes StartReset calls that differ in identifier and client.
+type caller struct {
+	clients []resetv1.PasswordResetClient
+	conns   []*grpc.ClientConn
+	next    atomic.Uint64
+	failed  atomic.Uint64
+	failure atomic.Pointer[error]
+}
+
+func newCaller(address string) (*caller, error) {
+	c := &caller{}
+	for range connections {
+		conn, err := dial(address)
+		if err != nil {
+			return nil, err
+		}
+		c.conns = append(c.conns, conn)
+		c.clients = append(c.clients, resetv1.NewPasswordResetClient(conn))
+	}
+	return c, nil
+}
+
+func (c *caller) close() {
+	for _, conn := range c.conns {
+		_ = conn.Close()
+	}
+}
+
+func (c *caller) call(ctx context.Context) {
+	n := c.next.Add(1)
+	_, err := c.clients[n%connections].StartReset(ctx, &resetv1.StartResetRequest{
+		Identifier: fmt.Sprintf("person-%d@example.com", n),
+		Client:     &resetv1.Client{Ip: fmt.Sprintf("10.%d.%d.%d", n>>16&255, n>>8&255, n&255)},
+	})
+	if err != nil && ctx.Err() == nil {
+		c.failed.Add(1)
+		c.failure.Store(&err)
+	}
+}
+
+// closed calls with 256 callers for a round and returns calls a second.
+func (c *caller) closed(ctx context.Context, s *suite) float64 {
+	begin := s.Clock.Now()
+	end := begin.Add(roundTime)
+	before := c.next.Load()
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for ctx.Err() == nil && s.Clock.Now().Before(end) {
+				c.call(ctx)
+			}
+		})
+	}
+	group.Wait()
+	return float64(c.next.Load()-before) / s.Clock.Now().Sub(begin).Seconds()
+}
+
+func (s *suite) accept(ctx context.Context) ([]Row, error) {
+	echoAddress, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	bare, err := s.start(ctx, echoAddress, s.Self, "bench-serve", "echo", echoAddress)
+	if err != nil {
+		return nil, err
+	}
+	defer bare.stop()
+	gateway, err := s.gateway(ctx, "accept", "{sqlite: {sample: true}, pace: {rate: 200}}", "")
+	if err != nil {
+		return nil, err
+	}
+	defer gateway.stop()
+	toEcho, err := newCaller(bare.address)
+	if err != nil {
+		return nil, err
+	}
+	defer toEcho.close()
+	toGateway, err := newCaller(gateway.address)
+	if err != nil {
+		return nil, err
+	}
+	defer toGateway.close()
+	toEcho.closed(ctx, s) // warm-up
+	toGateway.closed(ctx, s)
+	var ratios, accepts, echoes []float64
+	perCall := func(p *process, c *caller) func() float64 {
+		used, calls := p.processorTime(), c.next.Load()
+		return func() float64 {
+			return float64((p.processorTime() - used).Microseconds()) / float64(c.next.Load()-calls)
+		}
+	}
+	echoCost, acceptCost := perCall(bare, toEcho), perCall(gateway, toGateway)
+	for range s.Rounds {
+		e, a := toEcho.closed(ctx, s), toGateway.closed(ctx, s)
+		ratios, accepts, echoes = append(ratios, a/e), append(accepts, a), append(echoes, e)
+		fmt.Fprintf(s.Output, "  echo %.0f/s, accepts %.0f/s, ratio %.3f\n", e, a, a/e)
+	}
+	ratio, rate := median(ratios), median(accepts)
+	rows := []Row{{
+		Name: "durable StartReset accepts ÷ bare gRPC echo, 256 callers, 200 look-ups/s behind", Value: rate, Unit: "calls/s",
+		Reference: median(echoes), Ratio: ratio, Goal: "ratio ≥ 0.50 (aim 0.70)", OK: ratio >= 0.5,
+	}}
+	cost, reference := acceptCost(), echoCost()
+	rows = append(rows, Row{
+		Name: "processor time of an accept at the server, its share of the work behind it included", Value: cost, Unit: "µs",
+		Reference: reference, Ratio: cost / reference, Goal: "–", OK: true,
+	})
+	echo50, echo99, err := toEcho.open(ctx, s, rate/2)
+	if err != nil {
+		return rows, err
+	}
+	p50, p99, err := toGateway.open(ctx, s, rate/2)
+	if err != nil {
+		return rows, err
+	}
+	rows = append(rows,
+		Row{Name: "accept latency p50 at half of that rate", Value: p50, Unit: "ms", Reference: echo50, Goal: "–", OK: true},
+		Row{Name: "accept latency p99 at half of that rate", Value: p99, Unit: "ms", Reference: echo99, Goal: "≤ 15 (aim 5)", OK: p99 <= 15})
+	for name, c := range map[string]*caller{"echo": toEcho, "surgegate": toGateway} {
+		if n := c.failed.Load(); n > 0 {
+			return rows, fmt.Errorf("%d calls to %s failed, the last with %w", n, name, *c.failure.Load())
+		}
+	}
+	return rows, nil
+}
+
+// open calls at a fixed rate from an absolute schedule, and returns latencies from the intended times in ms.
+func (c *caller) open(ctx context.Context, s *suite, rate float64) (p50, p99 float64, err error) {
+	items := make([]replay.Item[struct{}], int(rate*latencyTime.Seconds()))
+	for i := range items {
+		items[i].At = time.Duration(float64(i) / rate * float64(time.Second))
+	}
+	h := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+	var mu sync.Mutex
+	_, err = replay.Run(ctx, replay.Config{Start: s.Clock.Now().Add(100 * time.Millisecond)}, replay.Deps{Clock: s.Clock}, items,
+		func(ctx context.Context, _ struct{}, intended time.Time) {
+			c.call(ctx)
+			took := s.Clock.Now().Sub(intended)
+			mu.Lock()
+			defer mu.Unlock()
+			_ = h.RecordValue(max(1, took.Microseconds())) // over a minute: the errors tell
+		})
+	return float64(h.ValueAtQuantile(50)) / 1000, float64(h.ValueAtQuantile(99)) / 1000, err
+}

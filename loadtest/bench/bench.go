@@ -1,0 +1,143 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+// Row is one figure of summary.json.
+type Row struct {
+	Name      string  `json:"name"`
+	Value     float64 `json:"value"`
+	Unit      string  `json:"unit"`
+	Reference float64 `json:"reference,omitempty"` // in the same unit
+	Ratio     float64 `json:"ratio,omitempty"`     // value ÷ reference
+	Goal      string  `json:"goal"`
+	OK        bool    `json:"ok"`
+}
+
+// Options of a run.
+type Options struct {
+	Out       string // folder of summary.json
+	Surgegate string // the binary
+	Self      string // this program, which serves the echo and the store when told to
+	Rounds    int    // of accepts; default 5
+	Jobs      int    // tickets queued; default 15 000 000
+	Only      []string
+	Output    io.Writer
+	Clock     clock.Clock
+}
+
+type suite struct {
+	Options
+	dir string
+}
+
+type part struct {
+	name string
+	run  func(*suite, context.Context) ([]Row, error)
+}
+
+func parts() []part {
+	return []part{
+		{"accept", (*suite).accept},
+		{"complete", (*suite).complete},
+		{"sqlite", (*suite).sqlite},
+		{"tickets", (*suite).tickets},
+	}
+}
+
+// Names lists the parts that Options.Only may name.
+func Names() []string {
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// Run measures, prints a table and writes summary.json, also when a part failed.
+func Run(ctx context.Context, o Options) error {
+	if o.Rounds == 0 {
+		o.Rounds = 5
+	}
+	if o.Jobs == 0 {
+		o.Jobs = 15_000_000
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	for _, name := range o.Only {
+		if !slices.Contains(Names(), name) {
+			return fmt.Errorf("bench: %q is no part: use some of %v", name, Names())
+		}
+	}
+	if err := os.MkdirAll(o.Out, 0o750); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(o.Out, "run-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	s := &suite{Options: o, dir: dir}
+	var rows []Row
+	var errs []error
+	for _, p := range parts() {
+		if len(o.Only) > 0 && !slices.Contains(o.Only, p.name) {
+			continue
+		}
+		fmt.Fprintf(o.Output, "measuring: %s\n", p.name)
+		got, err := p.run(s, ctx)
+		rows = append(rows, got...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("bench: %s: %w", p.name, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	printRows(o.Output, rows)
+	js, err := json.MarshalIndent(rows, "", "  ")
+	if err != nil {
+		return err
+	}
+	errs = append(errs, os.WriteFile(filepath.Join(o.Out, "summary.json"), append(js, '\n'), 0o600))
+	return errors.Join(errs...)
+}
+
+func printRows(w io.Writer, rows []Row) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "figure\tvalue\tunit\treference\tratio\tgoal\t")
+	for _, r := range rows {
+		reference, ratio, verdict := "", "", "ok"
+		if r.Reference != 0 {
+			reference = fmt.Sprintf("%.4g", r.Reference)
+		}
+		if r.Ratio != 0 {
+			ratio = fmt.Sprintf("%.3f", r.Ratio)
+		}
+		if !r.OK {
+			verdict = "MISSED"
+		}
+		fmt.Fprintf(t, "%s\t%.4g\t%s\t%s\t%s\t%s\t%s\n", r.Name, r.Value, r.Unit, reference, ratio, r.Goal, verdict)
+	}
+	_ = t.Flush() // to a terminal or a log: nobody to tell
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	if len(s) == 0 {
+		return 0
+	}
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}

@@ -1,0 +1,197 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/surgegate/surgegate/loadtest/mailbox"
+	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/loadtest/replay"
+	"github.com/surgegate/surgegate/loadtest/victim"
+)
+
+const (
+	sampleEvery = 500 * time.Millisecond
+	// maxLag is wide, because generator, gateway and store share two cores here and the waits shown are seconds.
+	maxLag = 250 * time.Millisecond
+)
+
+// arm is one run of the storm.
+type arm struct {
+	name       string
+	cfg        Config
+	deps       Deps
+	view       *view
+	arrivals   []model.Arrival
+	recorder   *measure.Recorder
+	supervisor *victim.Supervisor
+	front      *front
+	mails      *mailbox.Watcher
+	crowd      *people.Crowd
+	ledger     string
+}
+
+// run sets everything up, replays, and takes it down again. Only a fault of the tool is an error.
+func (a *arm) run(ctx context.Context) (result measure.Arm, err error) {
+	dir := filepath.Join(a.cfg.Out, a.name)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return measure.Arm{}, fmt.Errorf("demo: %w", err)
+	}
+	logFile, err := os.Create(filepath.Join(dir, "storm.log"))
+	if err != nil {
+		return measure.Arm{}, fmt.Errorf("demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, logFile.Close()) }()
+	log := slog.New(slog.NewTextHandler(logFile, nil))
+
+	store, err := a.makeVictim(dir, logFile, log)
+	if err != nil {
+		return measure.Arm{}, err
+	}
+	maildir := filepath.Join(dir, "mail")
+	if a.mails, err = mailbox.NewWatcher(maildir, a.deps.Clock, log); err != nil {
+		return measure.Arm{}, err
+	}
+	running, stopRunning := context.WithCancel(ctx)
+	group, running := errgroup.WithContext(running)
+	group.Go(func() error { return a.supervisor.Run(running) })
+	group.Go(func() error { return a.mails.Run(running) })
+	defer func() { stopRunning(); err = errors.Join(err, group.Wait()) }()
+	if err := a.awaitVictim(running); err != nil {
+		return measure.Arm{}, err
+	}
+	if a.front, err = startFront(running, a.cfg, a.name, dir, store, maildir); err != nil {
+		return measure.Arm{}, err
+	}
+	report, stormErr := a.storm(running)
+	frontErr := a.front.stop()
+	stopRunning()
+	if err := errors.Join(stormErr, group.Wait(), ctx.Err()); err != nil {
+		return measure.Arm{}, err
+	}
+	return a.judge(report, frontErr)
+}
+
+func (a *arm) makeVictim(dir string, logFile *os.File, log *slog.Logger) (address string, err error) {
+	if address, err = victim.FreeAddress(); err != nil {
+		return "", err
+	}
+	a.ledger = filepath.Join(dir, "ledger.jsonl")
+	cfg := a.cfg.Victim
+	cfg.Address, cfg.Ledger = address, a.ledger
+	a.supervisor, err = victim.NewSupervisor(
+		victim.SupervisorConfig{Command: []string{a.cfg.Storm, "victim", "--child"}, Victim: cfg},
+		victim.SupervisorDeps{Clock: a.deps.Clock, Logger: log, Stderr: logFile})
+	return address, err
+}
+
+func (a *arm) awaitVictim(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	select {
+	case <-a.supervisor.Ready():
+		return nil
+	case <-ctx.Done():
+		return errors.New("demo: the victim did not come up")
+	}
+}
+
+// storm replays the arrivals and waits until everybody has ended, or for the arm's limit.
+func (a *arm) storm(ctx context.Context) (replay.Report, error) {
+	behaviour := a.cfg.People
+	crowd, err := people.New(behaviour, people.Deps{
+		Client: a.front.client, Mailbox: a.mails, Observer: a.recorder, Clock: a.deps.Clock, Identifier: victim.Identifier,
+	})
+	if err != nil {
+		return replay.Report{}, err
+	}
+	a.crowd = crowd
+	start := a.deps.Clock.Now().Add(sampleEvery)
+	limited, cancel := context.WithDeadline(ctx, start.Add(a.cfg.limit(a.name)))
+	defer cancel()
+	items := make([]replay.Item[model.Arrival], 0, len(a.arrivals))
+	for _, arrival := range a.arrivals {
+		items = append(items, replay.Item[model.Arrival]{At: arrival.At, Value: arrival})
+	}
+	sampling, stopSampling := context.WithCancel(ctx)
+	sampled := make(chan struct{})
+	go func() { defer close(sampled); a.sample(sampling, start) }()
+	report, err := replay.Run(limited, replay.Config{Start: start, MaxLag: maxLag}, replay.Deps{Clock: a.deps.Clock}, items, a.one)
+	stopSampling()
+	<-sampled
+	return report, err
+}
+
+func (a *arm) one(ctx context.Context, arrival model.Arrival, intended time.Time) {
+	if arrival.Source == model.SourceAttack {
+		a.crowd.Attacker(ctx, arrival.Person)
+		return
+	}
+	a.recorder.Came()
+	a.recorder.Ended(a.crowd.Person(ctx, arrival.Person, intended))
+}
+
+// sample feeds timeline and live view, once more at the end.
+func (a *arm) sample(ctx context.Context, start time.Time) {
+	for n := 1; ; n++ {
+		err := a.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(a.deps.Clock.Now()))
+		s := a.supervisor.Status()
+		sample := a.recorder.Sample(a.deps.Clock.Now().Sub(start), measure.Store{
+			Up: s.Up, Cold: s.Cold, Inside: s.Inside, Applied: s.Applied, Crashes: s.Crashes,
+		})
+		a.view.show(sample)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// judge compares what people were told with what the store holds.
+func (a *arm) judge(report replay.Report, frontErr error) (measure.Arm, error) {
+	audit, err := victim.ReadAudit(a.ledger)
+	if err != nil {
+		return measure.Arm{}, err
+	}
+	result := a.recorder.Arm(a.name, measure.Truth{
+		Has: func(person uint64) bool {
+			return audit.Passwords[victim.AccountID(person)] == victim.Digest(a.crowd.Password(person))
+		},
+		AppliedTwice: audit.AppliedTwice, OutOfOrder: audit.OutOfOrder, Crashes: a.supervisor.Status().Crashes,
+	})
+	if err := report.Valid(); err != nil {
+		result.Invalid = err.Error()
+	}
+	result.LagP99US = report.LagP99.Microseconds()
+	result.Attackers = report.Sent - result.People
+	if a.name == ArmSurgegate {
+		result.Broken = broken(result, frontErr)
+	}
+	return result, nil
+}
+
+// broken lists the promises that a front with durable acceptance did not keep.
+func broken(r measure.Arm, frontErr error) []string {
+	list := []string{}
+	add := func(yes bool, format string, args ...any) {
+		if yes {
+			list = append(list, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.Completed != r.Accepted, "%d people were accepted, but %d have their new password", r.Accepted, r.Completed)
+	add(r.Completed == 0, "nobody got a new password")
+	add(r.Lost > 0, "%d accepted completions are not in the store", r.Lost)
+	add(r.AppliedTwice > 0, "%d changes were applied twice", r.AppliedTwice)
+	add(r.OutOfOrder > 0, "%d changes were applied out of order", r.OutOfOrder)
+	add(r.StoreCrashes > 0, "the store crashed %d times", r.StoreCrashes)
+	add(frontErr != nil, "%v", frontErr)
+	return list
+}

@@ -1,0 +1,54 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/surgegate/surgegate/loadtest/report"
+)
+
+func intro(out io.Writer, s report.Storm) {
+	fmt.Fprintf(out, "storm  %s, %.0f s around its peak at real speed, thinned 1:%.0f\n", s.Scenario, s.Seconds, s.Thin)
+	fmt.Fprintf(out, "       %s people, up to %.0f/s, and %s attackers\n", report.Count(s.People), s.PeakRate, report.Count(s.Attackers))
+	fmt.Fprintf(out, "store  %d workers, %d ms a password: %.0f/s at its very best\n", s.Workers, s.HashMS, s.Capacity)
+	fmt.Fprintf(out, "       its process dies past %d MiB of requests, and comes back cold\n", s.MemoryBound>>20)
+}
+
+// compare prints the arms side by side.
+func compare(out io.Writer, r report.Result, dir string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%-34s", "")
+	for _, a := range r.Arms {
+		fmt.Fprintf(&b, "%14s", a.Name)
+	}
+	b.WriteByte('\n')
+	for _, row := range r.Rows() {
+		label := row.Label
+		if row.Sub {
+			label = "  " + label
+		}
+		fmt.Fprintf(&b, "%-34s", label)
+		for _, value := range row.Values {
+			fmt.Fprintf(&b, "%14s", value)
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteByte('\n')
+	for _, a := range r.Arms {
+		if a.Invalid != "" {
+			fmt.Fprintf(&b, "INVALID (%s): %s\n", a.Name, a.Invalid)
+		}
+		for _, broken := range a.Broken {
+			fmt.Fprintf(&b, "BROKEN PROMISE (%s): %s\n", a.Name, broken)
+		}
+		if a.Name == ArmSurgegate && len(a.Broken) == 0 {
+			fmt.Fprintf(&b, "surgegate: everybody who was accepted has their new password after %v;\n", time.Duration(a.Seconds)*time.Second)
+			b.WriteString("nothing lost, nothing applied twice, the store never down\n")
+		}
+	}
+	fmt.Fprintf(&b, "report: %s\nresult: %s\n", filepath.Join(dir, "report.html"), filepath.Join(dir, "result.json"))
+	_, _ = io.WriteString(out, b.String()) // as for the live view
+}

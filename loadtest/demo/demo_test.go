@@ -1,0 +1,172 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"go.uber.org/goleak"
+
+	"github.com/surgegate/surgegate/loadtest/direct"
+	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/loadtest/victim"
+)
+
+// The test binary is also the victim and the naive front, as storm is.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && (os.Args[1] == "victim" || os.Args[1] == "direct") {
+		if err := child(os.Args[1], []byte(os.Args[3])); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func child(what string, arg []byte) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if what == "victim" {
+		var cfg victim.Config
+		return errors.Join(json.Unmarshal(arg, &cfg),
+			victim.RunChild(ctx, cfg, os.Stdin, os.Stdout, func() { os.Exit(victim.ExitOutOfMemory) }))
+	}
+	var cfg direct.Config
+	if err := json.Unmarshal(arg, &cfg); err != nil {
+		return err
+	}
+	front, err := direct.New(cfg, direct.Deps{})
+	if err != nil {
+		return err
+	}
+	return front.Run(ctx)
+}
+
+func noTerminal() (int, bool) { return 0, false }
+
+// A short storm at a store that dies: real processes, real mails, and the files at the end.
+func TestTheDirectArmEndToEnd(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var shown bytes.Buffer
+	err = Run(t.Context(), Config{
+		Storm: self, Out: dir, Arms: []string{ArmDirect}, Seed: 1, Thin: 100, Length: 3 * time.Second, Lead: time.Second, ArmLimit: 8 * time.Second,
+		People: people.Config{Read: 10 * time.Millisecond, Type: 10 * time.Millisecond, Return: 100 * time.Millisecond, Backoff: 100 * time.Millisecond},
+		Victim: victim.Config{Workers: 1, RequestMemory: 1 << 20, MemoryBound: 20 << 20},
+	}, Deps{Out: &shown, Terminal: noTerminal})
+	if err != nil && !errors.Is(err, ErrInvalid) { // a machine that is busy is no fault of this test's
+		t.Fatalf("%v\n%s", err, shown.String())
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "result.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report.Result
+	if err := json.Unmarshal(data, &r); err != nil {
+		t.Fatal(err)
+	}
+	a := r.Arms[0]
+	if a.People != r.Storm.People || a.People < 50 || a.StoreCrashes == 0 || a.FailedCalls == 0 || a.Completed == 0 {
+		t.Errorf("%d of %d people, %d crashes, %d failed calls, %d completed", a.People, r.Storm.People, a.StoreCrashes, a.FailedCalls, a.Completed)
+	}
+	if a.Completed+a.GaveUp+a.StillWaiting != a.People || a.Lost != 0 {
+		t.Errorf("%d + %d + %d people of %d, %d lost", a.Completed, a.GaveUp, a.StillWaiting, a.People, a.Lost)
+	}
+	if !strings.Contains(shown.String(), "store crashes") {
+		t.Errorf("no comparison in:\n%s", shown.String())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "report.html")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBrokenPromisesAreListed(t *testing.T) {
+	t.Parallel()
+	kept := measure.Arm{Accepted: 10, Completed: 10}
+	if list := broken(kept, nil); len(list) != 0 {
+		t.Errorf("kept promises are listed: %v", list)
+	}
+	for name, c := range map[string]struct {
+		change func(*measure.Arm)
+		err    error
+	}{
+		"accepted, not completed": {func(a *measure.Arm) { a.Completed = 9 }, nil},
+		"lost":                    {func(a *measure.Arm) { a.Lost = 1 }, nil},
+		"twice":                   {func(a *measure.Arm) { a.AppliedTwice = 1 }, nil},
+		"order":                   {func(a *measure.Arm) { a.OutOfOrder = 1 }, nil},
+		"crash":                   {func(a *measure.Arm) { a.StoreCrashes = 1 }, nil},
+		"nobody":                  {func(a *measure.Arm) { a.Accepted, a.Completed = 0, 0 }, nil},
+		"gateway gone":            {func(*measure.Arm) {}, errors.New("gone")},
+	} {
+		a := kept
+		c.change(&a)
+		if list := broken(a, c.err); len(list) != 1 {
+			t.Errorf("%s: %v", name, list)
+		}
+	}
+}
+
+func TestTheLiveViewFits(t *testing.T) {
+	t.Parallel()
+	for _, width := range []int{60, 80, 200} {
+		var out bytes.Buffer
+		v := newView(&out, func() (int, bool) { return width, true }, ArmSurgegate, "2/2", report.Storm{People: 10_565})
+		for i := range 300 {
+			v.show(measure.Sample{
+				Seconds: float64(i) / 2, OfferedRate: 12_345, FailedRate: float64(i), AppliedRate: 190, Came: 10_565, Completed: 10_565,
+				GaveUp: 10_565, Backlog: 123_456, Inside: 4096, Cold: i%2 == 0, Up: i%3 != 0, Crashes: 12,
+			})
+		}
+		for _, line := range v.frame(v.samples[len(v.samples)-1], min(max(width-1, minWidth), maxWidth)) {
+			for _, code := range []string{reset, bold, red, green, yellow, blue, magenta} {
+				line = strings.ReplaceAll(line, code, "")
+			}
+			if n := utf8.RuneCountInString(line); n > width {
+				t.Errorf("at %d columns a line has %d: %q", width, n, line)
+			}
+		}
+		if !strings.Contains(out.String(), "\x1b[") {
+			t.Error("it was not painted over")
+		}
+	}
+}
+
+func TestPlainLinesWithoutATerminal(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	v := newView(&out, noTerminal, ArmDirect, "1/2", report.Storm{})
+	for range 30 {
+		v.show(measure.Sample{Up: true})
+	}
+	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), "store up") != 3 {
+		t.Errorf("shown: %q", out.String())
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]Config{
+		"Storm": {}, "Surgegate": {Storm: "x"}, "Arms": {Storm: "x", Arms: []string{"other"}}, "ArmLimit": {Storm: "x", ArmLimit: 1},
+	} {
+		if err := cfg.WithDefaults().Validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("error for a bad %s is %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/surgegate/surgegate/loadtest/direct"
+	"github.com/surgegate/surgegate/loadtest/victim"
+	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
+)
+
+const (
+	startTimeout = 20 * time.Second
+	stopTimeout  = 40 * time.Second
+	// connections that people's calls are spread over, as the web servers of a site would be
+	connections = 16
+	baseURL     = "https://reset.example.com"
+)
+
+// front is the process that serves PasswordReset in one arm.
+type front struct {
+	name    string
+	logPath string
+	cmd     *exec.Cmd
+	log     *os.File
+	exited  chan struct{}
+	exitErr error
+	conns   []*grpc.ClientConn
+	next    atomic.Uint64
+}
+
+func startFront(ctx context.Context, cfg Config, arm, dir, store, maildir string) (*front, error) {
+	address, err := victim.FreeAddress()
+	if err != nil {
+		return nil, err
+	}
+	var cmd *exec.Cmd
+	if arm == ArmSurgegate {
+		path, err := writeConfig(dir, address, store, maildir)
+		if err != nil {
+			return nil, err
+		}
+		cmd = exec.Command(cfg.Surgegate, "serve", "--config", path) //nolint:noctx // stopped with SIGTERM, so that it can drain
+	} else {
+		arg, err := json.Marshal(direct.Config{Address: address, Store: store, Maildir: maildir, BaseURL: baseURL})
+		if err != nil {
+			return nil, fmt.Errorf("demo: %w", err)
+		}
+		cmd = exec.Command(cfg.Storm, "direct", "--json", string(arg)) //nolint:noctx // as above
+	}
+	f := &front{name: arm, cmd: cmd, logPath: filepath.Join(dir, arm+".log"), exited: make(chan struct{})}
+	if f.log, err = os.Create(f.logPath); err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	cmd.Stdout, cmd.Stderr = f.log, f.log
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("demo: %w", err), f.log.Close())
+	}
+	go func() { // ends with the process, which stop waits for
+		f.exitErr = cmd.Wait()
+		close(f.exited)
+	}()
+	if err := f.connect(ctx, address); err != nil {
+		return nil, errors.Join(err, f.stop())
+	}
+	return f, nil
+}
+
+// connect opens the connections and waits until the front says that it serves.
+func (f *front) connect(ctx context.Context, address string) error {
+	for range connections {
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		f.conns = append(f.conns, conn)
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() { // ends when connect does
+		select {
+		case <-f.exited:
+			cancel()
+		case <-stop:
+		}
+	}()
+	for {
+		resp, err := grpc_health_v1.NewHealthClient(f.conns[0]).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+		if err == nil && resp.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("demo: %s did not come up within %v; its log %s ends with:\n%s", f.name, startTimeout, f.logPath, tail(f.logPath))
+		}
+	}
+}
+
+// client is the next connection's.
+func (f *front) client() resetv1.PasswordResetClient {
+	return resetv1.NewPasswordResetClient(f.conns[f.next.Add(1)%uint64(len(f.conns))])
+}
+
+// alive tells whether the process still runs.
+func (f *front) alive() bool {
+	select {
+	case <-f.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop drains and ends the process. An end that is not clean is an error.
+func (f *front) stop() error {
+	var err error
+	for _, conn := range f.conns {
+		err = errors.Join(err, conn.Close())
+	}
+	if !f.alive() {
+		return errors.Join(err, fmt.Errorf("demo: %s ended by itself (%s); its log is %s", f.name, f.cmd.ProcessState, f.logPath), f.log.Close())
+	}
+	if signalErr := f.cmd.Process.Signal(syscall.SIGTERM); signalErr != nil {
+		err = errors.Join(err, fmt.Errorf("demo: %w", signalErr))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	select {
+	case <-f.exited:
+		if f.exitErr != nil {
+			err = errors.Join(err, fmt.Errorf("demo: %s did not end cleanly: %w; its log is %s", f.name, f.exitErr, f.logPath))
+		}
+	case <-ctx.Done():
+		err = errors.Join(err, fmt.Errorf("demo: %s did not end within %v of SIGTERM and was killed", f.name, stopTimeout), f.cmd.Process.Kill())
+		<-f.exited
+	}
+	return errors.Join(err, f.log.Close())
+}
+
+func tail(path string) []byte {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	lines := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
+	return bytes.Join(lines[max(0, len(lines)-10):], []byte("\n"))
+}

@@ -1,0 +1,123 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+const lookEvery = 100 * time.Millisecond
+
+// Watcher hands mails to people.
+type Watcher struct {
+	dir   string
+	clock clock.Clock
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	people map[string]chan string
+	links  atomic.Int64
+	others atomic.Int64
+}
+
+// NewWatcher makes the maildir if it is not there; Run looks.
+func NewWatcher(dir string, c clock.Clock, log *slog.Logger) (*Watcher, error) {
+	if err := Create(dir); err != nil {
+		return nil, err
+	}
+	return &Watcher{dir: dir, clock: c, log: log, people: map[string]chan string{}}, nil
+}
+
+// Open returns the channel on which an address gets its tokens. It keeps the latest one only: people open the newest mail.
+// Close ends it.
+func (w *Watcher) Open(address string) <-chan string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := make(chan string, 1) // the newest token; an older one nobody has read is replaced
+	w.people[address] = c
+	return c
+}
+
+// Close forgets an address.
+func (w *Watcher) Close(address string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.people, address)
+}
+
+// Links is how many mails with a link have come.
+func (w *Watcher) Links() int64 { return w.links.Load() }
+
+// Others is how many mails without one have come.
+func (w *Watcher) Others() int64 { return w.others.Load() }
+
+// Run looks until ctx ends.
+func (w *Watcher) Run(ctx context.Context) error {
+	for {
+		if err := w.look(); err != nil {
+			return err
+		}
+		if err := w.clock.Sleep(ctx, lookEvery); err != nil {
+			return nil //nolint:nilerr // the run is over
+		}
+	}
+}
+
+func (w *Watcher) look() error {
+	dir, err := os.Open(filepath.Join(w.dir, "new"))
+	if err != nil {
+		return fmt.Errorf("mailbox: %w", err)
+	}
+	names, err := dir.Readdirnames(-1)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return fmt.Errorf("mailbox: %w", err)
+	}
+	for _, name := range names {
+		if err := w.read(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Watcher) read(name string) error {
+	// Out of new/ first, as mail programs do: a gateway that delivers the same mail again then makes a second one.
+	path := filepath.Join(w.dir, "cur", name+":2,S")
+	if err := os.Rename(filepath.Join(w.dir, "new", name), path); err != nil {
+		return fmt.Errorf("mailbox: %w", err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("mailbox: %w", err)
+	}
+	to, token, err := parse(file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		w.log.Warn("a mail that cannot be read", "file", path, "error", err)
+		return nil
+	}
+	if token == "" {
+		w.others.Add(1)
+		return nil
+	}
+	w.links.Add(1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c, ok := w.people[to]
+	if !ok {
+		return nil
+	}
+	select {
+	case <-c:
+	default:
+	}
+	c <- token // has room: this is the only sender, and it holds the lock
+	return nil
+}

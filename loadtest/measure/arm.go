@@ -1,0 +1,51 @@
+package measure
+
+// Sample is one moment of an arm; rates are means since the sample before.
+type Sample struct {
+	Seconds     float64 `json:"s"`
+	OfferedRate float64 `json:"offered_rate"` // calls sent a second, attackers' included
+	FailedRate  float64 `json:"failed_rate"`  // people's calls that ended in an error a second
+	AppliedRate float64 `json:"applied_rate"` // passwords that the store set a second
+	Came        int     `json:"came"`         // people so far
+	Completed   int     `json:"completed"`    // who were told that they have their new password
+	GaveUp      int     `json:"gave_up"`
+	Backlog     int     `json:"backlog"` // calls inside, links owed, tickets not final
+	Inside      int64   `json:"inside"`  // items in the store
+	Up          bool    `json:"up"`
+	Cold        bool    `json:"cold"`
+	Crashes     int     `json:"crashes"`
+}
+
+// Arm is the outcome of one arm; its JSON is the contract of result.json.
+type Arm struct {
+	Name         string `json:"name"`
+	People       int    `json:"people"`        // who came
+	Completed    int    `json:"completed"`     // told that the new password is in place
+	FailedCalls  int    `json:"failed_calls"`  // people's calls that ended in an error
+	StoreCrashes int    `json:"store_crashes"` //
+	Accepted     int    `json:"accepted"`      // people of whom a request was accepted
+	Lost         int    `json:"lost"`          // completions accepted whose password is not in the store
+	AppliedTwice int    `json:"applied_twice"` // changes applied again
+	WaitP50MS    int64  `json:"wait_p50_ms"`   // of those who completed
+	WaitP99MS    int64  `json:"wait_p99_ms"`
+	PeakBacklog  int    `json:"peak_backlog"`
+
+	// Of everybody who came, those who never got there included as endless: -1 is never.
+	EverybodyP50MS int64 `json:"everybody_wait_p50_ms"`
+	EverybodyP99MS int64 `json:"everybody_wait_p99_ms"`
+
+	Promised      int      `json:"promised"`      // people of whom a completion was accepted
+	GaveUp        int      `json:"gave_up"`       // people who stopped trying
+	StillWaiting  int      `json:"still_waiting"` // people for whom the arm ended first
+	Untold        int      `json:"untold"`        // passwords in the store whose owners were told of a failure, or of nothing
+	OutOfOrder    int      `json:"out_of_order"`
+	OfferedCalls  int      `json:"offered_calls"`
+	PeopleCalls   int      `json:"people_calls"`
+	Attackers     int      `json:"attackers"`
+	AttackerFails int      `json:"attacker_failed_calls"`
+	Seconds       float64  `json:"seconds"` // from the first arrival to the last person's end
+	LagP99US      int64    `json:"generator_lag_p99_us"`
+	Invalid       string   `json:"invalid,omitempty"` // why the run says nothing: the load generator was late
+	Broken        []string `json:"broken"`            // promises that were not kept
+	Samples       []Sample `json:"samples"`
+}

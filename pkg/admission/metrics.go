@@ -1,0 +1,105 @@
+package admission
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+// reason is why a call was, or in a dry run would have been, refused.
+type reason uint8
+
+const (
+	reasonNone reason = iota
+	reasonClientIP
+	reasonClientID
+	reasonGlobal
+	reasonShed2
+	reasonShed3
+	reasonShed4
+	reasons
+)
+
+func (r reason) labels() (decision, name string) {
+	switch r {
+	case reasonNone:
+		return "admitted", "none"
+	case reasonClientIP:
+		return "limited", "limit_client_ip"
+	case reasonClientID:
+		return "limited", "limit_client_id"
+	case reasonGlobal:
+		return "limited", "limit_global"
+	case reasonShed2:
+		return "shed", "shed_level_2"
+	case reasonShed3:
+		return "shed", "shed_level_3"
+	default:
+		return "shed", "shed_level_4"
+	}
+}
+
+// Indices of the metrics with a label of two values.
+const (
+	kindIP, kindID             = 0, 1
+	chargeSpent, chargeRefused = 0, 1
+)
+
+type metrics struct {
+	collectors []prometheus.Collector
+	// Resolved once: looking a label up costs more than the bucket.
+	decisions [reasons]prometheus.Counter
+	dryRuns   [reasons]prometheus.Counter // that of reasonNone is nil
+	charges   [2]prometheus.Counter
+	overflow  [2]prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	m := &metrics{}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		m.collectors = append(m.collectors, v)
+		return v
+	}
+	decisions := vec("surgegate_admission_decisions_total",
+		"Calls admitted, limited by a bucket or shed by the brownout level, and why. Reads are not counted.",
+		"decision", "reason")
+	dryRuns := vec("surgegate_admission_dry_run_total",
+		"Calls that a rule in dry run would have refused.", "reason")
+	charges := vec("surgegate_admission_charges_total",
+		"Refused tokens and passwords, by whether the client's buckets could pay.", "result")
+	overflow := vec("surgegate_admission_overflow_total",
+		"Calls that met an overflow bucket because the bound of keys was reached.", "kind")
+	for r := range reasons {
+		decision, name := r.labels()
+		m.decisions[r] = decisions.WithLabelValues(decision, name)
+		if r != reasonNone {
+			m.dryRuns[r] = dryRuns.WithLabelValues(name)
+		}
+	}
+	m.charges = [2]prometheus.Counter{charges.WithLabelValues("spent"), charges.WithLabelValues("refused")}
+	m.overflow = [2]prometheus.Counter{overflow.WithLabelValues("ip"), overflow.WithLabelValues("id")}
+	return m
+}
+
+func (m *metrics) register(r prometheus.Registerer, a *Admission, c clock.Clock) error {
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
+		m.collectors = append(m.collectors, prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+	}
+	const keysHelp = "Client buckets kept; one that has refilled is dropped."
+	gauge("surgegate_admission_keys", keysHelp, prometheus.Labels{"kind": "ip"},
+		func() float64 { return float64(a.ips.keys.Load()) })
+	gauge("surgegate_admission_keys", keysHelp, prometheus.Labels{"kind": "id"},
+		func() float64 { return float64(a.ids.keys.Load()) })
+	gauge("surgegate_admission_tokens", "Tokens left in the global bucket.", nil,
+		func() float64 { return a.global.TokensAt(c.Now()) })
+	gauge("surgegate_brownout_level", "Brownout level: 0 normal, 1 defer extras, 2 shed bulk, 3 completions only, 4 closed.", nil,
+		func() float64 { level, _ := a.Level(); return float64(level) })
+	var errs []error
+	for _, collector := range m.collectors {
+		errs = append(errs, r.Register(collector))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,286 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/gate"
+	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/queue"
+)
+
+// Options are what a process is given.
+type Options struct {
+	Config config.Config
+	// Output takes the log and the start-up lines.
+	Output io.Writer
+	// Clock is the machine's where nil.
+	Clock clock.Clock
+}
+
+// App is one running surgegate.
+type App struct {
+	cfg      config.Config
+	out      io.Writer
+	log      *slog.Logger
+	clock    clock.Clock
+	registry *prometheus.Registry
+
+	queue    queue.Queue
+	gate     *gate.Gate
+	dispatch *dispatch.Dispatch
+	server   *grpcapi.Server
+	level    *leveller
+	keys     *keys
+	pprof    *pprofServer
+
+	// fatal takes the first failure that ends the process.
+	fatal chan error
+	// background are the goroutines that Start began; stopWork ends the work side, stopRest the others.
+	work, rest         sync.WaitGroup
+	stopWork, stopRest context.CancelFunc
+	// closers are run last first.
+	closers []func() error
+}
+
+// Run makes an App, runs it until ctx ends, and closes it. The error is nil after a clean drain.
+func Run(ctx context.Context, o Options) error {
+	// A core dump holds what is sealed everywhere else (SECURITY.md 19). Where the limit cannot be lowered it is as it was.
+	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	a, err := New(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := a.Start(ctx); err != nil {
+		return errors.Join(err, a.close())
+	}
+	a.banner()
+	var failure error
+	select {
+	case <-ctx.Done():
+		a.log.Info("draining: new work is refused, leased work is finished", "grace", a.cfg.Shutdown.Grace.Std())
+	case failure = <-a.fatal:
+		a.log.Error("ending: what is not acknowledged is not promised, what is acknowledged is on disk", "error", failure.Error())
+	}
+	if err := errors.Join(failure, a.Stop(failure != nil)); err != nil {
+		return err
+	}
+	a.log.Info("ended: what is still in line is on disk, and the next start goes on with it")
+	return nil
+}
+
+// New opens everything; nothing listens yet.
+func New(ctx context.Context, o Options) (_ *App, err error) {
+	a := &App{cfg: o.Config, out: o.Output, clock: o.Clock, fatal: make(chan error, 4), registry: prometheus.NewRegistry()}
+	if a.clock == nil {
+		a.clock = clock.System{}
+	}
+	if a.out == nil {
+		a.out = io.Discard
+	}
+	a.log = newLogger(a.out, a.cfg.Log)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	a.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+	)
+	if a.keys, err = openKeys(a.cfg, a.clock, a.log, a.registry); err != nil {
+		return nil, err
+	}
+	engine, err := a.openQueue()
+	if err != nil {
+		return nil, err
+	}
+	a.queue = engine
+	if err := a.keys.bind(context.WithoutCancel(ctx), engine, a.cfg); err != nil {
+		return nil, err
+	}
+	if err := a.keys.openTokens(context.WithoutCancel(ctx), engine, a.cfg); err != nil {
+		return nil, err
+	}
+	parts, err := a.openParts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.gate, err = gate.New(a.cfg.Accept(), gate.Deps{
+		Queue: engine, Admission: parts.admission, Tokens: parts.verifier, Sealer: parts.sealer,
+		Tickets: a.keys.seal.Tickets(), Index: a.keys.seal.Index(), Policy: parts.policy,
+		Registerer: a.registry, Clock: a.clock, Logger: a.log,
+	}); err != nil {
+		return nil, err
+	}
+	if a.dispatch, err = dispatch.New(a.cfg.Work(), dispatch.Deps{
+		Queue: engine, Store: parts.store, Revoker: parts.revoker, Mailer: parts.mailer, Templates: parts.templates,
+		Sealer: parts.sealer, Opener: parts.opener, Index: a.keys.seal.Index(), Signer: parts.signer,
+		Verifier: parts.verifier, Hasher: parts.hashes, Pacers: parts.pacers,
+		Clock: a.clock, Logger: a.log, Register: a.registry,
+	}); err != nil {
+		return nil, err
+	}
+	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy,
+		parts.admission.SetLevel, func(level int, _ string) { a.dispatch.SetLevel(level) })
+	if a.server, err = grpcapi.New(a.cfg.Edge(), grpcapi.Deps{
+		Gate: a.gate, Queue: engine, Downstreams: a.downstreams, Level: parts.admission.Level,
+		Ready:      func() error { return a.ready(ctx) },
+		Registerer: a.registry, Gatherer: a.registry, Logger: a.log, Clock: a.clock,
+	}); err != nil {
+		return nil, err
+	}
+	if err := a.dispatch.Prepare(ctx); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return a, nil
+}
+
+// Start listens and works. ctx bounds the start only.
+func (a *App) Start(ctx context.Context) error {
+	background := context.WithoutCancel(ctx)
+	if err := a.gate.Start(background); err != nil {
+		return err
+	}
+	a.onClose(a.gate.Close)
+	var work, rest context.Context
+	work, a.stopWork = context.WithCancel(background)
+	rest, a.stopRest = context.WithCancel(background)
+	a.work.Go(func() {
+		if err := a.dispatch.Run(work); err != nil {
+			a.fail(fmt.Errorf("work side: %w", err))
+		}
+	})
+	a.rest.Go(func() { a.level.run(rest) })
+	a.rest.Go(func() { a.keys.run(rest) })
+	a.onClose(func() error {
+		a.stopWork()
+		a.stopRest()
+		a.work.Wait()
+		a.rest.Wait()
+		return nil
+	})
+	if a.cfg.Listen.Pprof != "" {
+		p, err := startPprof(a.cfg.Listen.Pprof)
+		if err != nil {
+			return err
+		}
+		a.pprof = p
+		a.onClose(p.close)
+	}
+	if err := a.server.Start(); errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: another surgegate may be running; listen.grpc, listen.operator and listen.http say where to listen", err)
+	} else if err != nil {
+		return err
+	}
+	a.rest.Go(func() {
+		select {
+		case err := <-a.server.Faults():
+			a.fail(err)
+		case <-rest.Done():
+		}
+	})
+	return nil
+}
+
+// Stop drains within the grace, or at once, and closes everything.
+func (a *App) Stop(atOnce bool) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if atOnce {
+		cancel()
+	}
+	grace := a.clock.NewTimer(a.cfg.Shutdown.Grace.Std())
+	defer grace.Stop()
+	over := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-grace.C():
+			cancel()
+		case <-over:
+		}
+	})
+	a.gate.Drain()
+	if atOnce {
+		a.dispatch.Abandon()
+	}
+	a.stopWork() // before the front is waited for: there is one grace for both
+	// Held answers would keep their connections for up to 30 s: give them as they stand.
+	err := a.gate.Close()
+	a.server.Drain(ctx)
+	a.work.Wait()
+	a.server.Stop(ctx)
+	close(over)
+	watching.Wait()
+	return errors.Join(err, a.close())
+}
+
+// Addrs returns where the started App listens.
+func (a *App) Addrs() grpcapi.Addrs { return a.server.Addrs() }
+
+func (a *App) onClose(f func() error) { a.closers = append(a.closers, f) }
+
+func (a *App) close() error {
+	var errs []error
+	for len(a.closers) > 0 {
+		last := len(a.closers) - 1
+		f := a.closers[last]
+		a.closers = a.closers[:last]
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// fail ends the process; what comes after the first failure adds nothing.
+func (a *App) fail(err error) {
+	select {
+	case a.fatal <- err:
+	default:
+	}
+}
+
+func (a *App) ready(ctx context.Context) error {
+	stats, err := a.queue.Stats(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	return stats.NotAccepting
+}
+
+func (a *App) downstreams() []grpcapi.Downstream {
+	status := a.dispatch.Status()
+	out := make([]grpcapi.Downstream, len(status))
+	for i, d := range status {
+		out[i] = grpcapi.Downstream{
+			Name: d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate,
+			Breaker: d.Breaker, Ramp: d.Ramp,
+		}
+	}
+	return out
+}
+
+// gcPercent trades memory for time: the heap that lives is small (queued jobs lie in Pebble), so collecting at twice its
+// size, Go's default, means many collections a second while accepting at full speed. GOGC in the environment goes before.
+const gcPercent = 300
+
+// keyMaintenance is how often keys are looked at: much oftener than the shortest key period and announcement.
+const keyMaintenance = 10 * time.Second

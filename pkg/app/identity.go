@@ -1,0 +1,121 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
+)
+
+// identity tells whether the queue is still the one that the token keys were used with. A link is good once because
+// its account's mark says so, and marks live in the queue: with a queue that was lost, replaced or restored from a copy,
+// links that were used would be good again, so then the token keys are made anew (SECURITY.md 7).
+//
+// The queue and keys_dir each hold the queue's id and a count that grows with every start and every keyMaintenance, in
+// the queue first. So the queue's count is never behind, but in a copy that is older than the last beat.
+type identity struct {
+	file    string
+	records queue.Records
+	now     stamp
+}
+
+// stamp is what both hold, as JSON.
+type stamp struct {
+	Queue string `json:"queue"`
+	Beat  uint64 `json:"beat"`
+}
+
+const (
+	identityFile = "queue.identity"
+	identityKey  = "identity" // of queue.RecordKeys
+)
+
+// openIdentity compares, deletes the token keys if it must, and beats once.
+func openIdentity(ctx context.Context, keysDir string, records queue.Records, log *slog.Logger) (*identity, error) {
+	i := &identity{file: filepath.Join(keysDir, identityFile), records: records}
+	inQueue, err := i.fromQueue(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	inKeys, err := i.fromFile()
+	if err != nil {
+		return nil, fmt.Errorf("keys_dir: %w", err)
+	}
+	if inKeys.Queue != "" && (inQueue.Queue != inKeys.Queue || inQueue.Beat < inKeys.Beat) {
+		log.Warn("the queue is not the one that the token keys were used with, or an older copy of it: links that were mailed are void, people ask for new ones",
+			"expected", inKeys, "found", inQueue)
+		if err := os.RemoveAll(filepath.Join(keysDir, "token")); err != nil {
+			return nil, fmt.Errorf("keys_dir: %w", err)
+		}
+	}
+	i.now = inQueue
+	if i.now.Queue == "" {
+		i.now.Queue = reset.NewID().String()
+	}
+	i.now.Beat = max(inQueue.Beat, inKeys.Beat)
+	return i, i.beat(ctx)
+}
+
+// beat counts on, in the queue first.
+func (i *identity) beat(ctx context.Context) error {
+	i.now.Beat++
+	value, err := json.Marshal(i.now)
+	if err != nil {
+		return err
+	}
+	if err := i.records.Put(ctx, queue.RecordWrite{Kind: queue.RecordKeys, Key: identityKey, Value: value, Version: queue.AnyVersion}); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	if err := replace(i.file, value); err != nil {
+		return fmt.Errorf("keys_dir: %w", err)
+	}
+	return nil
+}
+
+// replace writes a file whole or not at all: half of one would stop the next start.
+func replace(path string, data []byte) error {
+	next, err := os.OpenFile(path+".next", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = next.Write(data)
+	if err == nil {
+		err = next.Sync()
+	}
+	if err := errors.Join(err, next.Close()); err != nil {
+		return err
+	}
+	return os.Rename(next.Name(), path)
+}
+
+func (i *identity) fromQueue(ctx context.Context) (s stamp, err error) {
+	r, err := i.records.Get(ctx, queue.RecordKeys, identityKey)
+	if errors.Is(err, queue.ErrNotFound) {
+		return stamp{}, nil
+	}
+	if err != nil {
+		return stamp{}, err
+	}
+	return s, json.Unmarshal(r.Value, &s)
+}
+
+func (i *identity) fromFile() (s stamp, err error) {
+	data, err := os.ReadFile(i.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return stamp{}, nil
+	}
+	if err != nil {
+		return stamp{}, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return stamp{}, fmt.Errorf("%s is damaged: remove it and the folder token beside it; links that were mailed are void then: %w", i.file, err)
+	}
+	return s, nil
+}

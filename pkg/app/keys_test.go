@@ -1,0 +1,62 @@
+package app_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/surgegate/surgegate/pkg/app"
+	"github.com/surgegate/surgegate/pkg/config"
+)
+
+// TestLostSecretIsNotMadeAnew gives a queue keys of another installation: with a new index secret a used link would be
+// good again, with a new tickets secret no ticket would be known, and nothing would have said so.
+func TestLostSecretIsNotMadeAnew(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"index.secret", "tickets.secret"} {
+		t.Run(secret, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			c, err := config.Load("", []string{
+				"SURGEGATE_DATA_DIR=" + filepath.Join(dir, "data"), "SURGEGATE_KEYS_DIR=" + filepath.Join(dir, "keys"),
+				"SURGEGATE_LISTEN_GRPC=127.0.0.1:0", "SURGEGATE_LISTEN_OPERATOR=127.0.0.1:0", "SURGEGATE_LISTEN_HTTP=127.0.0.1:0",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			serve := func() error {
+				a, err := app.New(t.Context(), app.Options{Config: c, Output: io.Discard})
+				if err != nil {
+					return err
+				}
+				return errors.Join(a.Start(t.Context()), a.Stop(false))
+			}
+			if err := serve(); err != nil {
+				t.Fatal(err)
+			}
+			if err := serve(); err != nil {
+				t.Fatalf("with its own keys: %v", err)
+			}
+			file := filepath.Join(dir, "keys", "seal", secret)
+			right, err := os.ReadFile(file) //nolint:gosec // the test's own folder
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+			if err := serve(); err == nil || !strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "put the right file back") {
+				t.Fatalf("without %s: %v, want a refusal that says what to do", secret, err)
+			}
+			if err := os.WriteFile(file, right, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := serve(); err != nil {
+				t.Fatalf("with its own keys back: %v", err)
+			}
+		})
+	}
+}

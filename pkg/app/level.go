@@ -1,0 +1,147 @@
+package app
+
+import (
+	"context"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"syscall"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
+)
+
+// levelEvery is how often the ladder looks: often enough that a level is up before a queue of seconds is minutes.
+const levelEvery = 500 * time.Millisecond
+
+// leveller feeds the ladder and hands its level out.
+type leveller struct {
+	ladder  *admission.Ladder
+	queue   queue.Producer
+	clock   clock.Clock
+	bounds  map[reset.Lane]time.Duration // acceptance bound of the interactive lanes
+	set     []func(level int, cause string)
+	samples []metrics.Sample
+	usage   usage
+	dataDir string
+	reserve uint64
+	current int
+}
+
+// usage is processor time outside the hash pool as a share of what there is outside it, smoothed over cpuSmoothing.
+type usage struct {
+	hashBusy   func() time.Duration
+	at         time.Time
+	used, hash time.Duration
+	fill       float64
+}
+
+// cpuSmoothing is longer than a garbage collection and a batch, shorter than a person's patience.
+const cpuSmoothing = 5 * time.Second
+
+func (u *usage) look(now time.Time) float64 {
+	used, hash := processorTime(), u.hashBusy()
+	span := now.Sub(u.at)
+	if !u.at.IsZero() && span > 0 {
+		taken := max(0, (used-u.used)-(hash-u.hash))
+		there := max(span/10, span*time.Duration(runtime.GOMAXPROCS(0))-(hash-u.hash))
+		weight := 1 - math.Exp(-span.Seconds()/cpuSmoothing.Seconds())
+		u.fill += weight * (float64(taken)/float64(there) - u.fill)
+	}
+	u.at, u.used, u.hash = now, used, hash
+	return u.fill
+}
+
+// processorTime is what this process has used; 0 where the system does not tell.
+func processorTime() time.Duration {
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// diskFill is the queue's bytes as a share of what they could grow to before the disk's reserve; 0 where the system
+// does not tell.
+func diskFill(dir string, queued, reserve uint64) float64 {
+	var fs syscall.Statfs_t
+	if syscall.Statfs(dir, &fs) != nil {
+		return 0
+	}
+	free := fs.Bavail * uint64(fs.Bsize) //nolint:gosec // a block's size is positive
+	if free <= reserve {
+		return 1
+	}
+	return float64(queued) / float64(queued+free-reserve)
+}
+
+func newLeveller(q queue.Producer, c clock.Clock, cfg config.Config, hashBusy func() time.Duration, set ...func(int, string)) *leveller {
+	maxStart, maxSealed := cfg.Queue.MaxStartWait.Std(), cfg.Queue.MaxSealedWait.Std()
+	return &leveller{
+		ladder: admission.NewLadder(admission.LadderConfig{}),
+		queue:  q, clock: c, set: set,
+		bounds: map[reset.Lane]time.Duration{
+			reset.LaneStart: maxStart, reset.LaneMail: maxStart,
+			reset.LaneHash: maxSealed / 2, reset.LaneApply: maxSealed / 2,
+		},
+		samples: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}},
+		usage:   usage{hashBusy: hashBusy},
+		dataDir: cfg.DataDir, reserve: uint64(cfg.Queue.DiskReserve), //nolint:gosec // a size is never negative
+	}
+}
+
+// run looks until ctx ends.
+func (l *leveller) run(ctx context.Context) {
+	for {
+		if stats, err := l.queue.Stats(ctx); err == nil {
+			l.step(stats)
+		}
+		if l.clock.Sleep(ctx, levelEvery) != nil {
+			return
+		}
+	}
+}
+
+func (l *leveller) step(stats queue.Stats) {
+	now := l.clock.Now()
+	level, cause := l.ladder.Step(now, l.signals(now, stats))
+	if level == l.current {
+		return
+	}
+	l.current = level
+	for _, set := range l.set {
+		set(level, cause)
+	}
+}
+
+func (l *leveller) signals(now time.Time, stats queue.Stats) admission.Signals {
+	var s admission.Signals
+	for lane, bound := range l.bounds {
+		oldest := stats.Lanes[lane].OldestAccept
+		if oldest.IsZero() {
+			continue
+		}
+		if lane == reset.LaneMail && stats.Lanes[lane].Crowd() == 0 {
+			continue // only accounts have mails: a level that a few of them raise would tell everybody of them
+		}
+		wait := now.Sub(oldest)
+		s.OldestInteractiveWait = max(s.OldestInteractiveWait, wait)
+		s.WaitShare = max(s.WaitShare, float64(wait)/float64(bound))
+	}
+	if stats.MaxBytes > 0 {
+		s.QueueFill = float64(stats.Bytes) / float64(stats.MaxBytes)
+	}
+	s.CPUFill = l.usage.look(now)
+	s.DiskFill = diskFill(l.dataDir, stats.Bytes, l.reserve)
+	// Without a memory limit (GOMEMLIMIT) there is no bound to be a share of.
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		metrics.Read(l.samples)
+		s.HeapFill = float64(l.samples[0].Value.Uint64()) / float64(limit)
+	}
+	return s
+}

@@ -1,0 +1,95 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/config"
+)
+
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// banner says what listens where and what to try next.
+func (a *App) banner() {
+	addrs := a.Addrs()
+	store, mailer := "grpc "+grpcAddress(a.cfg), "smtp"
+	if s := a.cfg.Store.SQLite; s != nil {
+		store = "sqlite " + s.Path
+	}
+	if m := a.cfg.Mail.Maildir; m != nil {
+		mailer = "maildir " + m.Path
+	} else if s := a.cfg.Mail.SMTP; s != nil {
+		mailer = "smtp " + s.Address
+	}
+	plaintext := "-plaintext "
+	if a.cfg.TLS.Cert != "" {
+		plaintext = ""
+	}
+	identifier := "somebody@example.com"
+	if s := a.cfg.Store.SQLite; s != nil && s.Sample {
+		identifier = "ada@example.com"
+	}
+	fmt.Fprintf(a.out, `surgegate is ready
+  public API    %s
+  operator API  %s
+  metrics       http://%s/metrics  (/healthz, /readyz)
+  store         %s
+  mail          %s
+  queue         %s
+  keys          %s
+try:
+  grpcurl %s-d '{"identifier": "%s", "client": {"ip": "192.0.2.1"}}' %s surgegate.reset.v1.PasswordReset/StartReset
+`, addrs.GRPC, addrs.Operator, addrs.HTTP, store, mailer, a.cfg.Engine().Dir, a.cfg.KeysDir, plaintext, identifier, addrs.GRPC)
+	if m := a.cfg.Mail.Maildir; m != nil {
+		fmt.Fprintf(a.out, "  the mail with the link lands in %s/new\n", m.Path)
+	}
+}
+
+func grpcAddress(c config.Config) string {
+	if c.Store.GRPC == nil {
+		return ""
+	}
+	return c.Store.GRPC.Address
+}
+
+// pprofServer serves profiles on an address of its own, which validation keeps on loopback.
+type pprofServer struct {
+	server *http.Server
+	done   sync.WaitGroup
+}
+
+func startPprof(address string) (*pprofServer, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen.pprof: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	p := &pprofServer{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
+	p.done.Go(func() { _ = p.server.Serve(l) }) // its end is asked for by close
+	return p, nil
+}
+
+func (p *pprofServer) close() error {
+	err := p.server.Close()
+	p.done.Wait()
+	return err
+}

@@ -1,0 +1,282 @@
+package breaker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+// Result is how a call ended, as far as the downstream's health is concerned.
+type Result uint8
+
+// The results.
+const (
+	Success Result = iota // the downstream answered, also with faults of single items
+	Failure               // it could not take the call: overload, time-out, connection refused
+	Ignored               // the call says nothing about it: the caller gave up, nothing was sent
+)
+
+// State is the state of a Breaker.
+type State uint8
+
+// The states.
+const (
+	Closed State = iota
+	HalfOpen
+	Open
+)
+
+// String returns the value of the metric label.
+func (s State) String() string {
+	switch s {
+	case Closed:
+		return "closed"
+	case HalfOpen:
+		return "half_open"
+	case Open:
+		return "open"
+	default:
+		return "unknown"
+	}
+}
+
+// OpenError says that a call must not be made now.
+type OpenError struct {
+	Name string
+	// RetryAt is when to ask again; a probe that is out now may end before.
+	RetryAt time.Time
+}
+
+// Error implements error.
+func (e *OpenError) Error() string {
+	return fmt.Sprintf("breaker: %s is not taking calls until %s", e.Name, e.RetryAt.Format(time.RFC3339Nano))
+}
+
+// The window's resolution, and what gobreaker is told of a call.
+const buckets = 10
+
+var (
+	errFailure = errors.New("failure")
+	errIgnored = errors.New("ignored")
+)
+
+// jitter is the spread of the wait around its nominal length.
+const jitter = .2
+
+// Breaker guards one downstream. Make it with New; it is safe for concurrent use.
+type Breaker struct {
+	config   Config
+	log      *slog.Logger
+	random   func() float64
+	clock    clock.Clock
+	onChange func(from, to State)
+	metrics  *metrics
+
+	mu      sync.Mutex
+	inner   *gobreaker.TwoStepCircuitBreaker[struct{}]
+	now     time.Time // the latest that was passed in
+	state   State
+	probe   *call     // the one that is out, while HalfOpen
+	reopens int       // times it opened since the last completed ramp
+	until   time.Time // Open: when a probe may go out
+	ramp    Ramp
+	changes []change // made under mu, told after it
+}
+
+type change struct{ from, to State }
+
+// call is one call that was let through; guarded by Breaker.mu.
+type call struct {
+	report   func(error) // nil once it has reported
+	deadline time.Time   // probes only
+}
+
+// New returns a closed breaker. Errors are those of Config.Validate, or of registering the metrics.
+func New(config Config, deps Deps) (*Breaker, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("breaker: %w", err)
+	}
+	b := &Breaker{
+		config: config.WithDefaults(), log: deps.Logger, random: deps.Random, clock: deps.Clock, onChange: deps.OnChange,
+	}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.random == nil {
+		b.random = rand.Float64
+	}
+	if b.clock == nil {
+		b.clock = clock.System{}
+	}
+	b.inner = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:         b.config.Name,
+		MaxRequests:  uint32(b.config.Probes), // Validate bounds it
+		Interval:     b.config.Window,
+		BucketPeriod: b.config.Window / buckets,
+		// It is asked again only at `until`; its own wait must have passed by then.
+		Timeout:       time.Nanosecond,
+		ReadyToTrip:   b.readyToTrip,
+		OnStateChange: b.changed,
+		IsSuccessful:  func(err error) bool { return err == nil },
+		IsExcluded:    func(err error) bool { return errors.Is(err, errIgnored) },
+	})
+	b.metrics = newMetrics(b)
+	if deps.Registerer != nil {
+		if err := b.metrics.register(deps.Registerer); err != nil {
+			return nil, fmt.Errorf("breaker: register metrics of %s: %w", b.config.Name, err)
+		}
+	}
+	return b, nil
+}
+
+// Allow asks to make a call at now. The error is an *OpenError. Otherwise done reports the call's end, once; later
+// calls of done do nothing, and neither does a probe's after its deadline.
+func (b *Breaker) Allow(now time.Time) (done func(now time.Time, r Result), err error) {
+	b.mu.Lock()
+	defer b.unlock()
+	b.advance(now)
+	if b.state == Open && b.now.Before(b.until) {
+		return nil, &OpenError{Name: b.config.Name, RetryAt: b.until}
+	}
+	if b.probe != nil {
+		return nil, &OpenError{Name: b.config.Name, RetryAt: b.probe.deadline}
+	}
+	report, err := b.inner.Allow() // Open turns HalfOpen here
+	if err != nil {
+		// Only where gobreaker's clock stands still or goes back: it still sees its wait of a nanosecond.
+		return nil, &OpenError{Name: b.config.Name, RetryAt: b.now.Add(b.config.OpenWait)}
+	}
+	c := &call{report: report}
+	if b.state == HalfOpen {
+		c.deadline = b.now.Add(b.config.ProbeTimeout)
+		b.probe = c
+	}
+	return func(now time.Time, r Result) {
+		b.mu.Lock()
+		defer b.unlock()
+		b.advance(now) // first: a probe that reports after its deadline has failed
+		b.end(c, r)
+	}, nil
+}
+
+// State returns the state as of the last call that passed a time in.
+func (b *Breaker) State() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
+}
+
+// Ramp returns the share of full speed that the caller may use at now. Unless Closed it is the share at which the
+// ramp will begin: Allow decides then.
+func (b *Breaker) Ramp(now time.Time) float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != Closed {
+		return b.config.RampInitial
+	}
+	return b.ramp.Share(now)
+}
+
+// advance takes note of the time: an overdue probe has failed, a completed ramp forgives the reopens.
+func (b *Breaker) advance(now time.Time) {
+	if now.After(b.now) {
+		b.now = now
+	}
+	if b.probe != nil && !b.now.Before(b.probe.deadline) {
+		b.log.Warn("probe did not report in time", "downstream", b.config.Name, "timeout", b.config.ProbeTimeout)
+		b.end(b.probe, Failure)
+	}
+	if b.state == Closed && b.ramp.Done(b.now) {
+		b.reopens = 0
+	}
+}
+
+func (b *Breaker) end(c *call, r Result) {
+	if c.report == nil {
+		return
+	}
+	report := c.report
+	c.report = nil
+	if b.probe == c {
+		b.probe = nil
+	}
+	// A call that began before the opening: gobreaker would take it for the end of its wait of a nanosecond.
+	if c.deadline.IsZero() && b.state != Closed {
+		return
+	}
+	switch r {
+	case Success:
+		report(nil)
+	case Failure:
+		report(errFailure)
+	default:
+		report(errIgnored)
+	}
+}
+
+// readyToTrip is called by gobreaker after a failure while Closed.
+func (b *Breaker) readyToTrip(counts gobreaker.Counts) bool {
+	if int(counts.ConsecutiveFailures) >= b.config.Consecutive {
+		return true
+	}
+	// Requests also counts calls that have not ended.
+	ended := float64(counts.TotalFailures) + float64(counts.TotalSuccesses)
+	return ended >= float64(b.config.MinVolume) && float64(counts.TotalFailures) >= b.config.FailureShare*ended
+}
+
+// changed is called by gobreaker, always within one of this package's calls, so under mu.
+func (b *Breaker) changed(_ string, from, to gobreaker.State) {
+	b.state = stateOf(to)
+	switch b.state {
+	case Open:
+		b.until = b.now.Add(b.openWait())
+		b.reopens++
+		b.probe = nil
+	case Closed:
+		b.ramp = Ramp{Start: b.now, Initial: b.config.RampInitial, Length: b.config.RampTime}
+	case HalfOpen:
+	}
+	b.changes = append(b.changes, change{stateOf(from), b.state})
+}
+
+// openWait doubles with every opening since the last completed ramp.
+func (b *Breaker) openWait() time.Duration {
+	wait := b.config.OpenWait
+	for i := 0; i < b.reopens && wait < b.config.MaxOpenWait; i++ {
+		wait *= 2
+	}
+	wait = min(wait, b.config.MaxOpenWait)
+	return time.Duration(float64(wait) * (1 - jitter + 2*jitter*b.random()))
+}
+
+// unlock releases mu and then tells of the changes made under it.
+func (b *Breaker) unlock() {
+	changes, until := b.changes, b.until
+	b.changes = nil
+	b.mu.Unlock()
+	for _, c := range changes {
+		b.metrics.transitions[c.to].Inc()
+		b.log.Warn("breaker changed", "downstream", b.config.Name, "from", c.from.String(), "to", c.to.String(),
+			"probe_after", until)
+		if b.onChange != nil {
+			b.onChange(c.from, c.to)
+		}
+	}
+}
+
+func stateOf(s gobreaker.State) State {
+	switch s {
+	case gobreaker.StateClosed:
+		return Closed
+	case gobreaker.StateHalfOpen:
+		return HalfOpen
+	default:
+		return Open
+	}
+}

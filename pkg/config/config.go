@@ -1,0 +1,181 @@
+package config
+
+import "github.com/surgegate/surgegate/pkg/admission"
+
+// Config is the whole configuration. Field order is the order of `surgegate check --explain`.
+type Config struct {
+	Role      string    `yaml:"role" doc:"Which half this process runs: all, front or worker. The embedded queue lives in one process, so it needs all."`
+	DataDir   string    `yaml:"data_dir" doc:"Folder of the queue, and of the default store and maildir. Made if absent."`
+	KeysDir   string    `yaml:"keys_dir" doc:"Folder of the keys. Never inside data_dir: a backup of both opens every pending password."`
+	Insecure  bool      `yaml:"insecure" doc:"Allow listening off loopback without TLS. Warned about at every start."`
+	Listen    Listen    `yaml:"listen"`
+	TLS       TLS       `yaml:"tls"`
+	Trust     Trust     `yaml:"trust"`
+	Operator  Operator  `yaml:"operator"`
+	Server    Server    `yaml:"server"`
+	Queue     Queue     `yaml:"queue"`
+	Store     Store     `yaml:"store"`
+	Mail      Mail      `yaml:"mail"`
+	Admission Admission `yaml:"admission"`
+	Password  Password  `yaml:"password"`
+	Hash      Hash      `yaml:"hash"`
+	Token     Token     `yaml:"token"`
+	Reset     Reset     `yaml:"reset"`
+	Log       Log       `yaml:"log"`
+	Shutdown  Shutdown  `yaml:"shutdown"`
+}
+
+// Listen is where the process listens.
+type Listen struct {
+	GRPC     string `yaml:"grpc" doc:"host:port of the public API, for front ends."`
+	Operator string `yaml:"operator" doc:"host:port of the operator API; never the public one."`
+	HTTP     string `yaml:"http" doc:"host:port of /metrics, /healthz and /readyz."`
+	Pprof    string `yaml:"pprof" doc:"host:port of net/http/pprof, loopback only; empty for off."`
+}
+
+// TLS is the public listener's.
+type TLS struct {
+	Cert     string `yaml:"cert" doc:"PEM file of the certificate chain; read again when it changes. Empty: no TLS, loopback only."`
+	Key      string `yaml:"key" doc:"PEM file of the private key."`
+	ClientCA string `yaml:"client_ca" doc:"PEM file of the authorities whose client certificates are accepted; needed for trust by certificate."`
+}
+
+// Trust says whose word about clients is believed.
+type Trust struct {
+	Callers []string `yaml:"callers" doc:"Callers whose Client message is believed: DNS or URI names of client certificates; CIDRs for development."`
+}
+
+// Operator is the operator listener's protection.
+type Operator struct {
+	Cert       string `yaml:"cert" doc:"PEM file of the operator listener's certificate chain."`
+	Key        string `yaml:"key" doc:"PEM file of its private key."`
+	ClientCA   string `yaml:"client_ca" doc:"PEM file of the authorities of operators' client certificates."`
+	TokensFile string `yaml:"tokens_file" doc:"File with a line name:token for each operator. Off loopback, client_ca or tokens_file is needed."`
+}
+
+// Server bounds what callers can cost.
+type Server struct {
+	MaxConnections   int      `yaml:"max_connections" doc:"Most connections at once on the public listener."`
+	MaxStreams       int      `yaml:"max_streams" doc:"Most calls at once on one connection."`
+	MaxConnectionAge Duration `yaml:"max_connection_age" doc:"Connections are closed, gently and jittered by 10 %, at this age, so that load spreads."`
+}
+
+// Queue is the durable queue.
+type Queue struct {
+	Engine        string   `yaml:"engine" doc:"embedded (Pebble, one machine)."`
+	MaxBytes      Bytes    `yaml:"max_bytes" doc:"Bytes of waiting jobs at which new work is refused with QUEUE_FULL."`
+	DiskReserve   Bytes    `yaml:"disk_reserve" doc:"Free disk below which new work is refused with NOT_DURABLE, so that accepted work can finish."`
+	Retention     Duration `yaml:"retention" doc:"How long final tickets stay readable."`
+	MaxStartWait  Duration `yaml:"max_start_wait" doc:"A StartReset that would wait longer is refused with QUEUE_FULL."`
+	MaxSealedWait Duration `yaml:"max_sealed_wait" doc:"How long a sealed password may wait before its ticket fails with EXPIRED; a completion is accepted only if half of it is enough."`
+}
+
+// Store is the credential store: exactly one of SQLite and GRPC.
+type Store struct {
+	SQLite   *SQLite    `yaml:"sqlite"`
+	GRPC     *GRPCStore `yaml:"grpc"`
+	Headroom float64    `yaml:"headroom" doc:"Share of the store's concurrency and rate that is left for its other callers, such as sign-ins; 0 to 0.9."`
+	Pace     Pace       `yaml:"pace"`
+	Timeout  Duration   `yaml:"timeout" doc:"Deadline of one call to the store."`
+}
+
+// SQLite is the embedded store.
+type SQLite struct {
+	Path   string `yaml:"path" doc:"Database file; empty for store.db in data_dir."`
+	Sample bool   `yaml:"sample" doc:"Put a few sample accounts into a new database."`
+}
+
+// GRPCStore is a backend that serves surgegate.credstore.v1.
+type GRPCStore struct {
+	Address  string `yaml:"address" doc:"host:port of the backend."`
+	Insecure bool   `yaml:"insecure" doc:"Connect without TLS. Plaintext passwords still go over loopback only."`
+	CA       string `yaml:"ca" doc:"PEM file of the backend's authorities; empty for the system's."`
+	Cert     string `yaml:"cert" doc:"PEM file of surgegate's client certificate."`
+	Key      string `yaml:"key" doc:"PEM file of its private key."`
+}
+
+// Pace bounds how fast a downstream is fed.
+type Pace struct {
+	Concurrency int     `yaml:"concurrency" doc:"Most calls at once."`
+	Rate        float64 `yaml:"rate" doc:"Most items a second; 0 for no bound."`
+	Batch       int     `yaml:"batch" doc:"Most items in one call; 0 for what the downstream itself says."`
+	Floor       float64 `yaml:"floor" doc:"Items a second that ETAs assume before anything was measured."`
+}
+
+// Mail is the mail provider: exactly one of Maildir and SMTP.
+type Mail struct {
+	Maildir    *Maildir `yaml:"maildir"`
+	SMTP       *SMTP    `yaml:"smtp"`
+	BaseURL    string   `yaml:"base_url" doc:"Where links lead: {base_url}/complete#token=TOKEN. https, but for loopback."`
+	SiteName   string   `yaml:"site_name" doc:"The site's name as people know it; in subject and text."`
+	From       string   `yaml:"from" doc:"Sender's address."`
+	Pace       Pace     `yaml:"pace"`
+	Timeout    Duration `yaml:"timeout" doc:"Deadline of one hand-off."`
+	AccountCap int      `yaml:"account_per_day" doc:"Most link mails to one account or one recipient in 24 h."`
+}
+
+// Maildir delivers into a folder.
+type Maildir struct {
+	Path string `yaml:"path" doc:"The maildir; empty for mail in data_dir."`
+}
+
+// SMTP delivers to a relay.
+type SMTP struct {
+	Address      string `yaml:"address" doc:"host:port of the relay."`
+	TLS          string `yaml:"tls" doc:"mandatory (STARTTLS or no mail), implicit, opportunistic, or none; the last two on loopback only."`
+	Username     string `yaml:"username" doc:"User name; empty for no authentication."`
+	PasswordFile string `yaml:"password_file" doc:"File with the password."`
+	Connections  int    `yaml:"connections" doc:"Connections kept open for reuse."`
+}
+
+// Admission is what is let in.
+type Admission struct {
+	Global     Bucket   `yaml:"global"`
+	Client     Bucket   `yaml:"client"`
+	Identifier Bucket   `yaml:"identifier"`
+	DryRun     []string `yaml:"dry_run" doc:"Rules that are counted but not enforced: global, client, level."`
+	MaxKeys    int      `yaml:"max_keys" doc:"Most client ips, and most client ids, remembered; further ones share a bucket."`
+}
+
+// Bucket is one token bucket. global is for the calls of all clients together; client for StartReset and for refused
+// tokens and passwords of one client, by ip (/32, /64) and by id, each; identifier for the link mails of one
+// identifier (over it: a ticket, no mail).
+type Bucket struct {
+	Rate  admission.Rate `yaml:"rate" doc:"A count and a unit of time: 20000/s, 20/m, 5/h."`
+	Burst int            `yaml:"burst" doc:"How many may come at once after a pause."`
+}
+
+// Password is the policy for new passwords.
+type Password struct {
+	SecondFactor  bool   `yaml:"second_factor" doc:"A second factor is enforced at sign-in: passwords may be 8 characters long instead of 15."`
+	BlocklistFile string `yaml:"blocklist_file" doc:"The site's own list of refused passwords, one a line, beside the built-in one."`
+	BreachedFile  string `yaml:"breached_file" doc:"Sorted list of SHA-1 hashes of breached passwords (HASH:COUNT lines)."`
+}
+
+// Hash is the hash pool.
+type Hash struct {
+	Memory Bytes `yaml:"memory" doc:"argon2id memory of one hash."`
+	Time   int   `yaml:"time" doc:"argon2id passes."`
+	Slots  int   `yaml:"slots" doc:"Hashes at once; 0 for cores less one, at least one."`
+}
+
+// Token is the reset token.
+type Token struct {
+	TTL Duration `yaml:"ttl" doc:"How long a link is good, from the hand-off of its mail."`
+}
+
+// Reset is the reset's own choices.
+type Reset struct {
+	SignOut string `yaml:"sign_out" doc:"What a completion that does not say does to the account's sessions: everywhere or keep."`
+}
+
+// Log is the log.
+type Log struct {
+	Level  string `yaml:"level" doc:"debug, info, warn or error."`
+	Format string `yaml:"format" doc:"text or json."`
+}
+
+// Shutdown is the end.
+type Shutdown struct {
+	Grace Duration `yaml:"grace" doc:"After SIGTERM, how long calls under way may take before the process ends."`
+}

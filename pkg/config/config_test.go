@@ -1,0 +1,240 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/gate"
+	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/hashpool"
+	"github.com/surgegate/surgegate/pkg/queue/embedded"
+)
+
+const good = `
+data_dir: ./d
+keys_dir: ./k
+store: {grpc: {address: "127.0.0.1:7700", insecure: true}, headroom: 0.2}
+mail: {maildir: {path: ./m}, base_url: "https://reset.example.com"}
+queue: {engine: embedded, max_bytes: 20GiB, disk_reserve: 2GiB}
+admission:
+  global:     {rate: 20000/s, burst: 40000}
+  client:     {rate: 20/m, burst: 20}
+  identifier: {rate: 5/h, burst: 5}
+`
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "surgegate.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheExampleOfTheDesignLoads(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(write(t, good), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Store.GRPC.Address != "127.0.0.1:7700" || c.Queue.MaxBytes != 20<<30 || c.Admission.Client.Rate.String() != "20/m" {
+		t.Errorf("read %+v", c)
+	}
+}
+
+func TestWithoutAFileSamplesAreServedFromLoopback(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Store.SQLite == nil || !c.Store.SQLite.Sample || c.Mail.Maildir == nil || c.Listen.GRPC != "127.0.0.1:7600" {
+		t.Errorf("read %+v", c)
+	}
+}
+
+// A file, the environment and a library user must not have different defaults (STYLE 3).
+func TestDefaultsAreThoseOfThePackages(t *testing.T) {
+	t.Parallel()
+	c := config.Default()
+	same(t, "grpcapi.MaxConnections", c.Edge().WithDefaults().MaxConnections, grpcapi.Config{}.WithDefaults().MaxConnections)
+	same(t, "grpcapi.MaxConnectionAge", c.Edge().WithDefaults().MaxConnectionAge, grpcapi.Config{}.WithDefaults().MaxConnectionAge)
+	same(t, "gate", c.Accept().WithDefaults(), gate.Config{}.WithDefaults())
+	same(t, "admission", c.Admit().WithDefaults(), admission.Config{}.WithDefaults())
+	same(t, "hashpool", c.HashPool().WithDefaults(), hashpool.Config{}.WithDefaults())
+	same(t, "embedded.MaxBytes", c.Engine().WithDefaults().MaxBytes, embedded.Config{}.WithDefaults().MaxBytes)
+	same(t, "embedded.DiskReserve", c.Engine().WithDefaults().DiskReserve, embedded.Config{}.WithDefaults().DiskReserve)
+	same(t, "embedded.Retention", c.Engine().WithDefaults().Retention, embedded.Config{}.WithDefaults().Retention)
+	work, def := c.Work().WithDefaults(), dispatch.Config{}.WithDefaults()
+	same(t, "dispatch.StoreTimeout", work.StoreTimeout, def.StoreTimeout)
+	same(t, "dispatch.LinkTTL", work.LinkTTL, def.LinkTTL)
+	same(t, "dispatch.Identifier", work.Identifier, def.Identifier)
+	same(t, "dispatch.DrainGrace", work.DrainGrace, def.DrainGrace)
+	same(t, "dispatch.SignOut", work.SignOut, def.SignOut)
+}
+
+func same[T comparable](t *testing.T, name string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: the file's default is %+v, the library's %+v", name, got, want)
+	}
+}
+
+func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, want string }{
+		{"unknown key", good + "stroe: {}\n", "surgegate.yaml:11: unknown key \"stroe\": `surgegate check --explain` lists every key"},
+		{"unknown key inside", strings.Replace(good, "headroom", "headrom", 1), "surgegate.yaml:4: unknown key \"headrom\""},
+		{"nothing", "", "surgegate.yaml: store: names no store"},
+		{"only a document's begin", "---\n", "surgegate.yaml: store: names no store"},
+		{"second document", good + "---\nrole: front\n", "surgegate.yaml:12: is in a second YAML document, which is not read"},
+		{"text for a number", strings.Replace(good, "headroom: 0.2", "headroom: a fifth", 1), "surgegate.yaml:4: a text stands where a number belongs"},
+		{"port too high", good + "listen: {grpc: \"127.0.0.1:99999\"}\n", "surgegate.yaml:11: listen.grpc: \"127.0.0.1:99999\" has no port"},
+		{"store without a port", strings.Replace(good, "127.0.0.1:7700", "auth.internal:", 1), "surgegate.yaml:4: store.grpc.address: \"auth.internal:\" is not host:port"},
+		{"key twice", good + "data_dir: ./e\n", "surgegate.yaml:11: mapping key \"data_dir\" already defined"},
+		{"no unit", strings.Replace(good, "20GiB", "20000000", 1), "surgegate.yaml:6: queue.max_bytes: \"20000000\" is not a size: write a number with KiB, MiB, GiB or TiB, such as 20GiB"},
+		{"wrong unit", good + "token: {ttl: 60GiB}\n", "surgegate.yaml:11: token.ttl: \"60GiB\" is not a time span"},
+		{"duration without a unit", good + "token: {ttl: 60}\n", "surgegate.yaml:11: token.ttl: \"60\" is not a time span: write a number with ms, s, m or h, such as 30s"},
+		{"rate without a unit", strings.Replace(good, "20/m", "20", 1), "surgegate.yaml:9: admission.client.rate"},
+		{"negative duration", good + "token: {ttl: -1h}\n", "surgegate.yaml:11: token.ttl"},
+		{"two stores", strings.Replace(good, "insecure: true}", "insecure: true}, sqlite: {path: x}", 1), "surgegate.yaml:4: store: names two stores, sqlite and grpc: keep one"},
+		{"no store", strings.Replace(good, "store: {grpc: {address: \"127.0.0.1:7700\", insecure: true}, headroom: 0.2}", "", 1), "store: names no store"},
+		{"keys inside data", strings.Replace(good, "./k", "./d/keys", 1), "surgegate.yaml:3: keys_dir: ./d/keys is inside data_dir"},
+		{"open line", strings.Replace(good, "https:", "http:", 1), "surgegate.yaml:5: mail.base_url: \"http://reset.example.com\" would mail tokens over an open line: write https"},
+		{"off loopback", good + "listen: {grpc: \"0.0.0.0:7600\"}\n", "surgegate.yaml:11: listen.grpc: 0.0.0.0:7600 is not loopback and there is no TLS: set tls.cert and tls.key, or insecure: true"},
+		{"operator off loopback", good + "insecure: true\nlisten: {operator: \"0.0.0.0:7601\"}\n", "set operator.client_ca or operator.tokens_file"},
+		{"role", good + "role: worker\n", "surgegate.yaml:11: role: worker needs a queue that several processes share"},
+		{"engine", strings.Replace(good, "engine: embedded", "engine: jetstream", 1), "surgegate.yaml:6: queue.engine: \"jetstream\" is unknown: write embedded"},
+		{"weak hash", good + "hash: {memory: 1MiB}\n", "surgegate.yaml:11: hash"},
+		{"syntax", "data_dir: [\n", "surgegate.yaml:1"},
+		{"headroom", strings.Replace(good, "0.2", "1.2", 1), "surgegate.yaml:4: store.headroom: 1.2 is out of bounds: write 0 to 0.9"},
+		{"same address", good + "listen: {grpc: \"127.0.0.1:7601\"}\n", "is the address of listen.grpc too"},
+		{"no reserve", strings.Replace(good, "2GiB", "0B", 1), "surgegate.yaml:6: queue.disk_reserve: leaves nothing"},
+		{"batch of mails", strings.Replace(good, "mail: {", "mail: {pace: {batch: 10}, ", 1), "surgegate.yaml:5: mail.pace.batch: 10 has no effect"},
+		{"no passes", good + "hash: {time: 0}\n", "surgegate.yaml:11: hash.time: 0 is out of bounds"},
+		{"no memory", good + "hash: {memory: 0B}\n", "surgegate.yaml:11: hash.memory"},
+		{"no such file", good + "password: {blocklist_file: ./none.txt}\n", "surgegate.yaml:11: password.blocklist_file: open ./none.txt: no such file or directory: name a file that this user can read"},
+		{"endless rate", strings.Replace(good, "headroom: 0.2", "pace: {rate: .inf}", 1), "surgegate.yaml:4: store.pace.rate"},
+		{"bad sender", strings.Replace(good, "mail: {", "mail: {from: nobody, ", 1), "surgegate.yaml:5: mail.from"},
+		{"two lines of name", strings.Replace(good, "mail: {", "mail: {site_name: \"a\\r\\nb\", ", 1), "surgegate.yaml:5: mail"},
+		{"dry run", strings.Replace(good, "admission:", "admission:\n  dry_run: [all]", 1), "surgegate.yaml:8: admission.dry_run: \"all\" is no rule"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Load(write(t, c.text), nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), `role: ""`) {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+// Before the first start neither folder is there, so links above them are all that tells.
+func TestKeysInsideDataBehindALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "data"), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		data, keys string
+		inside     bool
+	}{
+		{"data", "link/keys", true}, {"data", "link/a/b", true}, {"link", "data/keys", true}, {"link/d", "data/d/keys", true},
+		{"data", "keys", false}, {"link/d", "data/keys", false}, {"new/data", "new/keys", false}, {"new", "new/keys", true},
+	} {
+		text := strings.Replace(good, "./k", filepath.Join(dir, c.keys), 1)
+		text = strings.Replace(text, "./d", filepath.Join(dir, c.data), 1)
+		_, err := config.Load(write(t, text), nil)
+		if got := err != nil && strings.Contains(err.Error(), "is inside data_dir"); got != c.inside {
+			t.Errorf("data_dir %s, keys_dir %s: refused %v, want %v (%v)", c.data, c.keys, got, c.inside, err)
+		}
+	}
+}
+
+func TestAllThatIsWrongIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load(write(t, strings.Replace(good, "0.2", "2", 1)+"role: x\nlog: {level: loud}\n"), nil)
+	for _, want := range []string{"store.headroom", "role", "log.level"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is missing in: %v", want, err)
+		}
+	}
+}
+
+func TestTheEnvironmentOverridesAndIsChecked(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(write(t, good), []string{
+		"SURGEGATE_LISTEN_GRPC=127.0.0.1:9", "SURGEGATE_TOKEN_TTL=30m", "SURGEGATE_STORE_GRPC_ADDRESS=127.0.0.1:8",
+		"SURGEGATE_TRUST_CALLERS=[10.0.0.0/8]", "SURGEGATE_STORE_PACE_CONCURRENCY=3", "PATH=/bin",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen.GRPC != "127.0.0.1:9" || c.Token.TTL.Std() != 30*time.Minute || c.Store.GRPC.Address != "127.0.0.1:8" ||
+		len(c.Trust.Callers) != 1 || c.Store.Pace.Concurrency != 3 {
+		t.Errorf("read %+v", c)
+	}
+	for env, want := range map[string]string{
+		"SURGEGATE_LISTEN_GPRC=x":      "SURGEGATE_LISTEN_GPRC: unknown variable",
+		"SURGEGATE_TOKEN_TTL=30":       "SURGEGATE_TOKEN_TTL: token.ttl",
+		"SURGEGATE_STORE_HEADROOM=2":   "SURGEGATE_STORE_HEADROOM: store.headroom: 2 is out of bounds",
+		"SURGEGATE_STORE_HEADROOM=lot": "SURGEGATE_STORE_HEADROOM: store.headroom",
+	} {
+		if _, err := config.Load(write(t, good), []string{env}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", env, err, want)
+		}
+	}
+}
+
+func TestAStoreMayComeFromTheEnvironmentAlone(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load("", []string{"SURGEGATE_STORE_GRPC_ADDRESS=127.0.0.1:7700", "SURGEGATE_STORE_GRPC_INSECURE=true"})
+	if err != nil || c.Store.GRPC == nil || c.Store.SQLite != nil {
+		t.Errorf("read %+v, %v", c.Store, err)
+	}
+}
+
+func TestExplainListsEveryKeyWithAMeaning(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	if err := config.Explain(&b); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if len(lines)%3 != 0 || len(lines) < 3*50 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for i := 0; i < len(lines); i += 3 {
+		if strings.TrimSpace(lines[i+2]) == "" || !strings.Contains(lines[i+1], "environment SURGEGATE_") {
+			t.Errorf("%s has no meaning or no variable", lines[i])
+		}
+	}
+	for _, want := range []string{"queue.max_bytes\n    default 20GiB", "store.grpc.address", "admission.client.rate\n    default 20/m"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add(good)
+	f.Add("a: &a [*a]")
+	f.Add("token: {ttl: 1e9h}\nqueue: {max_bytes: NaNGiB}")
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(t.TempDir(), "f.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = config.Load(path, nil) // must not panic
+	})
+}

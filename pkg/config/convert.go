@@ -1,0 +1,139 @@
+package config
+
+import (
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/gate"
+	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/hashpool"
+	"github.com/surgegate/surgegate/pkg/mail"
+	"github.com/surgegate/surgegate/pkg/pace"
+	"github.com/surgegate/surgegate/pkg/policy"
+	"github.com/surgegate/surgegate/pkg/queue/embedded"
+	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/seal"
+	"github.com/surgegate/surgegate/pkg/token"
+)
+
+// Edge is the configuration of grpcapi.
+func (c Config) Edge() grpcapi.Config {
+	tls := grpcapi.TLS{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, ClientCAFile: c.TLS.ClientCA}
+	return grpcapi.Config{
+		GRPC: grpcapi.Listener{Address: c.Listen.GRPC, TLS: tls, Insecure: c.Insecure},
+		Operator: grpcapi.Listener{
+			Address:  c.Listen.Operator,
+			TLS:      grpcapi.TLS{CertFile: c.Operator.Cert, KeyFile: c.Operator.Key, ClientCAFile: c.Operator.ClientCA},
+			Insecure: c.Insecure,
+		},
+		// Scrapers and probes have no client certificates, so the authorities of callers are not asked of them.
+		HTTP: grpcapi.Listener{
+			Address:  c.Listen.HTTP,
+			TLS:      grpcapi.TLS{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key},
+			Insecure: c.Insecure,
+		},
+		TrustedCallers:       append([]string{}, c.Trust.Callers...),
+		OperatorTokensFile:   c.Operator.TokensFile,
+		MaxConnections:       c.Server.MaxConnections,
+		MaxConcurrentStreams: c.Server.MaxStreams,
+		MaxConnectionAge:     c.Server.MaxConnectionAge.Std(),
+	}
+}
+
+// Accept is the configuration of gate.
+func (c Config) Accept() gate.Config {
+	return gate.Config{MaxStartWait: c.Queue.MaxStartWait.Std(), MaxSealedWait: c.Queue.MaxSealedWait.Std()}
+}
+
+// Work is the configuration of dispatch.
+func (c Config) Work() dispatch.Config {
+	signOut := reset.SignOutEverywhere
+	if c.Reset.SignOut == "keep" {
+		signOut = reset.SignOutKeep
+	}
+	return dispatch.Config{
+		StoreTimeout:  c.Store.Timeout.Std(),
+		RevokeTimeout: c.Store.Timeout.Std(),
+		MailTimeout:   c.Mail.Timeout.Std(),
+		LinkTTL:       c.Token.TTL.Std(),
+		SignOut:       signOut,
+		Identifier:    dispatch.Budget{Mails: c.Admission.Identifier.Rate.Count, Per: c.Admission.Identifier.Rate.Per, Burst: c.Admission.Identifier.Burst},
+		Account:       dispatch.Budget{Mails: c.Mail.AccountCap, Per: 24 * time.Hour, Burst: c.Mail.AccountCap},
+		Recipient:     dispatch.Budget{Mails: c.Mail.AccountCap, Per: 24 * time.Hour, Burst: c.Mail.AccountCap},
+		Floors: map[reset.Lane]float64{
+			reset.LaneStart: c.Store.Pace.Floor,
+			reset.LaneApply: c.Store.Pace.Floor,
+			reset.LaneMail:  c.Mail.Pace.Floor,
+		},
+		DrainGrace: c.Shutdown.Grace.Std(),
+	}
+}
+
+// Admit is the configuration of admission.
+func (c Config) Admit() admission.Config {
+	dry := func(rule string) bool { return slices.Contains(c.Admission.DryRun, rule) }
+	return admission.Config{
+		Global:     admission.Rule{Rate: c.Admission.Global.Rate, Burst: c.Admission.Global.Burst, DryRun: dry("global")},
+		Client:     admission.Rule{Rate: c.Admission.Client.Rate, Burst: c.Admission.Client.Burst, DryRun: dry("client")},
+		ShedDryRun: dry("level"),
+		MaxKeys:    c.Admission.MaxKeys,
+	}
+}
+
+// HashPool is the configuration of hashpool.
+func (c Config) HashPool() hashpool.Config {
+	return hashpool.Config{
+		Slots:     c.Hash.Slots,
+		ArgonKiB:  uint32(max(0, min(c.Hash.Memory>>10, 1<<31))), //nolint:gosec // bounded
+		ArgonTime: uint32(max(0, min(c.Hash.Time, 1<<31))),       //nolint:gosec // bounded
+	}
+}
+
+// Passwords is the configuration of policy.
+func (c Config) Passwords() policy.Config {
+	return policy.Config{
+		SecondFactor:  c.Password.SecondFactor,
+		BlocklistFile: c.Password.BlocklistFile,
+		BreachedFile:  c.Password.BreachedFile,
+	}
+}
+
+// Sealing is the configuration of seal for a process that makes its own keys.
+func (c Config) Sealing() seal.Config {
+	return seal.Config{Create: true, LongestWait: c.Queue.MaxSealedWait.Std()}
+}
+
+// Tokens is the configuration of token for a process that makes its own keys.
+func (c Config) Tokens() token.Config {
+	return token.Config{Create: true, LongestWait: c.Queue.MaxSealedWait.Std()}
+}
+
+// Engine is the configuration of the embedded queue.
+func (c Config) Engine() embedded.Config {
+	return embedded.Config{
+		Dir:         filepath.Join(c.DataDir, "queue"),
+		MaxBytes:    uint64(c.Queue.MaxBytes),    //nolint:gosec // validated
+		DiskReserve: uint64(c.Queue.DiskReserve), //nolint:gosec // never negative: Bytes cannot be written so
+		Retention:   c.Queue.Retention.Std(),
+	}
+}
+
+// Templates is the configuration of the mails' texts.
+func (c Config) Templates() mail.TemplateConfig {
+	return mail.TemplateConfig{BaseURL: c.Mail.BaseURL, SiteName: c.Mail.SiteName}
+}
+
+// StorePace is how fast the store is fed: the bounds less the headroom for its other callers.
+func (c Config) StorePace() pace.Config {
+	share := 1 - c.Store.Headroom
+	p := c.Store.Pace
+	return pace.Config{Concurrency: max(1, int(float64(p.Concurrency)*share)), Rate: p.Rate * share, Batch: p.Batch}
+}
+
+// MailPace is how fast the mail provider is fed. One message is one call.
+func (c Config) MailPace() pace.Config {
+	return pace.Config{Concurrency: c.Mail.Pace.Concurrency, Rate: c.Mail.Pace.Rate, Batch: 1}
+}

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"path/filepath"
+
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/gate"
+	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/hashpool"
+	"github.com/surgegate/surgegate/pkg/mail"
+	"github.com/surgegate/surgegate/pkg/mail/smtp"
+	"github.com/surgegate/surgegate/pkg/queue/embedded"
+)
+
+// Default returns the configuration of an empty file. Where a package has the default, it is the package's own.
+func Default() Config {
+	edge := grpcapi.Config{}.WithDefaults()
+	accept := gate.Config{}.WithDefaults()
+	work := dispatch.Config{}.WithDefaults()
+	admit := admission.Config{}.WithDefaults()
+	hash := hashpool.Config{}.WithDefaults()
+	engine := embedded.Config{}.WithDefaults()
+	return Config{
+		Role:    "all",
+		DataDir: "./data",
+		KeysDir: "./keys",
+		Listen:  Listen{GRPC: edge.GRPC.Address, Operator: edge.Operator.Address, HTTP: edge.HTTP.Address},
+		Trust:   Trust{Callers: edge.TrustedCallers},
+		Server: Server{
+			MaxConnections:   edge.MaxConnections,
+			MaxStreams:       edge.MaxConcurrentStreams,
+			MaxConnectionAge: Duration(edge.MaxConnectionAge),
+		},
+		Queue: Queue{
+			Engine:        "embedded",
+			MaxBytes:      Bytes(engine.MaxBytes),    //nolint:gosec // 20 GiB
+			DiskReserve:   Bytes(engine.DiskReserve), //nolint:gosec // 2 GiB
+			Retention:     Duration(engine.Retention),
+			MaxStartWait:  Duration(accept.MaxStartWait),
+			MaxSealedWait: Duration(accept.MaxSealedWait),
+		},
+		Store: Store{
+			Headroom: 0.2,
+			// 16 calls at once of a store that nobody has measured: twice what most pools of connections allow a
+			// single client, and batches grow with the backlog.
+			Pace:    Pace{Concurrency: 16, Floor: work.Floors[1]},
+			Timeout: Duration(work.StoreTimeout),
+		},
+		Mail: Mail{
+			BaseURL:    "http://127.0.0.1:8080",
+			SiteName:   mail.TemplateConfig{}.WithDefaults().SiteName,
+			From:       "no-reply@localhost",
+			Pace:       Pace{Concurrency: 8, Floor: work.Floors[2]},
+			Timeout:    Duration(work.MailTimeout),
+			AccountCap: work.Account.Mails,
+		},
+		Admission: Admission{
+			Global:     bucket(admit.Global),
+			Client:     bucket(admit.Client),
+			Identifier: Bucket{Rate: admission.Rate{Count: work.Identifier.Mails, Per: work.Identifier.Per}, Burst: work.Identifier.Burst},
+			MaxKeys:    admit.MaxKeys,
+		},
+		Hash:     Hash{Memory: Bytes(hash.ArgonKiB) << 10, Time: int(hash.ArgonTime), Slots: 0},
+		Token:    Token{TTL: Duration(work.LinkTTL)},
+		Reset:    Reset{SignOut: "everywhere"},
+		Log:      Log{Level: "info", Format: "text"},
+		Shutdown: Shutdown{Grace: Duration(work.DrainGrace)},
+	}
+}
+
+func bucket(r admission.Rule) Bucket { return Bucket{Rate: r.Rate, Burst: r.Burst} }
+
+// complete fills what follows from other keys.
+func (c *Config) complete() {
+	if s := c.Store.SQLite; s != nil && s.Path == "" {
+		s.Path = filepath.Join(c.DataDir, "store.db")
+	}
+	if m := c.Mail.Maildir; m != nil && m.Path == "" {
+		m.Path = filepath.Join(c.DataDir, "mail")
+	}
+	if s := c.Mail.SMTP; s != nil {
+		d := smtp.Config{}.WithDefaults()
+		if s.TLS == "" {
+			s.TLS = string(d.TLS)
+		}
+		if s.Connections == 0 {
+			s.Connections = d.Connections
+		}
+	}
+}

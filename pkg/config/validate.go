@@ -1,0 +1,331 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/mail/maildir"
+	"github.com/surgegate/surgegate/pkg/mail/smtp"
+)
+
+func (s Store) none() bool { return s.SQLite == nil && s.GRPC == nil }
+func (m Mail) none() bool  { return m.Maildir == nil && m.SMTP == nil }
+
+// problems collects what is wrong; each says what to write instead.
+type problems []FieldError
+
+func (p *problems) add(path, format string, args ...any) {
+	*p = append(*p, FieldError{Path: path, Problem: fmt.Sprintf(format, args...)})
+}
+
+func (c *Config) validate() []FieldError {
+	var p problems
+	switch c.Role {
+	case "all":
+	case "front", "worker":
+		p.add("role", "%s needs a queue that several processes share; the embedded queue lives in one: write all", c.Role)
+	default:
+		p.add("role", "%q is unknown: write all", c.Role)
+	}
+	if c.DataDir == "" {
+		p.add("data_dir", "is empty: name a folder")
+	}
+	if c.KeysDir == "" {
+		p.add("keys_dir", "is empty: name a folder")
+	} else if inside(c.KeysDir, c.DataDir) {
+		p.add("keys_dir", "%s is inside data_dir: a backup of both opens every pending password; name a folder outside of %s", c.KeysDir, c.DataDir)
+	}
+	c.validateListeners(&p)
+	c.validateQueue(&p)
+	c.validateStore(&p)
+	c.validateMail(&p)
+	c.validateRest(&p)
+	c.validateFiles(&p)
+	return p
+}
+
+// validateFiles opens what is named, so that check finds what serve would stumble over.
+func (c *Config) validateFiles(p *problems) {
+	files := []struct{ path, file string }{
+		{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
+		{"operator.cert", c.Operator.Cert}, {"operator.key", c.Operator.Key},
+		{"operator.client_ca", c.Operator.ClientCA}, {"operator.tokens_file", c.Operator.TokensFile},
+		{"password.blocklist_file", c.Password.BlocklistFile}, {"password.breached_file", c.Password.BreachedFile},
+	}
+	if g := c.Store.GRPC; g != nil {
+		files = append(files, []struct{ path, file string }{
+			{"store.grpc.ca", g.CA}, {"store.grpc.cert", g.Cert}, {"store.grpc.key", g.Key},
+		}...)
+	}
+	if s := c.Mail.SMTP; s != nil {
+		files = append(files, struct{ path, file string }{"mail.smtp.password_file", s.PasswordFile})
+	}
+	for _, f := range files {
+		if f.file == "" {
+			continue
+		}
+		opened, err := os.Open(f.file) //nolint:gosec // the operator's own configuration names it
+		if err != nil {
+			p.add(f.path, "%v: name a file that this user can read", err)
+			continue
+		}
+		_ = opened.Close() // it was only looked at
+	}
+}
+
+func inside(path, dir string) bool {
+	a, err1 := filepath.Abs(path)
+	b, err2 := filepath.Abs(dir)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	rel, err := filepath.Rel(resolved(b), resolved(a))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// resolved follows the links of as much of an absolute path as there is: before the first start a folder is not there
+// yet, and a link above it can lead anywhere.
+func resolved(path string) string {
+	rest := ""
+	for at := path; ; at = filepath.Dir(at) {
+		if r, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(r, rest)
+		}
+		if filepath.Dir(at) == at {
+			return path
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
+}
+
+func (c *Config) validateListeners(p *problems) {
+	seen := map[string]string{}
+	for _, l := range []struct{ path, address string }{
+		{"listen.grpc", c.Listen.GRPC}, {"listen.operator", c.Listen.Operator},
+		{"listen.http", c.Listen.HTTP}, {"listen.pprof", c.Listen.Pprof},
+	} {
+		if l.address == "" && l.path == "listen.pprof" {
+			continue
+		}
+		_, port, err := net.SplitHostPort(l.address)
+		if err != nil {
+			p.add(l.path, "%q is not host:port: write such as \"127.0.0.1:7600\"", l.address)
+			continue
+		}
+		if !isPort(port) {
+			p.add(l.path, "%q has no port from 0 to 65535: write such as \"127.0.0.1:7600\"", l.address)
+			continue
+		}
+		if other := seen[l.address]; other != "" && port != "0" {
+			p.add(l.path, "is the address of %s too: give each its own port", other)
+		}
+		seen[l.address] = l.path
+	}
+	pair(p, "tls", c.TLS.Cert, c.TLS.Key)
+	pair(p, "operator", c.Operator.Cert, c.Operator.Key)
+	if c.TLS.Cert == "" && !c.Insecure && !Loopback(c.Listen.GRPC) {
+		p.add("listen.grpc", "%s is not loopback and there is no TLS: set tls.cert and tls.key, or insecure: true", c.Listen.GRPC)
+	}
+	if c.TLS.Cert == "" && !c.Insecure && !Loopback(c.Listen.HTTP) {
+		p.add("listen.http", "%s is not loopback and there is no TLS: set tls.cert and tls.key, or insecure: true", c.Listen.HTTP)
+	}
+	if !Loopback(c.Listen.Operator) {
+		if c.Operator.Cert == "" && !c.Insecure {
+			p.add("listen.operator", "%s is not loopback and there is no TLS: set operator.cert and operator.key, or insecure: true", c.Listen.Operator)
+		}
+		if c.Operator.ClientCA == "" && c.Operator.TokensFile == "" {
+			p.add("listen.operator", "%s is not loopback, so operators must prove who they are: set operator.client_ca or operator.tokens_file", c.Listen.Operator)
+		}
+	}
+	if c.Listen.Pprof != "" && !Loopback(c.Listen.Pprof) {
+		p.add("listen.pprof", "%s is not loopback: profiles show memory, so keep them on 127.0.0.1", c.Listen.Pprof)
+	}
+	for _, caller := range c.Trust.Callers {
+		_, errCIDR := netip.ParsePrefix(caller)
+		_, errIP := netip.ParseAddr(caller)
+		if errCIDR != nil && errIP != nil && c.TLS.ClientCA == "" {
+			p.add("trust.callers", "%q is a certificate's name, but nothing asks for certificates: set tls.client_ca, or write a CIDR", caller)
+		}
+	}
+	for _, f := range []struct {
+		path  string
+		value int
+	}{{"server.max_connections", c.Server.MaxConnections}, {"server.max_streams", c.Server.MaxStreams}} {
+		if f.value < 1 || f.value > 1<<20 {
+			p.add(f.path, "%d is out of bounds: write 1 to %d", f.value, 1<<20)
+		}
+	}
+	between(p, "server.max_connection_age", c.Server.MaxConnectionAge, time.Minute, 24*time.Hour)
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+func pair(p *problems, section, cert, key string) {
+	if (cert == "") != (key == "") {
+		p.add(section, "cert and key go together: set both or none")
+	}
+}
+
+// Loopback tells whether host:port surely stays on this machine.
+func Loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return true // said already
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func between(p *problems, path string, d Duration, low, high time.Duration) {
+	if d.Std() < low || d.Std() > high {
+		p.add(path, "%v is out of bounds: write %v to %v", d.Std(), low, high)
+	}
+}
+
+func (c *Config) validateQueue(p *problems) {
+	if c.Queue.Engine != "embedded" {
+		p.add("queue.engine", "%q is unknown: write embedded", c.Queue.Engine)
+	}
+	if c.Queue.MaxBytes < 1<<20 {
+		p.add("queue.max_bytes", "is too small to hold a storm: write at least 1MiB")
+	}
+	if c.Queue.DiskReserve < 1<<20 {
+		p.add("queue.disk_reserve", "leaves nothing for accepted work to finish from: write at least 1MiB")
+	}
+	between(p, "queue.retention", c.Queue.Retention, time.Minute, 30*24*time.Hour)
+	between(p, "queue.max_start_wait", c.Queue.MaxStartWait, time.Minute, 7*24*time.Hour)
+	between(p, "queue.max_sealed_wait", c.Queue.MaxSealedWait, time.Minute, 7*24*time.Hour)
+}
+
+func (c *Config) validateStore(p *problems) {
+	s := c.Store
+	switch {
+	case s.none():
+		p.add("store", "names no store: add sqlite: {path: …} or grpc: {address: …}")
+	case s.SQLite != nil && s.GRPC != nil:
+		p.add("store", "names two stores, sqlite and grpc: keep one")
+	}
+	if g := s.GRPC; g != nil {
+		if _, port, err := net.SplitHostPort(g.Address); err != nil || !isPort(port) {
+			p.add("store.grpc.address", "%q is not host:port: write such as \"127.0.0.1:7700\"", g.Address)
+		}
+		pair(p, "store.grpc", g.Cert, g.Key)
+		if g.Insecure && (g.CA != "" || g.Cert != "") {
+			p.add("store.grpc.insecure", "turns TLS off, but ca or cert is set: keep one")
+		}
+	}
+	if !(s.Headroom >= 0 && s.Headroom <= 0.9) {
+		p.add("store.headroom", "%v is out of bounds: write 0 to 0.9", s.Headroom)
+	}
+	validatePace(p, "store.pace", s.Pace)
+	between(p, "store.timeout", s.Timeout, 10*time.Millisecond, 5*time.Minute)
+}
+
+func validatePace(p *problems, path string, pace Pace) {
+	if pace.Concurrency < 1 || pace.Concurrency > 10_000 {
+		p.add(path+".concurrency", "%d is out of bounds: write 1 to 10000", pace.Concurrency)
+	}
+	if !(pace.Rate >= 0) || math.IsInf(pace.Rate, 1) {
+		p.add(path+".rate", "%v is no rate: write items a second, or 0 for no bound", pace.Rate)
+	}
+	if pace.Batch < 0 {
+		p.add(path+".batch", "%d is negative: write items a call, or 0 for what the downstream says", pace.Batch)
+	}
+	if !(pace.Floor > 0) {
+		p.add(path+".floor", "%v is not positive: write items a second", pace.Floor)
+	}
+}
+
+func (c *Config) validateMail(p *problems) {
+	m := c.Mail
+	switch {
+	case m.none():
+		p.add("mail", "names no provider: add maildir: {path: …} or smtp: {address: …}")
+	case m.Maildir != nil && m.SMTP != nil:
+		p.add("mail", "names two providers, maildir and smtp: keep one")
+	}
+	u, err := url.Parse(m.BaseURL)
+	switch {
+	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
+		p.add("mail.base_url", "%q is not a base URL: write such as https://reset.example.com", m.BaseURL)
+	case u.Scheme == "https":
+	case u.Scheme == "http" && Loopback(net.JoinHostPort(u.Hostname(), "0")):
+	default:
+		p.add("mail.base_url", "%q would mail tokens over an open line: write https", m.BaseURL)
+	}
+	if err == nil {
+		if err := c.Templates().Validate(); err != nil {
+			p.add("mail", "%v", err)
+		}
+	}
+	if err := (maildir.Config{Path: "any", From: m.From}).Validate(); err != nil {
+		p.add("mail.from", "%v", err)
+	}
+	if s := m.SMTP; s != nil {
+		smtpConfig := smtp.Config{Address: s.Address, From: m.From, TLS: smtp.TLSMode(s.TLS), Username: s.Username, PasswordFile: s.PasswordFile, Connections: s.Connections}
+		if err := smtpConfig.Validate(); err != nil {
+			p.add("mail.smtp", "%v", err)
+		}
+	}
+	validatePace(p, "mail.pace", m.Pace)
+	if m.Pace.Batch > 1 {
+		p.add("mail.pace.batch", "%d has no effect, a provider takes one mail a call: leave it out", m.Pace.Batch)
+	}
+	between(p, "mail.timeout", m.Timeout, 100*time.Millisecond, 10*time.Minute)
+	if m.AccountCap < 1 {
+		p.add("mail.account_per_day", "%d is out of bounds: write at least 1", m.AccountCap)
+	}
+}
+
+func (c *Config) validateRest(p *problems) {
+	for _, rule := range c.Admission.DryRun {
+		if !slices.Contains([]string{"global", "client", "level"}, rule) {
+			p.add("admission.dry_run", "%q is no rule: write global, client or level", rule)
+		}
+	}
+	for _, b := range []struct {
+		path   string
+		bucket Bucket
+	}{{"admission.global", c.Admission.Global}, {"admission.client", c.Admission.Client}, {"admission.identifier", c.Admission.Identifier}} {
+		if b.bucket.Burst < 1 {
+			p.add(b.path+".burst", "%d lets nothing in: write at least 1", b.bucket.Burst)
+		}
+	}
+	if c.Admission.MaxKeys < 1 {
+		p.add("admission.max_keys", "%d is out of bounds: write at least 1", c.Admission.MaxKeys)
+	} else if err := c.Admit().Validate(); err != nil {
+		p.add("admission", "%v", err)
+	}
+	if c.Hash.Time < 1 {
+		p.add("hash.time", "%d is out of bounds: write at least 1", c.Hash.Time)
+	}
+	if c.Hash.Memory < 1<<10 {
+		p.add("hash.memory", "is out of bounds: write such as 19MiB")
+	}
+	if err := c.HashPool().Validate(); err != nil {
+		p.add("hash", "%v", err)
+	}
+	between(p, "token.ttl", c.Token.TTL, time.Minute, 72*time.Hour)
+	if c.Reset.SignOut != "everywhere" && c.Reset.SignOut != "keep" {
+		p.add("reset.sign_out", "%q is unknown: write everywhere or keep", c.Reset.SignOut)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		p.add("log.level", "%q is unknown: write debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		p.add("log.format", "%q is unknown: write text or json", c.Log.Format)
+	}
+	between(p, "shutdown.grace", c.Shutdown.Grace, time.Second, time.Hour)
+}

@@ -1,0 +1,62 @@
+// Package dispatch is the work side: it takes jobs from the queue's lanes and works them against the downstreams at
+// the pace that their controllers allow.
+//
+// # A runner, one a lane
+//
+//	        ┌────────────────────────── batch given to a goroutine of its own ◄──────────────┐
+//	        ▼                                                                                 │
+//	Queue.Wait ──► permit (pacer) ──► breaker ──► Lease (batch sized by the backlog) ──► call ─┴─► Finish | Retry | Park
+//	   ▲                │ refused: wait for the end of a call or for RetryAt
+//	   └── level, description or breaker changed
+//
+// A permit comes before the lease, so that no lease runs out while it waits for its turn, and nothing polls: a job is
+// leased the moment that it is committed. A lane doubles its batch while leases come back full and falls back to
+// what it got when they do not, so that batches are as large as the backlog makes worth while and 1 without any.
+//
+// start, the look-ups of hash, and apply share the store's pacer and breaker; permits of one downstream are handed
+// out in the order in which lanes asked, so no lane starves another. The hash pool has a pacer and no breaker.
+//
+// # What ends how
+//
+//	call                                   job                                        pacer      breaker
+//	answered                               as its own result says                     ok         success
+//	overload, time-out, configuration      Retry, no try used, back-off with jitter   overload   failure
+//	other error, several items             bisected until the poisonous one is alone  error      success (it answered)
+//	other error or panic, one item         Retry, one try used; out of tries: Park    error      success
+//	ended by us (drain)                    Retry at once, no try used                 canceled   ignored
+//
+// A bisected batch makes at most 4·log2(n)+4 calls, each under a permit of its own; what is left is retried without
+// a try used. A call that ended before its deadline by a time-out or by us keeps its permit until the deadline,
+// because the downstream may still be working at it.
+//
+// # Failure rules
+//
+//   - A payload that was tampered with, a spent token that does not verify, or an empty password parks its job: the
+//     store is never touched (fail closed).
+//   - A password is never sent in a form that the store has ceased to take: a plaintext one goes back to the hash lane, a
+//     hashed one is parked.
+//   - A sealed password whose key is gone, or whose time is over, ends FAILED EXPIRED; where it can still be read a
+//     replacement link is asked for. Sweeps find those that no lane would reach in time.
+//   - ErrLeaseLost drops what was done: somebody newer has the job, or superseded it.
+//   - ErrConflict on a Finish (two starts of one account raced for its budget) is decided again on fresh records.
+//   - The text of a downstream's error may quote people's data, so it is neither logged nor kept as the cause of a
+//     parked job; its class is.
+//
+// # Who is mailed
+//
+// Link mails are counted by identifier, account and recipient. One that is over a budget is withheld only while an
+// earlier link is still good: of that account, or, where the recipient's budget is used up, of any account mailed to that
+// recipient. There a link counts from the moment that its mail is in line, so that accounts of one address cannot be
+// asked for one by one while mails wait. One ask is followed by 10 mails at most.
+//
+// # Start tickets
+//
+// DoneAfter is computed before the lease from what the lanes published last (a high percentile of the look-up and of
+// the hand-off, each rounded up to 250 ms, the mail lane's backlog over its rate, outages so far), rounded up to 250 ms;
+// never from a job in hand.
+//
+// Only accounts have mails, so what a few of them do must not show: while people wait for fewer than queue.CrowdMin
+// mails, neither their number nor an outage of the mail server is published, and above it the number is rounded up to a
+// power of two. For the same reason the start and the mail lane take a measurement over only from a crowd or from so
+// many ended jobs. A site that mails little thus tells of a dead mail server to its operator alone.
+package dispatch

@@ -1,0 +1,311 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"math/bits"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/seal"
+)
+
+// settlement collects what becomes of a batch's jobs and tells the queue in one go.
+type settlement struct {
+	d      *Dispatch
+	lane   *lane
+	strain func() int
+	leased time.Time
+
+	mu      sync.Mutex // completions are admitted on all cores
+	ends    []ending
+	retries []queue.Retry
+	parks   []queue.Park
+}
+
+// ending is a Finish and what follows its success.
+type ending struct {
+	queue.Finish
+	// redo decides the Finish again when a record it was decided on has changed; nil: no records were read.
+	redo func(context.Context) (ending, error)
+	done func() // counts
+}
+
+func (d *Dispatch) settle(b *batch) *settlement {
+	down := b.lane.needs()[0]
+	return &settlement{d: d, lane: b.lane, strain: down.strained, leased: b.leased}
+}
+
+// end ends a job.
+func (s *settlement) end(e ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = append(s.ends, e)
+}
+
+func (s *settlement) retry(r queue.Retry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retries = append(s.retries, r)
+}
+
+// overloadMost bounds the back-off after an overload. Permits and the breaker hold the load down already; the back-off
+// only spreads who comes back first, and nobody should wait much longer than the downstream was away.
+const overloadMost = 5 * time.Second
+
+// again puts a job back without a try used, because of the downstream.
+func (s *settlement) again(l queue.Lease) {
+	wait := backoff(s.d.cfg.OverloadDelay, min(s.d.cfg.MaxDelay, overloadMost), max(0, s.strain()-1))
+	s.retry(queue.Retry{Lease: l, NotBefore: s.d.clock.Now().Add(wait)})
+}
+
+// at puts a job back without a try used for that moment.
+func (s *settlement) at(l queue.Lease, notBefore time.Time) {
+	s.retry(queue.Retry{Lease: l, NotBefore: notBefore})
+}
+
+// fail uses up one of the job's tries; out of tries it is parked. The cause is in our words.
+func (s *settlement) fail(l queue.Lease, cause string) {
+	if l.Job.Attempts+1 >= s.d.cfg.MaxTries {
+		s.park(l, "out of tries: "+cause)
+		return
+	}
+	wait := backoff(s.d.cfg.TryDelay, s.d.cfg.MaxDelay, int(min(l.Job.Attempts, 30)))
+	s.retry(queue.Retry{Lease: l, NotBefore: s.d.clock.Now().Add(wait), UsedTry: true})
+}
+
+// park sets a job aside for an operator.
+func (s *settlement) park(l queue.Lease, cause string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parks = append(s.parks, queue.Park{Lease: l, Cause: cause})
+}
+
+// redoes bounds how often a Finish is decided again: each round one of those that race for a record wins, so only a
+// fault could reach it.
+const redoes = 16
+
+// commit tells the queue. It goes on when ctx has ended: what was done must be written down.
+func (s *settlement) commit(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	s.finish(ctx)
+	d, lane := s.d, s.lane.name
+	if len(s.retries) > 0 {
+		for i, err := range d.deps.Queue.Retry(ctx, s.retries) {
+			if d.settled(err, lane, "retry") {
+				d.metrics.retried(lane, s.retries[i].UsedTry)
+			}
+		}
+	}
+	if len(s.parks) > 0 {
+		for i, err := range d.deps.Queue.Park(ctx, s.parks) {
+			if d.settled(err, lane, "park") {
+				d.metrics.parked(lane)
+				d.log.Warn("job parked", "lane", lane.String(), "job", s.parks[i].Lease.Job.ID.String(),
+					"cause", s.parks[i].Cause)
+			}
+		}
+	}
+}
+
+func (s *settlement) finish(ctx context.Context) {
+	d := s.d
+	for round := 0; len(s.ends) > 0; round++ {
+		finishes := make([]queue.Finish, len(s.ends))
+		for i, e := range s.ends {
+			finishes[i] = e.Finish
+		}
+		errs := d.deps.Queue.Finish(ctx, finishes)
+		now := d.clock.Now()
+		var again []ending
+		for i, err := range errs {
+			e := s.ends[i]
+			if errors.Is(err, queue.ErrConflict) && e.redo != nil && round < redoes {
+				fresh, err := e.redo(ctx)
+				if err != nil {
+					s.again(e.Lease)
+					continue
+				}
+				again = append(again, fresh)
+				continue
+			}
+			if errors.Is(err, queue.ErrTooLarge) {
+				// Made of what the downstream answered, so it may be smaller the next time; never at once again.
+				s.fail(e.Lease, "what follows it is too large for the queue")
+				continue
+			}
+			if !d.settled(err, s.lane.name, "finish") {
+				if err != nil && !errors.Is(err, queue.ErrLeaseLost) {
+					s.again(e.Lease)
+				}
+				continue
+			}
+			s.lane.meter.ended(now.Sub(s.leased))
+			d.metrics.ended(s.lane.name, e.State, now.Sub(e.Lease.Job.AcceptTime))
+			if e.done != nil {
+				e.done()
+			}
+		}
+		s.ends = again
+	}
+}
+
+// settled tells whether the queue took it, and logs what is not in the order of things.
+func (d *Dispatch) settled(err error, lane reset.Lane, what string) bool {
+	if err != nil && !errors.Is(err, queue.ErrLeaseLost) && !errors.Is(err, queue.ErrClosed) {
+		d.log.Error("the queue refused to settle a job", "lane", lane.String(), "what", what, "err", err)
+	}
+	return err == nil
+}
+
+// fate is what a call or a row of bisected calls made of one item.
+type fate uint8
+
+const (
+	fateAgain  fate = iota // not the item's fault, or never sent
+	fateDone               // answered
+	fateFailed             // failed alone
+)
+
+// bisect calls f for the items [from, to) under the permit p, bisecting spans that fail whole for a reason that is
+// not the downstream's load. leases are the items', extended before each further call.
+func (d *Dispatch) bisect(
+	ctx context.Context, p *permit, lane *lane, leases []queue.Lease, f func(ctx context.Context, from, to int) error,
+) []fate {
+	down := p.d
+	fates := make([]fate, len(leases))
+	type span struct{ from, to int }
+	todo := []span{{0, len(leases)}}
+	for calls := 4*bits.Len(uint(len(leases))) + 4; len(todo) > 0 && calls > 0; calls-- {
+		s := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if p == nil {
+			var err error
+			if p, err = d.another(ctx, down, lane, leases, s.to-s.from); err != nil {
+				return fates
+			}
+		}
+		if s.to-s.from > p.granted {
+			todo = append(todo, span{s.from + p.granted, s.to})
+			s.to = s.from + p.granted
+		}
+		c := d.do(ctx, p, s.to-s.from, func(ctx context.Context) error { return f(ctx, s.from, s.to) })
+		p = nil
+		switch {
+		case c == classOK:
+			for i := s.from; i < s.to; i++ {
+				fates[i] = fateDone
+			}
+		case !c.usesTry():
+			return fates
+		case s.to-s.from == 1:
+			fates[s.from] = fateFailed
+		default:
+			middle := (s.from + s.to) / 2
+			todo = append(todo, span{middle, s.to}, span{s.from, middle})
+		}
+	}
+	return fates
+}
+
+// another gets the permit for one more call of a bisected batch, in less than the time that its leases last.
+func (d *Dispatch) another(
+	ctx context.Context, down *downstream, lane *lane, leases []queue.Lease, want int,
+) (*permit, error) {
+	for _, err := range d.deps.Queue.Extend(ctx, leases, lane.visibility) {
+		if err != nil && !errors.Is(err, queue.ErrLeaseLost) { // a superseded one may be sent: the store knows better
+			return nil, err
+		}
+	}
+	waitCtx, cancel := context.WithTimeout(ctx, lane.visibility-2*down.timeout)
+	defer cancel()
+	return down.acquire(waitCtx, want)
+}
+
+// onAllCores calls f for 0 to n-1. Verifying a token takes 50 µs, so a batch of 256 would keep its permit 13 ms before
+// the store hears of it.
+func onAllCores(n int, f func(i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n/8) // a few are done before another goroutine has started
+	if workers < 2 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	panics := make([]error, workers)
+	for worker := range workers {
+		wg.Go(func() {
+			panics[worker] = guard(func() error {
+				for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+					f(int(i - 1))
+				}
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(panics...); err != nil {
+		panic(err)
+	}
+}
+
+func bindingOf(j reset.Job) seal.Binding {
+	return seal.Binding{Job: j.ID, Ticket: j.Ticket, Account: j.Account, Lane: j.Lane, AcceptTime: j.AcceptTime, ExpireTime: j.ExpireTime}
+}
+
+type unmarshaler interface{ Unmarshal([]byte) error }
+
+// open opens a job's payload into v. What cannot be opened is settled; false then.
+func (d *Dispatch) open(ctx context.Context, s *settlement, l queue.Lease, v unmarshaler) bool {
+	var plain []byte
+	err := guard(func() (err error) {
+		plain, err = d.deps.Opener.Open(ctx, bindingOf(l.Job), l.Job.Payload)
+		return err
+	})
+	completion := l.Job.Lane == reset.LaneHash || l.Job.Lane == reset.LaneApply
+	switch {
+	case err == nil:
+	case errors.Is(err, seal.ErrKeyGone) && completion:
+		s.end(d.expired(l, nil))
+		return false
+	case errors.Is(err, seal.ErrKeyGone):
+		s.park(l, "the payload's key is gone")
+		return false
+	case errors.Is(err, seal.ErrTampered):
+		s.park(l, "the payload was tampered with")
+		return false
+	case errors.Is(err, errPanic):
+		s.fail(l, "panic while opening the payload")
+		return false
+	default: // the key could not be read
+		s.again(l)
+		return false
+	}
+	err = v.Unmarshal(plain)
+	clear(plain)
+	if err != nil {
+		s.park(l, "the payload is not readable")
+		return false
+	}
+	return true
+}
+
+// follow makes a follow-up job of l's and seals its payload.
+func (d *Dispatch) follow(ctx context.Context, a seal.Audience, j reset.Job, payload []byte) (reset.Job, error) {
+	j.ID = reset.NewID()
+	if j.AcceptTime.IsZero() {
+		j.AcceptTime = d.clock.Now().Truncate(time.Microsecond)
+	}
+	err := guard(func() (err error) {
+		j.Payload, err = d.deps.Sealer.Seal(ctx, a, bindingOf(j), payload)
+		return err
+	})
+	clear(payload)
+	return j, err
+}

@@ -1,0 +1,249 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/seal"
+	"github.com/surgegate/surgegate/pkg/token"
+)
+
+// refreshEvery is how often the view of lanes and paces is read again; the work side publishes once a second.
+const refreshEvery = 500 * time.Millisecond
+
+// Config bounds what is accepted. Zero fields mean the defaults.
+type Config struct {
+	// MaxStartWait is how long a start may wait in line by the high end of its ETA. Default 12 h.
+	MaxStartWait time.Duration
+	// MaxSealedWait is how long a sealed password may wait until its completion expires. Completions are accepted
+	// while their ETA is below half of it. Default 24 h.
+	MaxSealedWait time.Duration
+	// MaxTokenTTL is the longest life of any token: how long a mark is kept after its last raise. Default 72 h, the
+	// TTL of campaign links.
+	MaxTokenTTL time.Duration
+}
+
+// WithDefaults fills zero fields.
+func (c Config) WithDefaults() Config {
+	if c.MaxStartWait == 0 {
+		c.MaxStartWait = 12 * time.Hour
+	}
+	if c.MaxSealedWait == 0 {
+		c.MaxSealedWait = 24 * time.Hour
+	}
+	if c.MaxTokenTTL == 0 {
+		c.MaxTokenTTL = 72 * time.Hour
+	}
+	return c
+}
+
+// Validate returns an error that names the field.
+func (c Config) Validate() error {
+	c = c.WithDefaults()
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{{"max_start_wait", c.MaxStartWait}, {"max_sealed_wait", c.MaxSealedWait}, {"max_token_ttl", c.MaxTokenTTL}} {
+		if f.value < time.Minute {
+			return fmt.Errorf("gate: %s: at least 1 m, not %v", f.name, f.value)
+		}
+	}
+	return nil
+}
+
+// Queue is what the gate needs of the queue: the producer side and two reads of its records.
+type Queue interface {
+	queue.Producer
+	Get(ctx context.Context, kind queue.RecordKind, key string) (queue.Record, error)
+	Mark(ctx context.Context, account reset.Key) (uint64, error)
+}
+
+// Admission lets requests in or refuses them.
+type Admission interface {
+	Admit(now time.Time, r admission.Request) (admission.Permit, error)
+	Level() (level int, cause string)
+}
+
+// Verifier verifies reset tokens.
+type Verifier interface {
+	Verify(tok string, at time.Time) (token.Claims, error)
+}
+
+// Sealer seals payloads to the workers.
+type Sealer interface {
+	Seal(ctx context.Context, to seal.Audience, b seal.Binding, plaintext []byte) ([]byte, error)
+}
+
+// Tickets turns places in line into ticket ids and back.
+type Tickets interface {
+	Seal(ref reset.Ref) string
+	Open(id string) (reset.Ref, error)
+}
+
+// Index makes the keyed hashes that the queue is keyed by.
+type Index interface {
+	Identifier(identifier string) reset.Key
+	Account(accountID string) reset.Key
+	Request(token, requestID string) reset.Key
+}
+
+// Policy judges passwords and returns them in NFC.
+type Policy interface {
+	Check(password string, maxBytes int) (string, error)
+}
+
+// Deps is what a Gate is wired to. All but Clock and Logger must be set.
+type Deps struct {
+	Queue      Queue
+	Admission  Admission
+	Tokens     Verifier
+	Sealer     Sealer
+	Tickets    Tickets
+	Index      Index
+	Policy     Policy
+	Registerer prometheus.Registerer
+	Clock      clock.Clock  // default: the machine's
+	Logger     *slog.Logger // default: none
+}
+
+// Client says on whose behalf a call is made.
+type Client struct {
+	IP      netip.Addr
+	ID      string // at most 128 bytes
+	Locale  string // BCP 47, at most 35 bytes (RFC 5646, 4.4.1)
+	Suspect bool   // probably automated: stands behind the others
+}
+
+// StartRequest asks for a link.
+type StartRequest struct {
+	Identifier string // as typed, 1 to 320 bytes
+	Client     Client
+	Wait       time.Duration // 0 to 30 s
+}
+
+// CompleteRequest trades a token for a new password.
+type CompleteRequest struct {
+	Token       string
+	NewPassword string
+	SignOut     reset.SignOut
+	Client      Client
+	Wait        time.Duration // 0 to 30 s
+	RequestID   string        // a UUID, or empty
+}
+
+// String hides the token and the password (SECURITY.md 20).
+func (CompleteRequest) String() string { return "CompleteRequest{redacted}" }
+
+// GoString hides the token and the password.
+func (r CompleteRequest) GoString() string { return r.String() }
+
+// LogValue hides the token and the password.
+func (r CompleteRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// MarshalJSON hides the token and the password.
+func (CompleteRequest) MarshalJSON() ([]byte, error) { return []byte(`"redacted"`), nil }
+
+// Answer is a ticket and when asking again makes sense; PollAfter is 0 for a final ticket.
+type Answer struct {
+	Ticket    reset.Ticket
+	PollAfter time.Duration
+	Replayed  bool // the ticket of an earlier call with the same request id
+}
+
+// Gate is the request side. It is safe for concurrent use.
+type Gate struct {
+	cfg     Config
+	d       Deps
+	clock   clock.Clock
+	log     *slog.Logger
+	metrics *metrics
+
+	view atomic.Pointer[view]
+	// startSince and completeSince count what was accepted since the view was read, so that the time bounds hold
+	// between two reads as well.
+	startSince, completeSince atomic.Int64
+
+	draining atomic.Bool
+	closing  chan struct{}
+	stop     sync.Once
+	running  sync.WaitGroup
+	cancel   context.CancelFunc
+}
+
+// New wires a Gate. Call Start before the first request.
+func New(cfg Config, d Deps) (*Gate, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if d.Queue == nil || d.Admission == nil || d.Tokens == nil || d.Sealer == nil || d.Tickets == nil || d.Index == nil ||
+		d.Policy == nil || d.Registerer == nil {
+		return nil, errors.New("gate: Deps: all but Clock and Logger must be set")
+	}
+	if d.Clock == nil {
+		d.Clock = clock.System{}
+	}
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	m, err := newMetrics(d.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("gate: metrics: %w", err)
+	}
+	g := &Gate{cfg: cfg.WithDefaults(), d: d, clock: d.Clock, log: d.Logger, metrics: m, closing: make(chan struct{})}
+	g.view.Store(&view{})
+	return g, nil
+}
+
+// Start reads the view once, and then keeps it fresh until Close. ctx bounds the first read only.
+func (g *Gate) Start(ctx context.Context) error {
+	if err := g.refresh(ctx); err != nil {
+		return fmt.Errorf("gate: first look at the queue: %w", err)
+	}
+	ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	g.running.Go(func() { g.keepFresh(ctx) })
+	return nil
+}
+
+// Drain refuses new work from now on, with a time to come back. Tickets and tokens can still be read.
+func (g *Gate) Drain() { g.draining.Store(true) }
+
+// Close drains, ends waits and watches, and stops what Start started. Tickets and tokens can be read until the queue
+// is closed.
+func (g *Gate) Close() error {
+	g.Drain()
+	g.stop.Do(func() {
+		close(g.closing)
+		if g.cancel != nil {
+			g.cancel()
+		}
+	})
+	g.running.Wait()
+	return nil
+}
+
+func (g *Gate) keepFresh(ctx context.Context) {
+	failing := false
+	for g.clock.Sleep(ctx, refreshEvery) == nil {
+		err := g.refresh(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil && !failing:
+			g.log.Warn("the queue cannot be read: ETAs and bounds use the last view", "error", err)
+			failing = true
+		case err == nil && failing:
+			g.log.Info("the queue can be read again")
+			failing = false
+		}
+	}
+}

@@ -1,0 +1,34 @@
+package grpcapi_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/surgegate/surgegate/pkg/grpcapi"
+)
+
+// A worker serves operators, metrics and health, but has no public side.
+func ExampleNew() {
+	var engine grpcapi.Queue = emptyQueue{} // an engine of pkg/queue
+	registry := prometheus.NewRegistry()
+	s, err := grpcapi.New(grpcapi.Config{
+		Operator: grpcapi.Listener{Address: "127.0.0.1:0"},
+		HTTP:     grpcapi.Listener{Address: "127.0.0.1:0"},
+	}, grpcapi.Deps{Queue: engine, Registerer: registry, Gatherer: registry, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := s.Start(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer s.Stop(context.Background())
+	operator, ok := s.Addrs().Operator.(*net.TCPAddr)
+	fmt.Println(s.Addrs().GRPC, ok && operator.Port != 0)
+	// Output: <nil> true
+}

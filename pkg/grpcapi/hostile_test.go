@@ -1,0 +1,314 @@
+package grpcapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/surgegate/surgegate/pkg/gate"
+	"github.com/surgegate/surgegate/pkg/reset"
+	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
+)
+
+// rawCodec sends bytes as they are.
+type rawCodec struct{}
+
+func (rawCodec) Marshal(v any) ([]byte, error) {
+	b, ok := v.([]byte)
+	if !ok {
+		return nil, fmt.Errorf("want bytes, not %T", v)
+	}
+	return b, nil
+}
+func (rawCodec) Unmarshal([]byte, any) error { return nil }
+func (rawCodec) Name() string                { return "proto" }
+
+var _ encoding.Codec = rawCodec{}
+
+// TestBadMessagesAreNotRetried sends what no generated client would, with a policy that retries nearly everything.
+func TestBadMessagesAreNotRetried(t *testing.T) {
+	t.Parallel()
+	field := func(n protowire.Number, b []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, n, protowire.BytesType), b)
+	}
+	tests := []struct {
+		name    string
+		message []byte
+		reason  string
+		retried bool
+	}{
+		{"oversize", field(1, make([]byte, 64<<10)), reasonOversize, false},
+		{"far oversize", field(1, make([]byte, 3<<20)), reasonOversize, false},
+		{"invalid UTF-8", field(1, []byte{0xff, 0xfe}), reasonMalformed, true},
+		{"truncated field", []byte{0x0a, 0x20, 'x'}, reasonMalformed, true},
+		{"group without end", []byte{0x0b}, reasonMalformed, true},
+	}
+	var reached atomic.Int32
+	f := serve(t, &stubGate{
+		start: func(context.Context, gate.StartRequest) (gate.Answer, error) { reached.Add(1); return accepted(), nil },
+		watch: func(context.Context, string, func(reset.Ticket) error) error { reached.Add(1); return nil },
+	}, Config{}, nil)
+	conn := dial(t, f.Addrs().GRPC.String(), grpc.WithDefaultServiceConfig(retryPolicy))
+	for _, tt := range tests {
+		for _, method := range []string{resetv1.PasswordReset_StartReset_FullMethodName, resetv1.PasswordReset_WatchTicket_FullMethodName} {
+			before := value(f.metrics.badMessages[tt.reason])
+			err := conn.Invoke(testContext(t), method, tt.message, new([]byte), grpc.ForceCodec(rawCodec{}))
+			if status.Code(err) != codes.InvalidArgument {
+				t.Errorf("%s to %s: %v", tt.name, method, err)
+			}
+			// INVALID_ARGUMENT is in the test's policy only to show that pushback −1 holds: 4 attempts without it.
+			want := 1.0
+			if tt.retried {
+				want = 4
+			}
+			if n := value(f.metrics.badMessages[tt.reason]) - before; n != want {
+				t.Errorf("%s to %s: %v attempts, want %v", tt.name, method, n, want)
+			}
+		}
+	}
+	if reached.Load() != 0 {
+		t.Error("a bad message reached the gate")
+	}
+}
+
+func TestEmptyMessage(t *testing.T) {
+	t.Parallel()
+	conn := dial(t, serve(t, &stubGate{}, Config{}, nil).Addrs().GRPC.String())
+	for _, method := range []string{"StartReset", "CheckToken", "CompleteReset", "GetTicket"} {
+		err := conn.Invoke(testContext(t), "/surgegate.reset.v1.PasswordReset/"+method, []byte{}, new([]byte), grpc.ForceCodec(rawCodec{}))
+		if status.Code(err) != codes.InvalidArgument || len(violatedFields(err)) == 0 {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+}
+
+func TestOversizeHeaders(t *testing.T) {
+	t.Parallel()
+	client := resetClient(t, serve(t, &stubGate{}, Config{}, nil))
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err := client.GetTicket(withHeader(ctx, "x-junk", strings.Repeat("j", 64<<10)), &resetv1.GetTicketRequest{TicketId: "t"})
+	if err == nil {
+		t.Error("64 KiB of headers were taken")
+	}
+	if _, err := client.GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
+		t.Errorf("and nothing works any more: %v", err)
+	}
+}
+
+// TestHalfOpenConnections: peers that say nothing, or half of a handshake, are gone after ConnectionTimeout.
+func TestHalfOpenConnections(t *testing.T) {
+	t.Parallel()
+	f := serve(t, &stubGate{}, Config{ConnectionTimeout: 200 * time.Millisecond}, nil)
+	for _, first := range []string{"", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: x\r\n", http2.ClientPreface} {
+		conn, err := net.Dial("tcp", f.Addrs().GRPC.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := io.WriteString(conn, first); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil && strings.Contains(err.Error(), "timeout") {
+			t.Errorf("after %q the connection stays open", first)
+		}
+	}
+}
+
+func TestConnectionCap(t *testing.T) {
+	t.Parallel()
+	f := serve(t, &stubGate{}, Config{MaxConnections: 2}, nil)
+	ctx := testContext(t)
+	var conns []*grpc.ClientConn
+	for range 2 {
+		conn := dial(t, f.Addrs().GRPC.String())
+		if _, err := resetv1.NewPasswordResetClient(conn).GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	third := resetClient(t, f)
+	if _, err := third.GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}); status.Code(err) != codes.Unavailable {
+		t.Errorf("a third connection: %v", err)
+	}
+	if n := value(f.metrics.refusedConns[listenerGRPC]); n < 1 {
+		t.Errorf("%v refused", n)
+	}
+	if err := conns[0].Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := third.GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}, grpc.WaitForReady(true)); err != nil {
+		t.Errorf("a place that was given back: %v", err)
+	}
+}
+
+// TestManyWatches: one connection watches as many tickets as it may, not one more, and other calls go on.
+func TestManyWatches(t *testing.T) {
+	t.Parallel()
+	const limit = 300
+	g := &stubGate{watch: func(ctx context.Context, _ string, send func(reset.Ticket) error) error {
+		if err := send(accepted().Ticket); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	f := serve(t, g, Config{MaxWatches: limit}, nil)
+	client := resetClient(t, f)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	var wg sync.WaitGroup
+	var open, refused atomic.Int32
+	for range 1000 {
+		wg.Go(func() {
+			st, err := client.WatchTicket(ctx, &resetv1.WatchTicketRequest{TicketId: "t"})
+			if err == nil {
+				_, err = st.Recv()
+			}
+			switch status.Code(err) {
+			case codes.OK:
+				open.Add(1)
+			case codes.ResourceExhausted:
+				refused.Add(1)
+			default:
+				t.Errorf("watch: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if open.Load() != limit || refused.Load() != 1000-limit {
+		t.Errorf("%d open, %d refused, want %d and %d", open.Load(), refused.Load(), limit, 1000-limit)
+	}
+	if _, err := client.GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
+		t.Errorf("beside the watches: %v", err)
+	}
+	other := resetClient(t, f)
+	st, err := other.WatchTicket(ctx, &resetv1.WatchTicketRequest{TicketId: "t"})
+	if err == nil {
+		_, err = st.Recv()
+	}
+	if err != nil {
+		t.Errorf("another connection: %v", err)
+	}
+}
+
+// TestSlowReader: a peer that never reads its watch blocks its own stream; the connection's other calls and the drain
+// do not wait for it.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	blocked := make(chan struct{})
+	g := &stubGate{watch: func(ctx context.Context, _ string, send func(reset.Ticket) error) error {
+		for i := 0; ctx.Err() == nil; i++ {
+			if i == 500 { // about 25 KiB: well on the way to the window of 64 KiB, where Send blocks
+				close(blocked)
+			}
+			if err := send(accepted().Ticket); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}}
+	f := serve(t, g, Config{}, nil)
+	client := resetClient(t, f)
+	if _, err := client.WatchTicket(testContext(t), &resetv1.WatchTicketRequest{TicketId: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	<-blocked
+	for range 100 {
+		if _, err := client.GetTicket(testContext(t), &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	f.Drain(ctx)
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the drain took %s", took)
+	}
+}
+
+// TestRapidReset: streams opened and cancelled at once; handlers stay within the limit of streams.
+func TestRapidReset(t *testing.T) {
+	t.Parallel()
+	const limit = 50
+	var now, most atomic.Int32
+	g := &stubGate{get: func(ctx context.Context, _ string) (gate.Answer, error) {
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		<-ctx.Done()
+		now.Add(-1)
+		return gate.Answer{}, ctx.Err()
+	}}
+	f := serve(t, g, Config{MaxConcurrentStreams: limit}, nil)
+	client := resetClient(t, f)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for range 100 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+				_, _ = client.GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}) // the outcome is not the point
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() > limit {
+		t.Errorf("%d handlers at once, limit %d", most.Load(), limit)
+	}
+}
+
+// TestPingFlood: a peer that pings without pause is sent away.
+func TestPingFlood(t *testing.T) {
+	t.Parallel()
+	f := serve(t, &stubGate{}, Config{}, nil)
+	conn, err := net.Dial("tcp", f.Addrs().GRPC.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	fr := http2.NewFramer(conn, conn)
+	if err := fr.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if fr.WritePing(false, [8]byte{}) != nil {
+			break // gone already
+		}
+	}
+	for {
+		frame, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatalf("no GOAWAY before the end: %v", err)
+		}
+		if g, ok := frame.(*http2.GoAwayFrame); ok {
+			if g.ErrCode != http2.ErrCodeEnhanceYourCalm {
+				t.Errorf("GOAWAY says %s", g.ErrCode)
+			}
+			return
+		}
+	}
+}

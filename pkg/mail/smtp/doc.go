@@ -1,0 +1,35 @@
+// Package smtp hands mail off to an SMTP server over a bounded pool of reused connections.
+//
+// # A connection
+//
+//	        dial, EHLO, TLS, AUTH               MAIL, RCPT, DATA, 250
+//	closed ───────────────────────► open, in use ─────────────────► open, idle
+//	   ▲                                │  ▲                            │  │
+//	   │   any error but a clean answer │  └────────────────────────────┘  │ idle for too long, Close
+//	   └────────────────────────────────┴──────────────────────────────────┘
+//
+// At most Connections are open. A reused connection that turns out to be gone before the message was begun (the server
+// had closed it while it was idle) is dialled again once; that is no failure of the provider. There is no NOOP before
+// and no RSET after each message: two round trips that say nothing that the next command would not.
+//
+// # What an answer means
+//
+//	4xx to anything; no answer, dropped, timed out       ErrOverloaded
+//	no session to be had: dial, TLS, AUTH                ErrOverloaded; the mails are fine, an operator has to mend it
+//	5xx to MAIL FROM                                     ErrOverloaded; it is about the sender: the same for every mail
+//	502, 503, 530, 535, 538 to RCPT TO or the content    ErrOverloaded; about the session
+//	5.7.x to RCPT TO or the content                      neither: a policy (relaying, block lists, spam) that may be
+//	                                                     about every mail; the try counts, and an operator sees it parked
+//	any other 5xx to RCPT TO or the content              ErrRefused
+//	250 to the content                                     handed off, even if the context has ended meanwhile
+//
+// A lost answer to the content is ErrOverloaded and the mail is sent again, with the same Message-ID.
+//
+// Errors hold the stage and the codes, never the server's text: it quotes the address.
+//
+// # TLS
+//
+// A reset link is a credential. So STARTTLS is mandatory unless configured otherwise, and what can be stripped by
+// somebody in between ("opportunistic", "none") is only taken for loopback or with Insecure. The password is never
+// sent without TLS, but to loopback. The password file is read at each dial, so that it can be rotated.
+package smtp

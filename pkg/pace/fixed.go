@@ -1,0 +1,122 @@
+package pace
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+	"golang.org/x/time/rate"
+)
+
+// DefaultBatch is where a PostgreSQL store's password updates stopped gaining much from larger batches (DESIGN.md:
+// 75 to 110 k/s in batches of 64 to 256).
+const DefaultBatch = 64
+
+// Config is the configuration of a Fixed pacer.
+type Config struct {
+	// Concurrency is how many calls may be in flight. 0 (default): unlimited.
+	Concurrency int
+	// Rate is how many items a second. 0 (default): unlimited.
+	Rate float64
+	// Burst is how many items may pass at once after a pause. Default: the larger of Batch and a tenth of a second of
+	// Rate. Without Rate it is unused.
+	Burst int
+	// Batch is the largest number of items in one call. Default: DefaultBatch, or Burst if that is set and smaller.
+	Batch int
+}
+
+// WithDefaults returns the config with its zero fields filled in.
+func (c Config) WithDefaults() Config {
+	if c.Batch == 0 {
+		c.Batch = DefaultBatch
+		if c.Rate > 0 && c.Burst > 0 {
+			c.Batch = min(c.Batch, c.Burst)
+		}
+	}
+	if c.Burst == 0 && c.Rate > 0 {
+		c.Burst = max(c.Batch, int(min(math.Ceil(c.Rate/10), maxBurst)))
+	}
+	return c
+}
+
+// maxBurst keeps the float64 of the bucket exact to far below one item.
+const maxBurst = 1 << 30
+
+// Validate names the field that is wrong. Zero fields are right.
+func (c Config) Validate() error {
+	c = c.WithDefaults()
+	var errs []error
+	if c.Concurrency < 0 {
+		errs = append(errs, fmt.Errorf("concurrency: %d is negative", c.Concurrency))
+	}
+	if c.Rate < 0 || math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0) {
+		errs = append(errs, fmt.Errorf("rate: %v is not a number of items a second", c.Rate))
+	}
+	if c.Batch < 1 {
+		errs = append(errs, fmt.Errorf("batch: %d is not at least 1", c.Batch))
+	}
+	if c.Burst < 0 || c.Burst > maxBurst {
+		errs = append(errs, fmt.Errorf("burst: %d is not within 0 and %d", c.Burst, maxBurst))
+	} else if c.Rate > 0 && c.Burst < c.Batch {
+		errs = append(errs, fmt.Errorf("burst: %d is under the batch of %d, which could never pass", c.Burst, c.Batch))
+	}
+	return errors.Join(errs...)
+}
+
+// Fixed is a Pacer with constant limits. Make it with NewFixed.
+type Fixed struct {
+	config   Config
+	tokens   *clock.Limiter // nil: no rate
+	clamp    clock.Clamp
+	inFlight int
+}
+
+var _ Pacer = (*Fixed)(nil)
+
+// NewFixed returns a pacer with constant limits whose bucket is full. Errors are those of Config.Validate.
+func NewFixed(config Config) (*Fixed, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("pace: %w", err)
+	}
+	f := &Fixed{config: config.WithDefaults()}
+	if f.config.Rate > 0 {
+		f.tokens = clock.NewLimiter(rate.Limit(f.config.Rate), f.config.Burst)
+	}
+	return f, nil
+}
+
+// Ask implements Pacer.
+func (f *Fixed) Ask(now time.Time, items int) Verdict {
+	if items < 1 || items > f.config.Batch {
+		panic(fmt.Sprintf("pace: Ask for %d items, not within 1 and %d", items, f.config.Batch))
+	}
+	now = f.clamp.Now(now)
+	if f.config.Concurrency > 0 && f.inFlight >= f.config.Concurrency {
+		return Verdict{}
+	}
+	if f.tokens != nil && !f.tokens.AllowN(now, items) {
+		return Verdict{RetryAt: now.Add(f.tokens.WaitFor(now, items))}
+	}
+	f.inFlight++
+	return Verdict{Go: true}
+}
+
+// Done implements Pacer.
+func (f *Fixed) Done(now time.Time, c Call) {
+	if f.inFlight == 0 {
+		panic("pace: Done without an Ask that was told Go")
+	}
+	f.inFlight--
+	if f.tokens != nil {
+		f.tokens.GiveBack(f.clamp.Now(now), c.Unused)
+	}
+}
+
+// Limits implements Pacer.
+func (f *Fixed) Limits() Limits {
+	return Limits{
+		Concurrency: f.config.Concurrency, InFlight: f.inFlight, Rate: f.config.Rate, Batch: f.config.Batch,
+	}
+}

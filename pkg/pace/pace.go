@@ -1,0 +1,67 @@
+package pace
+
+import "time"
+
+// Outcome says how a call ended, as far as the downstream's load is concerned.
+type Outcome uint8
+
+// The outcomes.
+const (
+	OutcomeOK       Outcome = iota
+	OutcomeError            // failed, but not because of load
+	OutcomeOverload         // refused or broken by load: RESOURCE_EXHAUSTED, connection refused, too many connections
+	OutcomeTimeout          // no answer within the deadline
+	OutcomeCanceled         // the caller gave up, or had nothing to send: it says nothing about the downstream
+)
+
+// String returns the value of the metric label.
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeOK:
+		return "ok"
+	case OutcomeError:
+		return "error"
+	case OutcomeOverload:
+		return "overload"
+	case OutcomeTimeout:
+		return "timeout"
+	case OutcomeCanceled:
+		return "canceled"
+	default:
+		return "unknown"
+	}
+}
+
+// Verdict answers an Ask.
+type Verdict struct {
+	// Go says that the call may start now. It holds a slot until Done.
+	Go bool
+	// RetryAt is when asking again makes sense. Zero: when a call ends. Set only without Go.
+	RetryAt time.Time
+}
+
+// Call is one ended call.
+type Call struct {
+	Start   time.Time
+	Items   int // items sent
+	Unused  int // items asked for but not sent: their tokens are given back
+	Outcome Outcome
+}
+
+// Limits is what a Pacer presently allows.
+type Limits struct {
+	Concurrency int     // calls at once; 0: unlimited
+	InFlight    int     // calls that hold a slot
+	Rate        float64 // items/s; 0: unlimited
+	Batch       int     // the largest number of items worth asking for in one call, at least 1
+}
+
+// Pacer decides how fast one downstream is fed. The caller serialises the calls.
+type Pacer interface {
+	// Ask asks to start a call of 1 to Limits().Batch items now.
+	Ask(now time.Time, items int) Verdict
+	// Done reports the end of a call that was told Go.
+	Done(now time.Time, c Call)
+	// Limits returns what is presently allowed.
+	Limits() Limits
+}

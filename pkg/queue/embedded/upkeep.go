@@ -1,0 +1,536 @@
+package embedded
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
+)
+
+// errDiskLow is why nothing is accepted below the reserve.
+var errDiskLow = errors.New("free disk below the reserve")
+
+// upkeepLoop looks at the disk and drops what is past its time.
+func (e *Engine) upkeepLoop(ctx context.Context) {
+	disk := e.deps.Clock.NewTimer(e.cfg.DiskPoll)
+	defer disk.Stop()
+	sweep := e.deps.Clock.NewTimer(e.cfg.Sweep)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-disk.C():
+			e.checkDisk()
+			disk.Reset(e.cfg.DiskPoll)
+		case <-sweep.C():
+			if err := e.sweep(ctx); err != nil && ctx.Err() == nil {
+				e.deps.Logger.Warn("queue: sweep", "error", err.Error())
+			}
+			sweep.Reset(e.cfg.Sweep)
+		case <-ctx.Done():
+			return
+		case <-e.dead:
+			return
+		}
+	}
+}
+
+// checkDisk opens or shuts acceptance by the free disk, with hysteresis, and restores the ballast when there is room.
+func (e *Engine) checkDisk() {
+	usage, err := e.fs.GetDiskUsage(e.cfg.Dir)
+	if err != nil {
+		if !errors.Is(err, vfs.ErrUnsupported) {
+			e.deps.Logger.Warn("queue: free disk unknown", "error", err.Error())
+		}
+		return
+	}
+	shut := e.noAccept.Load() != nil
+	switch {
+	case usage.AvailBytes < e.cfg.DiskReserve && !shut:
+		e.noAccept.Store(&errDiskLow)
+		e.deps.Logger.Error("queue: not accepting: free disk below the reserve", "free", usage.AvailBytes, "reserve", e.cfg.DiskReserve)
+	case shut && usage.AvailBytes >= e.cfg.DiskReserve+e.cfg.DiskHysteresis:
+		e.noAccept.Store(nil)
+		e.deps.Logger.Info("queue: accepting again", "free", usage.AvailBytes)
+	case !shut && usage.AvailBytes >= e.cfg.DiskReserve+e.cfg.DiskHysteresis+e.cfg.Ballast:
+		if err := e.makeBallast(); err != nil {
+			e.deps.Logger.Warn("queue: no ballast", "error", err.Error())
+		}
+	}
+}
+
+func (e *Engine) ballastPath() string { return e.fs.PathJoin(e.cfg.Dir, "BALLAST") }
+
+func (e *Engine) makeBallast() error {
+	if _, err := e.fs.Stat(e.ballastPath()); err == nil {
+		return nil
+	}
+	f, err := e.fs.Create(e.ballastPath(), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Preallocate(0, int64(e.cfg.Ballast)), f.Close())
+}
+
+// diskFull is called by Pebble's file system when a write found no space; the write is tried once more after it.
+func (e *Engine) diskFull() {
+	e.noAccept.Store(&errDiskLow)
+	err := e.fs.Remove(e.ballastPath())
+	e.deps.Logger.Error("queue: disk full: not accepting, ballast given up", "ballast_error", err)
+}
+
+// sweepStep bounds one sweep request, so that no group is held up for more than a few milliseconds.
+const sweepStep = 1000
+
+// sweep drops final tickets, marks, records and passages that are past their time.
+func (e *Engine) sweep(ctx context.Context) error {
+	for more := true; more; {
+		if err := e.do(ctx, func(t *tx) { more = t.sweepDrops() }); err != nil {
+			return err
+		}
+	}
+	for more := true; more; {
+		if err := e.do(ctx, func(t *tx) { more = t.sweepPassages() }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) sweepDrops() (more bool) {
+	hour := uint32(t.now / time.Hour.Microseconds())
+	upper := binary.BigEndian.AppendUint32([]byte{prefixDrop}, hour)
+	it, err := t.e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixDrop}, UpperBound: upper})
+	if err != nil {
+		t.fault(err)
+		return false
+	}
+	var last []byte
+	n := 0
+	for ok := it.First(); ok && n < sweepStep; ok = it.Next() {
+		last = append(last[:0], it.Key()...)
+		n++
+		if len(last) > 5 && t.outdated(last[5:]) {
+			t.del(bytes.Clone(last[5:]))
+		}
+	}
+	if err := it.Close(); err != nil {
+		t.fault(err)
+	}
+	if n > 0 {
+		if err := t.b.DeleteRange([]byte{prefixDrop}, append(last, 0), nil); err != nil {
+			t.fault(err)
+		}
+	}
+	return n == sweepStep
+}
+
+// outdated tells whether the entry that a drop names is past its time; it may have been written again since.
+func (t *tx) outdated(key []byte) bool {
+	b := t.get(key)
+	if b == nil {
+		return false
+	}
+	switch key[0] {
+	case prefixTicket:
+		r, err := decodeTicket(b)
+		return err == nil && r.state.Final() && r.update+t.e.cfg.Retention.Microseconds() <= t.now
+	case prefixMark:
+		r, err := decodeMark(b)
+		return err == nil && r.expire != 0 && r.expire <= t.now
+	case prefixRecord:
+		r, err := decodeRecord("", "", b)
+		return err == nil && expired(r, t.now)
+	}
+	return false
+}
+
+func (t *tx) sweepPassages() (more bool) {
+	for _, class := range reset.Classes() {
+		it, err := t.e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixPassage, byte(class)}, UpperBound: []byte{prefixPassage, byte(class) + 1}})
+		if err != nil {
+			t.fault(err)
+			return false
+		}
+		var last []byte
+		n := 0
+		for ok := it.First(); ok && n < sweepStep; ok = it.Next() {
+			v := it.Value()
+			if len(v) != 16 || int64(binary.BigEndian.Uint64(v[8:]))+t.e.cfg.Retention.Microseconds() > t.now {
+				break
+			}
+			last = append(last[:0], it.Key()...)
+			n++
+		}
+		if err := it.Close(); err != nil {
+			t.fault(err)
+		}
+		if n > 0 {
+			if err := t.b.DeleteRange([]byte{prefixPassage, byte(class)}, append(last, 0), nil); err != nil {
+				t.fault(err)
+			}
+		}
+		more = more || n == sweepStep
+	}
+	return more
+}
+
+// pebbleLog is Engine as Pebble's logger. Fatalf ends the calling goroutine: Pebble does not expect it to return.
+type pebbleLog Engine
+
+func (*pebbleLog) Infof(string, ...any) {}
+
+func (l *pebbleLog) Errorf(format string, args ...any) {
+	l.deps.Logger.Error("queue: pebble: " + fmt.Sprintf(format, args...))
+}
+
+func (l *pebbleLog) Fatalf(format string, args ...any) {
+	(*Engine)(l).fail(fmt.Errorf("pebble: "+format, args...))
+	runtime.Goexit()
+}
+
+// events listens to background errors: Pebble tries flushes and compactions again by itself, and a full disk ends
+// when space is made; commits, the WAL and the manifest end the process through Fatalf.
+func (e *Engine) events() *pebble.EventListener {
+	return &pebble.EventListener{
+		// As text: printed with %+v, as slog does, Pebble's errors bring pages of stack.
+		BackgroundError: func(err error) { e.deps.Logger.Error("queue: pebble background", "error", err.Error()) },
+		// Without this Pebble calls Fatalf with a page of stack traces.
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			e.fail(fmt.Errorf("pebble: %s: %w", i.Path, i.Details))
+		},
+	}
+}
+
+// meter is the engine's metrics.
+type meter struct {
+	batch, commit, fsync prometheus.Histogram
+	verdicts             *prometheus.CounterVec
+	fsyncErrors          prometheus.Counter
+	all                  []prometheus.Collector
+}
+
+func (m *meter) verdict(v queue.Verdict) {
+	what := "accepted"
+	switch {
+	case v.Err == nil && v.Replayed:
+		what = "replayed"
+	case v.Err == nil && v.Joined:
+		what = "coalesced"
+	case v.Err == nil:
+	case errors.Is(v.Err, queue.ErrFull):
+		what = "full"
+	case errors.Is(v.Err, queue.ErrMarkSpent):
+		what = "mark_spent"
+	case errors.Is(v.Err, queue.ErrTooLarge):
+		what = "too_large"
+	case errors.Is(v.Err, queue.ErrNotDurable):
+		what = "not_durable"
+	default:
+		what = "other"
+	}
+	m.verdicts.WithLabelValues(what).Inc()
+}
+
+func (e *Engine) openMeter() error {
+	m := &meter{
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "surgegate_queue_commit_requests",
+			Help: "Requests that shared one fsync.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "surgegate_queue_commit_seconds",
+			Help: "From the first request of a group to its answer.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
+		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "surgegate_queue_fsync_seconds",
+			Help: "Waiting for a group's fsync.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
+		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "surgegate_queue_enqueues_total",
+			Help: "Items by verdict."}, []string{"verdict"}),
+		fsyncErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "surgegate_queue_fsync_errors_total",
+			Help: "Losses of durability; the process ends with the first."}),
+	}
+	for _, v := range []string{"accepted", "coalesced", "replayed", "full", "mark_spent", "too_large", "not_durable", "other"} {
+		m.verdicts.WithLabelValues(v)
+	}
+	e.meter = m
+	for _, c := range []prometheus.Collector{m.batch, m.commit, m.fsync, m.verdicts, m.fsyncErrors, newGauges(e)} {
+		if err := e.deps.Registerer.Register(c); err != nil {
+			e.closeMeter()
+			return fmt.Errorf("queue: metrics: %w", err)
+		}
+		m.all = append(m.all, c)
+	}
+	return nil
+}
+
+// closeMeter lets the same registry take a reopened engine.
+func (e *Engine) closeMeter() {
+	for _, c := range e.meter.all {
+		e.deps.Registerer.Unregister(c)
+	}
+}
+
+// gauges are read from one snapshot, so that conservation holds among them.
+type gauges struct {
+	e                                                      *Engine
+	jobs, oldest, bytes, maxBytes, conservation, accepting *prometheus.Desc
+}
+
+func newGauges(e *Engine) *gauges {
+	return &gauges{
+		e:            e,
+		jobs:         prometheus.NewDesc("surgegate_queue_jobs", "Jobs held by lane and state.", []string{"lane", "state"}, nil),
+		oldest:       prometheus.NewDesc("surgegate_queue_oldest_wait_seconds", "Wait of the oldest interactive job.", []string{"lane"}, nil),
+		bytes:        prometheus.NewDesc("surgegate_queue_bytes", "Bytes of the jobs held.", nil, nil),
+		maxBytes:     prometheus.NewDesc("surgegate_queue_max_bytes", "Bound of the bytes of the jobs held.", nil, nil),
+		conservation: prometheus.NewDesc("surgegate_queue_conservation", "Enqueued less ended less held: 0, or the engine is at fault.", nil, nil),
+		accepting:    prometheus.NewDesc("surgegate_queue_accepting", "1 while Enqueue accepts.", nil, nil),
+	}
+}
+
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.jobs, g.oldest, g.bytes, g.maxBytes, g.conservation, g.accepting} {
+		ch <- d
+	}
+}
+
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	s := g.e.stats()
+	now := g.e.deps.Clock.Now()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, lane := range reset.Lanes() {
+		l := s.Lanes[lane]
+		gauge(g.jobs, float64(l.Waiting[0]+l.Waiting[1]+l.Waiting[2]), lane.String(), "waiting")
+		gauge(g.jobs, float64(l.Leased), lane.String(), "leased")
+		gauge(g.jobs, float64(l.Retrying), lane.String(), "retrying")
+		gauge(g.jobs, float64(l.Parked), lane.String(), "parked")
+		wait := 0.0
+		if !l.OldestAccept.IsZero() {
+			wait = max(0, now.Sub(l.OldestAccept).Seconds())
+		}
+		gauge(g.oldest, wait, lane.String())
+	}
+	gauge(g.bytes, float64(s.Bytes))
+	gauge(g.maxBytes, float64(s.MaxBytes))
+	gauge(g.conservation, float64(s.Conservation()))
+	accepting := 1.0
+	if s.NotAccepting != nil || g.e.failed() != nil {
+		accepting = 0
+	}
+	gauge(g.accepting, accepting)
+}
+
+// hub tells watchers that a ticket may have changed. With nobody watching it costs one atomic load a change.
+type hub struct {
+	count   atomic.Int64
+	mu      sync.Mutex
+	tickets map[reset.ID]map[*watch]struct{}
+	lines   [classCount]watchHeap // starts that have not been passed, by sequence
+	passed  watchHeap             // starts that were passed and are not done, by time
+}
+
+type watch struct {
+	ref     reset.Ref
+	changed chan struct{}
+	order   int64      // in its heap: the sequence, or the time in µs
+	heap    *watchHeap // nil when in none
+	index   int
+}
+
+func (w *watch) signal() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+func (w *watch) move(to *watchHeap, order int64) {
+	if w.heap != nil {
+		heap.Remove(w.heap, w.index)
+	}
+	w.heap, w.order = to, order
+	if to != nil {
+		heap.Push(to, w)
+	}
+}
+
+type watchHeap []*watch
+
+func (h watchHeap) Len() int           { return len(h) }
+func (h watchHeap) Less(i, j int) bool { return h[i].order < h[j].order }
+func (h watchHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *watchHeap) Push(x any) {
+	w := x.(*watch)
+	w.index = len(*h)
+	*h = append(*h, w)
+}
+func (h *watchHeap) Pop() any {
+	w := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = nil
+	*h = (*h)[:len(*h)-1]
+	return w
+}
+
+func (h *hub) init() { h.tickets = make(map[reset.ID]map[*watch]struct{}) }
+
+func (h *hub) watched() bool { return h.count.Load() > 0 }
+
+// Watch implements queue.Producer.
+func (e *Engine) Watch(ref reset.Ref) (<-chan struct{}, func()) {
+	w := &watch{ref: ref, changed: make(chan struct{}, 1)}
+	h := &e.hub
+	h.count.Add(1) // before the caller reads the ticket: no change falls between
+	if ref.Lane == reset.LaneStart && validLine(ref.Lane, ref.Class) {
+		e.watchStart(w)
+	} else {
+		h.mu.Lock()
+		if h.tickets[ref.ID] == nil {
+			h.tickets[ref.ID] = make(map[*watch]struct{})
+		}
+		h.tickets[ref.ID][w] = struct{}{}
+		h.mu.Unlock()
+	}
+	var once sync.Once
+	return w.changed, func() { once.Do(func() { h.remove(w) }) }
+}
+
+// watchStart finds out, under the engine's lock, whether the place was passed already.
+func (e *Engine) watchStart(w *watch) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
+	h := &e.hub
+	if e.mem.passed(w.ref.Lane, w.ref.Class) < w.ref.Seq {
+		h.mu.Lock()
+		w.move(&h.lines[w.ref.Class], int64(w.ref.Seq))
+		h.mu.Unlock()
+		return
+	}
+	if isClosed(e.quit) {
+		return
+	}
+	if s, err := e.startStatus(w.ref, now); err == nil && s.State != reset.StateDone {
+		h.mu.Lock()
+		w.move(&h.passed, micros(s.DoneTime))
+		h.mu.Unlock()
+		e.kickAlarm()
+	}
+}
+
+func (h *hub) remove(w *watch) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.move(nil, 0)
+	if m := h.tickets[w.ref.ID]; m != nil {
+		delete(m, w)
+		if len(m) == 0 {
+			delete(h.tickets, w.ref.ID)
+		}
+	}
+	h.count.Add(-1)
+}
+
+// signal tells what a group changed, once it is durable. It reports whether the next alarm may have come nearer.
+func (h *hub) signal(g *group) (nearer bool) {
+	if len(g.signals) == 0 && len(g.passages) == 0 {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range g.signals {
+		for w := range h.tickets[id] {
+			w.signal()
+		}
+	}
+	for _, p := range g.passages {
+		for line := &h.lines[p.class]; len(*line) > 0 && (*line)[0].order <= int64(p.upTo); {
+			w := (*line)[0]
+			w.move(&h.passed, p.done)
+			w.signal()
+			nearer = true
+		}
+	}
+	return nearer
+}
+
+// done signals the starts whose time has come, and tells when the next one's does; 0 for never.
+func (h *hub) done(now int64) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.passed) > 0 && h.passed[0].order <= now {
+		w := h.passed[0]
+		w.move(nil, 0)
+		w.signal()
+	}
+	if len(h.passed) == 0 {
+		return 0
+	}
+	return h.passed[0].order
+}
+
+// alarmLoop wakes the committer when a lease expires or a retry becomes due, and watchers when a start is done.
+func (e *Engine) alarmLoop(ctx context.Context) {
+	timer := e.deps.Clock.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		e.mu.RLock()
+		now := e.deps.Clock.Now().UnixMicro()
+		next := e.mem.nextAlarm(e.mem.Clock) // not now: what fell due since the last commit has not woken anybody
+		e.armed.Store(next)
+		e.mu.RUnlock()
+		if done := e.hub.done(now); done != 0 && (next == 0 || done < next) {
+			next = done
+		}
+		e.setAlarm(timer, now, next)
+		select {
+		case <-timer.C():
+			if e.do(ctx, func(*tx) {}) != nil {
+				return
+			}
+		case <-e.alarmed:
+		case <-ctx.Done():
+			return
+		case <-e.dead:
+			return
+		}
+	}
+}
+
+// setAlarm sets the timer for next, 0 for never. A timer counts from when it is set: the clock may have moved since it
+// was read, by a step or because this goroutine was held up, and the alarm would be late by as much, or, with a clock
+// that somebody moves by hand, never come.
+func (e *Engine) setAlarm(timer clock.Timer, now, next int64) {
+	const slack = int64(time.Millisecond / time.Microsecond)
+	for {
+		wait := time.Hour
+		if next != 0 {
+			wait = min(wait, max(0, time.Duration(next-now)*time.Microsecond))
+		}
+		timer.Reset(wait)
+		before := now
+		if now = e.deps.Clock.Now().UnixMicro(); now-before < slack {
+			return
+		}
+	}
+}
+
+func (e *Engine) kickAlarm() {
+	select {
+	case e.alarmed <- struct{}{}:
+	default: // it will look anyway
+	}
+}

@@ -1,0 +1,77 @@
+package reset
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// ID is 128 random bits: a job id (also the store's change id and revocation id) or a ticket's own id.
+type ID [16]byte
+
+// NewID returns a fresh random ID.
+func NewID() ID {
+	var id ID
+	_, _ = rand.Read(id[:]) // never fails since Go 1.24: it ends the process instead
+	return id
+}
+
+// IsZero tells whether the id is unset.
+func (id ID) IsZero() bool { return id == ID{} }
+
+// String returns 32 hexadecimal digits.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseID is the inverse of String.
+func ParseID(s string) (ID, error) {
+	var id ID
+	if len(s) != 2*len(id) {
+		return id, fmt.Errorf("an id is 32 hexadecimal digits, not %d characters", len(s))
+	}
+	if _, err := hex.Decode(id[:], []byte(s)); err != nil {
+		return ID{}, fmt.Errorf("an id is 32 hexadecimal digits: %w", err)
+	}
+	return id, nil
+}
+
+// Key is a keyed hash (HMAC-SHA-256, first 128 bits) of an identifier, an account id, an address or a request id.
+type Key [16]byte
+
+// IsZero tells whether the key is unset.
+func (k Key) IsZero() bool { return k == Key{} }
+
+// Ref is a ticket's own id and its place in line. Sealed, it is the ticket id that callers hold, so that position and
+// look-up need no index.
+type Ref struct {
+	ID         ID
+	Lane       Lane
+	Class      Class
+	Seq        uint64    // the place: ordinal in the line (lane, class), from 1
+	Locator    uint16    // the engine's own: a partition; 0 in the embedded engine
+	AcceptTime time.Time // µs
+}
+
+// Job is one unit of durable work for one downstream. Its payload is sealed; the rest names no person.
+type Job struct {
+	// ID is chosen by the caller before sealing: it is bound into the payload.
+	ID ID
+	// Ticket is whose ticket this job moves; zero for work that nobody holds a ticket of.
+	Ticket ID
+	Lane   Lane
+	Class  Class
+	// Key is what the lane coalesces or supersedes by: identifier (start), account (mail, hash and apply).
+	Key Key
+	// Unique jobs neither coalesce nor supersede: revocations, confirmations, replacement links.
+	Unique bool
+	// Account is the keyed hash of the account id; zero where it is not known yet.
+	Account Key
+	// Sequence is the account's mark as raised by this completion; 0 elsewhere. Set by the queue.
+	Sequence   uint64
+	AcceptTime time.Time // µs
+	// ExpireTime is when a sealed password may no longer wait, µs; zero for never.
+	ExpireTime time.Time
+	// Attempts counts tries used up. Overload, an open breaker and a lost lease use up none.
+	Attempts uint32
+	Payload  []byte
+}
