@@ -272,7 +272,7 @@ func (a *App) downstreams() []grpcapi.Downstream {
 	for i, d := range status {
 		out[i] = grpcapi.Downstream{
 			Name: d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate,
-			Breaker: d.Breaker, Ramp: d.Ramp,
+			Breaker: d.Breaker, Ramp: d.Limits.Ramp,
 		}
 	}
 	return out

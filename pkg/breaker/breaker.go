@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-	"github.com/surgegate/surgegate/pkg/clock"
 )
 
 // Result is how a call ended, as far as the downstream's health is concerned.
@@ -74,7 +73,6 @@ type Breaker struct {
 	config   Config
 	log      *slog.Logger
 	random   func() float64
-	clock    clock.Clock
 	onChange func(from, to State)
 	metrics  *metrics
 
@@ -83,10 +81,10 @@ type Breaker struct {
 	now     time.Time // the latest that was passed in
 	state   State
 	probe   *call     // the one that is out, while HalfOpen
-	reopens int       // times it opened since the last completed ramp
+	reopens int       // times it opened since it was last closed for Calm
 	until   time.Time // Open: when a probe may go out
-	ramp    Ramp
-	changes []change // made under mu, told after it
+	closed  time.Time // when it closed last; zero before its first opening
+	changes []change  // made under mu, told after it
 }
 
 type change struct{ from, to State }
@@ -103,16 +101,13 @@ func New(config Config, deps Deps) (*Breaker, error) {
 		return nil, fmt.Errorf("breaker: %w", err)
 	}
 	b := &Breaker{
-		config: config.WithDefaults(), log: deps.Logger, random: deps.Random, clock: deps.Clock, onChange: deps.OnChange,
+		config: config.WithDefaults(), log: deps.Logger, random: deps.Random, onChange: deps.OnChange,
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	if b.random == nil {
 		b.random = rand.Float64
-	}
-	if b.clock == nil {
-		b.clock = clock.System{}
 	}
 	b.inner = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         b.config.Name,
@@ -172,18 +167,7 @@ func (b *Breaker) State() State {
 	return b.state
 }
 
-// Ramp returns the share of full speed that the caller may use at now. Unless Closed it is the share at which the
-// ramp will begin: Allow decides then.
-func (b *Breaker) Ramp(now time.Time) float64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.state != Closed {
-		return b.config.RampInitial
-	}
-	return b.ramp.Share(now)
-}
-
-// advance takes note of the time: an overdue probe has failed, a completed ramp forgives the reopens.
+// advance takes note of the time: an overdue probe has failed, a calm time forgives the reopens.
 func (b *Breaker) advance(now time.Time) {
 	if now.After(b.now) {
 		b.now = now
@@ -192,7 +176,7 @@ func (b *Breaker) advance(now time.Time) {
 		b.log.Warn("probe did not report in time", "downstream", b.config.Name, "timeout", b.config.ProbeTimeout)
 		b.end(b.probe, Failure)
 	}
-	if b.state == Closed && b.ramp.Done(b.now) {
+	if b.state == Closed && b.now.Sub(b.closed) >= b.config.Calm {
 		b.reopens = 0
 	}
 }
@@ -239,13 +223,13 @@ func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 		b.reopens++
 		b.probe = nil
 	case Closed:
-		b.ramp = Ramp{Start: b.now, Initial: b.config.RampInitial, Length: b.config.RampTime}
+		b.closed = b.now
 	case HalfOpen:
 	}
 	b.changes = append(b.changes, change{stateOf(from), b.state})
 }
 
-// openWait doubles with every opening since the last completed ramp.
+// openWait doubles with every opening since it was last closed for long.
 func (b *Breaker) openWait() time.Duration {
 	wait := b.config.OpenWait
 	for i := 0; i < b.reopens && wait < b.config.MaxOpenWait; i++ {

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/surgegate/surgegate/pkg/breaker"
-	"github.com/surgegate/surgegate/pkg/clock"
 	"pgregory.net/rapid"
 )
 
@@ -176,7 +175,7 @@ func TestUnendedCallsDoNotDiluteTheShare(t *testing.T) {
 func TestRecovery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, breaker.Config{Consecutive: 1, Probes: 3, RampInitial: .1, RampTime: 9 * time.Second, ProbeTimeout: 4 * time.Second})
+		r := newRig(t, breaker.Config{Consecutive: 1, Probes: 3, ProbeTimeout: 4 * time.Second})
 		late := r.allow()
 		r.calls(1, breaker.Failure)
 		r.refused(time.Second)
@@ -197,16 +196,6 @@ func TestRecovery(t *testing.T) {
 		want := []string{"closed>open", "open>half_open", "half_open>closed"}
 		if fmt.Sprint(r.changes) != fmt.Sprint(want) {
 			t.Fatalf("changes %v, want %v", r.changes, want)
-		}
-		for _, share := range []float64{.1, .2, .3} {
-			if got := r.Ramp(time.Now()); got < share-1e-9 || got > share+1e-9 {
-				t.Fatalf("ramp %v, want %v", got, share)
-			}
-			pass(time.Second)
-		}
-		pass(6 * time.Second)
-		if got := r.Ramp(time.Now()); got != 1 {
-			t.Fatalf("ramp %v at its end", got)
 		}
 	})
 }
@@ -258,7 +247,7 @@ func TestHungProbeFailsAtItsDeadline(t *testing.T) {
 func TestWaitsGrowAndStartOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, breaker.Config{Consecutive: 1, Probes: 1, OpenWait: time.Second, MaxOpenWait: 5 * time.Second, RampTime: 10 * time.Second})
+		r := newRig(t, breaker.Config{Consecutive: 1, Probes: 1, OpenWait: time.Second, MaxOpenWait: 5 * time.Second, Calm: 10 * time.Second})
 		r.calls(1, breaker.Failure)
 		for _, wait := range []time.Duration{1, 2, 4, 5, 5} {
 			r.refused(wait * time.Second)
@@ -269,7 +258,7 @@ func TestWaitsGrowAndStartOver(t *testing.T) {
 		r.calls(1, breaker.Success)
 		r.is(breaker.Closed)
 		pass(9 * time.Second)
-		r.calls(1, breaker.Failure) // within the ramp: it never was well
+		r.calls(1, breaker.Failure) // within the calm: it never was well
 		r.refused(5 * time.Second)
 		pass(5 * time.Second)
 		r.calls(1, breaker.Success)
@@ -324,9 +313,6 @@ func TestTimesMayGoBack(t *testing.T) {
 	probe(epoch, breaker.Success)
 	if b.State() != breaker.Closed {
 		t.Fatalf("state %v", b.State())
-	}
-	if got := b.Ramp(epoch); got != .1 {
-		t.Fatalf("ramp %v before its start", got)
 	}
 }
 
@@ -389,9 +375,6 @@ func TestNeverStuck(t *testing.T) {
 			if done, err := b.Allow(now); err == nil {
 				out = append(out, done)
 			}
-			if share := b.Ramp(now); share < .1 || share > 1 {
-				t.Fatalf("ramp %v", share)
-			}
 		}
 		for range 20 { // at most: the probe's deadline, a wait, three probes
 			done, err := b.Allow(now)
@@ -411,24 +394,10 @@ func TestNeverStuck(t *testing.T) {
 	})
 }
 
-func TestRampShare(t *testing.T) {
-	t.Parallel()
-	r := breaker.Ramp{Start: epoch, Initial: .2, Length: 8 * time.Second}
-	for at, want := range map[time.Duration]float64{-1: .2, 0: .2, 4: .6, 8: 1, 99: 1} {
-		if got := r.Share(epoch.Add(at * time.Second)); got < want-1e-9 || got > want+1e-9 {
-			t.Errorf("share after %d s: %v, want %v", at, got, want)
-		}
-	}
-	if got := (breaker.Ramp{}).Share(epoch); got != 1 {
-		t.Errorf("share without a ramp: %v", got)
-	}
-}
-
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewPedanticRegistry()
-	clk := clock.NewManual(epoch)
-	deps := breaker.Deps{Registerer: registry, Clock: clk}
+	deps := breaker.Deps{Registerer: registry}
 	b, err := breaker.New(breaker.Config{Name: "store", Consecutive: 1}, deps)
 	if err != nil {
 		t.Fatal(err)
@@ -442,10 +411,6 @@ func TestMetrics(t *testing.T) {
 	done, _ := b.Allow(epoch)
 	done(epoch, breaker.Failure)
 	want := `
-# HELP surgegate_breaker_ramp_ratio Share of full speed allowed: under 1 while not closed and for a while after.
-# TYPE surgegate_breaker_ramp_ratio gauge
-surgegate_breaker_ramp_ratio{downstream="mail"} 1
-surgegate_breaker_ramp_ratio{downstream="store"} 0.1
 # HELP surgegate_breaker_state 1 for the state that the breaker is in, 0 for the others.
 # TYPE surgegate_breaker_state gauge
 surgegate_breaker_state{downstream="mail",state="closed"} 1
@@ -484,8 +449,7 @@ func TestConfigValidate(t *testing.T) {
 		"max_open_wait": {Name: "x", OpenWait: time.Minute, MaxOpenWait: time.Second},
 		"probes":        {Name: "x", Probes: 1 << 30},
 		"probe_timeout": {Name: "x", ProbeTimeout: -1},
-		"ramp_initial":  {Name: "x", RampInitial: -.1},
-		"ramp_time":     {Name: "x", RampTime: -1},
+		"calm":          {Name: "x", Calm: -1},
 	} {
 		if _, err := breaker.New(config, breaker.Deps{}); err == nil || !strings.Contains(err.Error(), field+":") {
 			t.Errorf("error %v does not name %q", err, field)

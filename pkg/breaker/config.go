@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/surgegate/surgegate/pkg/clock"
 )
 
 // Config is the configuration of a Breaker. All fields but Name have defaults.
@@ -23,7 +22,7 @@ type Config struct {
 	// Window is how far back results count. Default 10 s.
 	Window time.Duration
 	// OpenWait is the first wait before a probe, doubled with every failed one up to MaxOpenWait, ± 20 %.
-	// Defaults 1 s and 30 s.
+	// Defaults 1 s and 4 s: one call in 4 s costs no store anything, and a store that is back is found by then.
 	OpenWait    time.Duration
 	MaxOpenWait time.Duration
 	// Probes is how many successes in a row close it. Default 3.
@@ -31,10 +30,8 @@ type Config struct {
 	// ProbeTimeout is when a probe that has not reported counts as failed. It should be the deadline of the calls.
 	// Default 10 s.
 	ProbeTimeout time.Duration
-	// RampInitial is the share of full speed at which it closes, RampTime how long it takes to grow to 1.
-	// Defaults 0.1 and 10 s.
-	RampInitial float64
-	RampTime    time.Duration
+	// Calm is how long it must have been closed for the next opening to wait OpenWait again. Default 10 s.
+	Calm time.Duration
 }
 
 // WithDefaults returns the config with its zero fields filled in.
@@ -44,11 +41,10 @@ func (c Config) WithDefaults() Config {
 	def(&c.MinVolume, 20)
 	def(&c.Window, 10*time.Second)
 	def(&c.OpenWait, time.Second)
-	def(&c.MaxOpenWait, max(30*time.Second, c.OpenWait))
+	def(&c.MaxOpenWait, max(4*time.Second, c.OpenWait))
 	def(&c.Probes, 3)
 	def(&c.ProbeTimeout, 10*time.Second)
-	def(&c.RampInitial, .1)
-	def(&c.RampTime, 10*time.Second)
+	def(&c.Calm, 10*time.Second)
 	return c
 }
 
@@ -82,8 +78,7 @@ func (c Config) Validate() error {
 	check(c.MaxOpenWait >= c.OpenWait, "max_open_wait", fmt.Sprint(c.MaxOpenWait), "at least open_wait")
 	check(count(c.Probes), "probes", fmt.Sprint(c.Probes), "a count from 1 to 1048576")
 	check(c.ProbeTimeout > 0, "probe_timeout", fmt.Sprint(c.ProbeTimeout), "over 0")
-	check(share(c.RampInitial), "ramp_initial", fmt.Sprint(c.RampInitial), "over 0 and at most 1")
-	check(c.RampTime > 0, "ramp_time", fmt.Sprint(c.RampTime), "over 0")
+	check(c.Calm > 0, "calm", fmt.Sprint(c.Calm), "over 0")
 	return errors.Join(errs...)
 }
 
@@ -95,6 +90,4 @@ type Deps struct {
 	OnChange func(from, to State)
 	// Random gives the jitter, in [0, 1), from any goroutine. Default: math/rand/v2.
 	Random func() float64
-	// Clock is read for the ramp's gauge only. Default: the system's.
-	Clock clock.Clock
 }

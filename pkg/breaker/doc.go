@@ -1,12 +1,12 @@
 // Package breaker stops calls to a downstream that cannot take them, finds out with single real calls when it can
-// again, and lets the load come back by degrees. One Breaker a downstream; counting and tripping are
+// again, and then leaves the speed to the pacer. One Breaker a downstream; counting and tripping are
 // github.com/sony/gobreaker/v2's, the times around them are this package's.
 //
 //	          too many failures                     the wait is over, one call is let through
 //	Closed ─────────────────────► Open ──────────────────────────────► HalfOpen
 //	  ▲                             ▲                                     │  │
 //	  │                             └── a probe failed or did not report ─┘  │
-//	  └────────────── Probes successes in a row: the ramp begins ────────────┘
+//	  └───────── Probes successes in a row: the pacer's ramp begins ─────────┘
 //
 // # Why a wrapper
 //
@@ -15,10 +15,9 @@
 //   - gobreaker lets all of a half-open state's calls out at once. To a stalled store probes are load, so here one
 //     probe is out at a time.
 //   - gobreaker waits the same time each time it opens. Here the wait doubles from OpenWait to MaxOpenWait and has a
-//     jitter of ±20 %, so that replicas do not probe in step. It starts over once a ramp was completed.
-//   - gobreaker closes fully (Hystrix#1647: the herd that follows opens it again). Here a Ramp follows, a share of
-//     full speed that grows over RampTime. The ramp is pure; the caller applies it, by keeping its calls in flight
-//     under its share of the pacer's concurrency, and at least one.
+//     jitter of ±20 %, so that replicas do not probe in step. It starts over once it was closed for Calm.
+//   - gobreaker closes fully (Hystrix#1647: the herd that follows opens it again). Here the caller tells its pacer to
+//     Resume when the breaker closes: speed, and so the ramp, is the pacer's alone.
 //
 // gobreaker reads the clock itself, for its rolling window only; everything else uses the time that is passed in, so
 // tests run with testing/synctest, or with a manual clock where the window does not matter.
@@ -37,6 +36,6 @@
 // No goroutine and no timer: an overdue probe is noticed by the next Allow, and only real calls are probes, so a
 // breaker that opened stays Open while there is nothing to do. OpenError.RetryAt is when to ask again; while a probe is
 // out it is the probe's deadline, and the end of that call may come before. A breaker holds no state across restarts:
-// it starts Closed, without a ramp. Changes made by calls at the same time may be told to OnChange in another order;
+// it starts Closed. Changes made by calls at the same time may be told to OnChange in another order;
 // State tells which came last.
 package breaker

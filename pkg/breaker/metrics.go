@@ -30,10 +30,6 @@ func newMetrics(b *Breaker) *metrics {
 			return 0
 		}))
 	}
-	m.collectors = append(m.collectors, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "surgegate_breaker_ramp_ratio", Help: "Share of full speed allowed: under 1 while not closed and for a while after.",
-		ConstLabels: prometheus.Labels{"downstream": b.config.Name},
-	}, func() float64 { return b.Ramp(b.clock.Now()) }))
 	return m
 }
 

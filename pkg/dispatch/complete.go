@@ -61,11 +61,11 @@ func (d *Dispatch) verify(j reset.Job, p reset.CompletionPayload) error {
 }
 
 // hashNeeds: a store that shares current hashes is asked for the account before the password is hashed.
-func (d *Dispatch) hashNeeds() []*downstream {
+func (d *Dispatch) hashNeeds() []need {
 	if d.book.asksCurrent() {
-		return []*downstream{d.hashPool, d.store}
+		return []need{{d.hashPool, kindMain}, {d.store, kindLookup}}
 	}
-	return []*downstream{d.hashPool}
+	return []need{{d.hashPool, kindMain}}
 }
 
 // workHash replaces a password by its hash. The batch is one job: each takes a slot of the pool of its own.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
@@ -47,7 +48,7 @@ type Dispatch struct {
 type lane struct {
 	name reset.Lane
 	// needs tells the downstreams whose permits a batch takes, in order; the first one's sizes it.
-	needs func() []*downstream
+	needs func() []need
 	// limit is the largest batch of the downstream; 0 while the lane cannot be worked.
 	limit func() int
 	// deferrable lanes rest from brownout level 1 on.
@@ -109,7 +110,7 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 			bc.ProbeTimeout = s.timeout + time.Second // the call's own deadline comes first
 		}
 		down.breaker, err = breaker.New(bc, breaker.Deps{
-			Registerer: deps.Register, Logger: deps.Logger, Clock: d.clock, OnChange: d.onBreaker(down),
+			Registerer: deps.Register, Logger: deps.Logger, OnChange: d.onBreaker(down),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("dispatch: breaker of %s: %w", s.name, err)
@@ -120,16 +121,16 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 }
 
 func (d *Dispatch) makeLanes() []*lane {
-	only := func(s *downstream) func() []*downstream {
-		needs := []*downstream{s}
-		return func() []*downstream { return needs }
+	only := func(s *downstream, kind pace.Kind) func() []need {
+		needs := []need{{s, kind}}
+		return func() []need { return needs }
 	}
 	lanes := []*lane{
-		{name: reset.LaneStart, needs: only(d.store), limit: d.book.lookups, work: d.workStart},
-		{name: reset.LaneMail, needs: only(d.mail), limit: func() int { return 1 }, work: d.workMail},
+		{name: reset.LaneStart, needs: only(d.store, kindLookup), limit: d.book.lookups, work: d.workStart},
+		{name: reset.LaneMail, needs: only(d.mail, kindMain), limit: func() int { return 1 }, work: d.workMail},
 		{name: reset.LaneHash, needs: d.hashNeeds, limit: d.book.hashes, work: d.workHash},
-		{name: reset.LaneApply, needs: only(d.store), limit: d.book.sets, work: d.workApply},
-		{name: reset.LaneRevoke, needs: only(d.revoker), limit: d.revocations, work: d.workRevoke, deferrable: true},
+		{name: reset.LaneApply, needs: only(d.store, kindMain), limit: d.book.sets, work: d.workApply},
+		{name: reset.LaneRevoke, needs: only(d.revoker, kindMain), limit: d.revocations, work: d.workRevoke, deferrable: true},
 	}
 	for _, l := range lanes {
 		var deadlines time.Duration
@@ -280,8 +281,8 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 	}
 	b := &batch{lane: l}
 	size := min(l.size, l.limit())
-	for _, s := range l.needs() {
-		p, err := s.acquire(waitCtx, max(1, size))
+	for _, n := range l.needs() {
+		p, err := n.down.acquire(waitCtx, n.kind, max(1, size))
 		if err != nil {
 			b.giveBack()
 			return nil, nil //nolint:nilerr // only the context's: the terms changed or Run ends

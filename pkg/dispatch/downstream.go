@@ -131,9 +131,22 @@ func newDownstream(s downstreamSpec, c clock.Clock, m downstreamMetrics) *downst
 	return d
 }
 
+// The kinds of calls that share a downstream's pacer.
+const (
+	kindMain   pace.Kind = iota // the downstream's own work: a write, a mail, a hash
+	kindLookup                  // a read of the store
+)
+
+// need is a permit that a batch takes.
+type need struct {
+	down *downstream
+	kind pace.Kind
+}
+
 // permit is the right to make one call. It is ended exactly once.
 type permit struct {
 	d        *downstream
+	kind     pace.Kind
 	granted  int // items
 	start    time.Time
 	deadline time.Time
@@ -144,7 +157,7 @@ type permit struct {
 const minWait = time.Millisecond
 
 // acquire waits for a permit for a call of 1 to want items.
-func (d *downstream) acquire(ctx context.Context, want int) (*permit, error) {
+func (d *downstream) acquire(ctx context.Context, kind pace.Kind, want int) (*permit, error) {
 	select {
 	case d.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -152,7 +165,7 @@ func (d *downstream) acquire(ctx context.Context, want int) (*permit, error) {
 	}
 	defer func() { <-d.turn }()
 	for {
-		p, wait, changed := d.try(want)
+		p, wait, changed := d.try(kind, want)
 		if p != nil {
 			return p, nil
 		}
@@ -180,42 +193,30 @@ func (d *downstream) pause(ctx context.Context, wait time.Duration, changed <-ch
 	}
 }
 
-// rampPoll is how often a lane looks again while the breaker lets speed grow after an outage.
-const rampPoll = 50 * time.Millisecond
-
 // try asks pacer and breaker once; without a permit it tells how long to wait at most (0: until changed).
-func (d *downstream) try(items int) (p *permit, wait time.Duration, changed <-chan struct{}) {
+func (d *downstream) try(kind pace.Kind, items int) (p *permit, wait time.Duration, changed <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	changed = d.watch() // before the verdict, so that no change after it is missed
 	now := d.clock.Now()
-	limits := d.pacer.Limits()
-	items = min(items, limits.Batch)
-	if limits.InFlight >= d.most {
+	if d.pacer.Limits().InFlight >= d.most {
 		return nil, 0, changed
 	}
-	if d.breaker != nil {
-		if d.breaker.State() != breaker.Closed {
-			items = 1 // a probe risks as little as it can
-		} else if share := d.breaker.Ramp(now); share < 1 {
-			items = max(1, int(share*float64(items)))
-			if limits.Concurrency > 0 && limits.InFlight >= max(1, int(share*float64(limits.Concurrency))) {
-				return nil, rampPoll, changed
-			}
-		}
+	if d.breaker != nil && d.breaker.State() != breaker.Closed {
+		items = 1 // a probe risks as little as it can
 	}
-	v := d.pacer.Ask(now, items)
+	v := d.pacer.Ask(now, kind, items)
 	if !v.Go {
 		if v.RetryAt.IsZero() {
 			return nil, 0, changed
 		}
 		return nil, max(minWait, v.RetryAt.Sub(now)), changed
 	}
-	p = &permit{d: d, granted: items, start: now, deadline: now.Add(d.timeout), report: func(time.Time, breaker.Result) {}}
+	p = &permit{d: d, kind: kind, granted: v.Items, start: now, deadline: now.Add(d.timeout), report: func(time.Time, breaker.Result) {}}
 	if d.breaker != nil {
 		done, err := d.breaker.Allow(now)
 		if err != nil {
-			d.pacer.Done(now, pace.Call{Start: now, Unused: items, Outcome: pace.OutcomeCanceled})
+			d.pacer.Done(now, pace.Call{Kind: kind, Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
 			var open *breaker.OpenError
 			wait = time.Second
 			if errors.As(err, &open) && !open.RetryAt.IsZero() {
@@ -242,12 +243,19 @@ func (p *permit) end(items int, c class) {
 	d.mu.Lock()
 	// No probe is out while the breaker is open: the call began before, and says nothing more. To report it would
 	// even end the wait, because gobreaker looks at its own, shorter one with each report.
-	if d.breaker == nil || d.breaker.State() != breaker.Open {
+	before := breaker.Closed
+	if d.breaker != nil {
+		before = d.breaker.State()
+	}
+	if before != breaker.Open {
 		p.report(now, c.result())
 	}
 	d.pacer.Done(now, pace.Call{
-		Start: p.start, Items: items, Unused: p.granted - items, Outcome: c.outcome(),
+		Kind: p.kind, Start: p.start, Items: items, Unused: p.granted - items, Outcome: c.outcome(),
 	})
+	if before != breaker.Closed && d.breaker.State() == breaker.Closed {
+		d.pacer.Resume(now)
+	}
 	d.showLocked()
 	d.mu.Unlock()
 	d.wake()
@@ -322,6 +330,7 @@ func (d *downstream) showLocked() {
 	d.metrics.inFlight.Set(float64(l.InFlight))
 	d.metrics.concurrency.Set(float64(l.Concurrency))
 	d.metrics.rate.Set(l.Rate)
+	d.metrics.ramp.Set(l.Ramp)
 }
 
 // do makes one call under the permit and ends it, at once or, if the downstream may still be at work, at the deadline.

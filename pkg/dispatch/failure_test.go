@@ -175,7 +175,7 @@ func TestOverloadUsesNoTryAndHeals(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, options{config: dispatch.Config{
 				MaxTries: 1, StoreTimeout: 20 * time.Millisecond,
-				Breaker: breaker.Config{Consecutive: 3, OpenWait: 5 * time.Millisecond, RampTime: 10 * time.Millisecond},
+				Breaker: breaker.Config{Consecutive: 3, OpenWait: 5 * time.Millisecond},
 			}})
 			var sick atomic.Bool
 			sick.Store(true)

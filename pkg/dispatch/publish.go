@@ -191,7 +191,7 @@ func (d *Dispatch) describeLoop(ctx context.Context) error {
 			wait = min(wait, backoff(time.Second, 30*time.Second, failures))
 		}
 		d.awaitDescribe(ctx, wait)
-		p, err := d.store.acquire(ctx, 1)
+		p, err := d.store.acquire(ctx, kindLookup, 1)
 		if err != nil {
 			return nil //nolint:nilerr // Run ends
 		}
@@ -320,8 +320,8 @@ func (d *Dispatch) outage(l *lane) time.Time {
 	if l.name != reset.LaneMail {
 		since = d.book.unknownSince()
 	}
-	for _, s := range l.needs() {
-		if out := s.out(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
+	for _, n := range l.needs() {
+		if out := n.down.out(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
 			since = out
 		}
 	}
@@ -331,8 +331,7 @@ func (d *Dispatch) outage(l *lane) time.Time {
 // Downstream is what an operator sees of one.
 type Downstream struct {
 	Name        string
-	Breaker     string  // closed, open, half_open; none where there is none
-	Ramp        float64 // share of full speed after an outage, 0 to 1
+	Breaker     string // closed, open, half_open; none where there is none
 	Limits      pace.Limits
 	OutageSince time.Time // zero while it works
 }
@@ -341,9 +340,9 @@ type Downstream struct {
 func (d *Dispatch) Status() []Downstream {
 	var all []Downstream
 	for _, s := range []*downstream{d.store, d.mail, d.revoker, d.hashPool} {
-		st := Downstream{Name: s.name, Breaker: "none", Ramp: 1, OutageSince: s.out()}
+		st := Downstream{Name: s.name, Breaker: "none", OutageSince: s.out()}
 		if s.breaker != nil {
-			st.Breaker, st.Ramp = s.breaker.State().String(), s.breaker.Ramp(d.clock.Now())
+			st.Breaker = s.breaker.State().String()
 		}
 		s.mu.Lock()
 		st.Limits = s.pacer.Limits()
@@ -368,6 +367,7 @@ type metrics struct {
 	inFlight    *prometheus.GaugeVec
 	concurrency *prometheus.GaugeVec
 	rate        *prometheus.GaugeVec
+	ramp        *prometheus.GaugeVec
 	age         *prometheus.HistogramVec
 	retries     *prometheus.CounterVec
 	parks       *prometheus.CounterVec
@@ -378,9 +378,9 @@ type metrics struct {
 
 // downstreamMetrics are one downstream's series.
 type downstreamMetrics struct {
-	calls                       []prometheus.Counter // by class
-	seconds, items              prometheus.Observer
-	inFlight, concurrency, rate prometheus.Gauge
+	calls                             []prometheus.Counter // by class
+	seconds, items                    prometheus.Observer
+	inFlight, concurrency, rate, ramp prometheus.Gauge
 }
 
 // newMetrics registers everything.
@@ -410,6 +410,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			"Calls that the downstream's pacer allows at once; 0 for no limit."),
 		rate: gauge("surgegate_downstream_rate_limit",
 			"Items a second that the downstream's pacer allows; 0 for no limit."),
+		ramp: gauge("surgegate_downstream_ramp_ratio",
+			"Share of full speed that the downstream's pacer allows while it comes back after an outage; else 1."),
 		// Dense around the promise of a few seconds, and out to the longest sealed wait.
 		age: histogram("surgegate_ticket_age_seconds", "Age of jobs at their end, from acceptance.",
 			[]float64{.01, .025, .05, .1, .25, .5, 1, 2, 3, 4, 5, 7.5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800,
@@ -439,7 +441,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	for _, c := range []prometheus.Collector{
-		m.calls, m.seconds, m.items, m.inFlight, m.concurrency, m.rate, m.age, m.retries, m.parks, m.expiries, m.mailed,
+		m.calls, m.seconds, m.items, m.inFlight, m.concurrency, m.rate, m.ramp, m.age, m.retries, m.parks, m.expiries, m.mailed,
 		m.described,
 	} {
 		if err := r.Register(c); err != nil {
@@ -453,7 +455,7 @@ func (m *metrics) downstream(name string) downstreamMetrics {
 	d := downstreamMetrics{
 		seconds: m.seconds.WithLabelValues(name), items: m.items.WithLabelValues(name),
 		inFlight: m.inFlight.WithLabelValues(name), concurrency: m.concurrency.WithLabelValues(name),
-		rate: m.rate.WithLabelValues(name),
+		rate: m.rate.WithLabelValues(name), ramp: m.ramp.WithLabelValues(name),
 	}
 	for c := classOK; c < classUnused; c++ {
 		d.calls = append(d.calls, m.calls.WithLabelValues(name, c.String()))

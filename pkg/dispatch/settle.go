@@ -36,7 +36,7 @@ type ending struct {
 }
 
 func (d *Dispatch) settle(b *batch) *settlement {
-	down := b.lane.needs()[0]
+	down := b.lane.needs()[0].down
 	return &settlement{d: d, lane: b.lane, strain: down.strained, leased: b.leased}
 }
 
@@ -176,7 +176,7 @@ const (
 func (d *Dispatch) bisect(
 	ctx context.Context, p *permit, lane *lane, leases []queue.Lease, f func(ctx context.Context, from, to int) error,
 ) []fate {
-	down := p.d
+	again := need{p.d, p.kind}
 	fates := make([]fate, len(leases))
 	type span struct{ from, to int }
 	todo := []span{{0, len(leases)}}
@@ -185,7 +185,7 @@ func (d *Dispatch) bisect(
 		todo = todo[:len(todo)-1]
 		if p == nil {
 			var err error
-			if p, err = d.another(ctx, down, lane, leases, s.to-s.from); err != nil {
+			if p, err = d.another(ctx, again, lane, leases, s.to-s.from); err != nil {
 				return fates
 			}
 		}
@@ -214,16 +214,16 @@ func (d *Dispatch) bisect(
 
 // another gets the permit for one more call of a bisected batch, in less than the time that its leases last.
 func (d *Dispatch) another(
-	ctx context.Context, down *downstream, lane *lane, leases []queue.Lease, want int,
+	ctx context.Context, n need, lane *lane, leases []queue.Lease, want int,
 ) (*permit, error) {
 	for _, err := range d.deps.Queue.Extend(ctx, leases, lane.visibility) {
 		if err != nil && !errors.Is(err, queue.ErrLeaseLost) { // a superseded one may be sent: the store knows better
 			return nil, err
 		}
 	}
-	waitCtx, cancel := context.WithTimeout(ctx, lane.visibility-2*down.timeout)
+	waitCtx, cancel := context.WithTimeout(ctx, lane.visibility-2*n.down.timeout)
 	defer cancel()
-	return down.acquire(waitCtx, want)
+	return n.down.acquire(waitCtx, n.kind, want)
 }
 
 // onAllCores calls f for 0 to n-1. Verifying a token takes 50 µs, so a batch of 256 would keep its permit 13 ms before

@@ -121,14 +121,14 @@ func TestSpeedGrowsWithTheRampAfterAnOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newDownstream(downstreamSpec{name: "store", timeout: time.Second, pacer: p, most: mostCalls}, c, m.downstream("store"))
-	d.breaker, err = breaker.New(breaker.Config{Name: "store", Consecutive: 2, OpenWait: time.Second, Probes: 1, RampInitial: .1, RampTime: 10 * time.Second},
-		breaker.Deps{Clock: c, Random: func() float64 { return .5 }, OnChange: func(_, _ breaker.State) { d.breakerChanged() }})
+	d.breaker, err = breaker.New(breaker.Config{Name: "store", Consecutive: 2, OpenWait: time.Second, Probes: 1},
+		breaker.Deps{Random: func() float64 { return .5 }, OnChange: func(_, _ breaker.State) { d.breakerChanged() }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	permits := func() (granted []*permit) {
 		for {
-			p, _, _ := d.try(100)
+			p, _, _ := d.try(kindMain, 100)
 			if p == nil {
 				return granted
 			}
@@ -142,7 +142,7 @@ func TestSpeedGrowsWithTheRampAfterAnOutage(t *testing.T) {
 	for _, p := range all {
 		p.end(1, classOverload)
 	}
-	if p, wait, _ := d.try(100); p != nil || wait <= 0 || d.out().IsZero() {
+	if p, wait, _ := d.try(kindMain, 100); p != nil || wait <= 0 || d.out().IsZero() {
 		t.Fatalf("a permit while the breaker is open (wait %v, out since %v)", wait, d.out())
 	}
 	if n := d.pacer.Limits().InFlight; n != 0 {

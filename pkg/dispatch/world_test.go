@@ -111,7 +111,7 @@ func newWorld(t testing.TB, o options) *world {
 		c.MaxDelay = 20 * time.Millisecond
 	}
 	if c.Breaker == (breaker.Config{}) {
-		c.Breaker = breaker.Config{OpenWait: 10 * time.Millisecond, MaxOpenWait: 20 * time.Millisecond, RampTime: 20 * time.Millisecond}
+		c.Breaker = breaker.Config{OpenWait: 10 * time.Millisecond, MaxOpenWait: 20 * time.Millisecond}
 	}
 	if o.store == (pace.Config{}) {
 		o.store = pace.Config{Concurrency: 4}
@@ -119,6 +119,7 @@ func newWorld(t testing.TB, o options) *world {
 	templates, err := mail.NewTemplates(mail.TemplateConfig{BaseURL: "https://reset.example.com"})
 	must(err)
 	pacer := func(c pace.Config) pace.Pacer {
+		c.RampTime = 20 * time.Millisecond
 		p, err := pace.NewFixed(c)
 		must(err)
 		return p

@@ -4,10 +4,10 @@
 //
 // # How it is asked
 //
-//	v := pacer.Ask(now, items)      // before the lease, so that no lease runs out while it waits for its turn
+//	v := pacer.Ask(now, kind, items) // before the lease, so that no lease runs out while it waits for its turn
 //	if !v.Go { ask again at v.RetryAt; if that is zero, when a call ends }
-//	start := now                    // lease, call the downstream
-//	pacer.Done(now, Call{Start: start, Items: sent, Unused: items - sent, Outcome: …})
+//	start := now                     // lease up to v.Items, call the downstream
+//	pacer.Done(now, Call{Kind: kind, Start: start, Items: sent, Unused: v.Items - sent, Outcome: …})
 //
 // Every Ask that was told Go is followed by exactly one Done. Where fewer jobs could be leased than were asked for,
 // Unused gives the rest back; with nothing leased that is all of them, with OutcomeCanceled.
@@ -20,7 +20,8 @@
 //   - Outcomes say what the downstream's load had to do with it. A refusal of one item (no such account, a weak hash)
 //     is OutcomeOK for the call; a connection refused or RESOURCE_EXHAUSTED is OutcomeOverload. A call that the caller
 //     gave up on its own is OutcomeCanceled: it says nothing about the downstream.
-//   - The breaker's ramp is the caller's to apply: it keeps its calls in flight under ramp × Limits().Concurrency.
+//   - The breaker says when to stop and when to probe; while it is not closed only its probes are asked for. When it
+//     closes the caller calls Resume, and speed is the Pacer's again: there is one ramp, and it is here.
 //   - Limits() is exported as metrics by the caller; this package registers none.
 //
 // # Fixed
@@ -34,7 +35,8 @@
 //
 // It never has more than Concurrency calls in flight, and in any span T it lets through at most Rate·T + Burst items
 // and what calls that were open at its start give back within it.
-// RetryAt is exact: at that time, if nobody else has taken tokens, the same Ask is told Go.
+// After Resume its concurrency and batch begin at RampInitial of their bounds and grow linearly over RampTime.
+// But for that, RetryAt is exact: at that time, if nobody else has taken tokens, the same Ask is told Go.
 //
 // # The seam for the controller
 //
@@ -46,7 +48,7 @@
 //
 // # Failure rules
 //
-// An Ask for fewer than one or more than Batch items, and a Done without an Ask, panic: both are faults of the
+// An Ask for fewer than one item, and a Done without an Ask, panic: both are faults of the
 // caller that would stall a lane for good or over-admit, and no configuration or peer can provoke them.
 // Times that go back count as the latest time seen.
 package pace

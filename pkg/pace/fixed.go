@@ -25,6 +25,10 @@ type Config struct {
 	Burst int
 	// Batch is the largest number of items in one call. Default: DefaultBatch, or Burst if that is set and smaller.
 	Batch int
+	// RampInitial is the share of full speed after an outage, RampTime how long it takes to grow to 1.
+	// Defaults 0.1 and 10 s.
+	RampInitial float64
+	RampTime    time.Duration
 }
 
 // WithDefaults returns the config with its zero fields filled in.
@@ -37,6 +41,12 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Burst == 0 && c.Rate > 0 {
 		c.Burst = max(c.Batch, int(min(math.Ceil(c.Rate/10), maxBurst)))
+	}
+	if c.RampInitial == 0 {
+		c.RampInitial = .1
+	}
+	if c.RampTime == 0 {
+		c.RampTime = 10 * time.Second
 	}
 	return c
 }
@@ -62,6 +72,12 @@ func (c Config) Validate() error {
 	} else if c.Rate > 0 && c.Burst < c.Batch {
 		errs = append(errs, fmt.Errorf("burst: %d is under the batch of %d, which could never pass", c.Burst, c.Batch))
 	}
+	if !(c.RampInitial > 0 && c.RampInitial <= 1) {
+		errs = append(errs, fmt.Errorf("ramp_initial: %v is not over 0 and at most 1", c.RampInitial))
+	}
+	if c.RampTime < 0 {
+		errs = append(errs, fmt.Errorf("ramp_time: %v is negative", c.RampTime))
+	}
 	return errors.Join(errs...)
 }
 
@@ -71,6 +87,8 @@ type Fixed struct {
 	tokens   *clock.Limiter // nil: no rate
 	clamp    clock.Clamp
 	inFlight int
+	ramp     Ramp
+	share    float64 // of the ramp, at the latest time seen
 }
 
 var _ Pacer = (*Fixed)(nil)
@@ -80,7 +98,7 @@ func NewFixed(config Config) (*Fixed, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("pace: %w", err)
 	}
-	f := &Fixed{config: config.WithDefaults()}
+	f := &Fixed{config: config.WithDefaults(), share: 1}
 	if f.config.Rate > 0 {
 		f.tokens = clock.NewLimiter(rate.Limit(f.config.Rate), f.config.Burst)
 	}
@@ -88,19 +106,24 @@ func NewFixed(config Config) (*Fixed, error) {
 }
 
 // Ask implements Pacer.
-func (f *Fixed) Ask(now time.Time, items int) Verdict {
-	if items < 1 || items > f.config.Batch {
-		panic(fmt.Sprintf("pace: Ask for %d items, not within 1 and %d", items, f.config.Batch))
+func (f *Fixed) Ask(now time.Time, _ Kind, items int) Verdict {
+	if items < 1 {
+		panic(fmt.Sprintf("pace: Ask for %d items", items))
 	}
 	now = f.clamp.Now(now)
-	if f.config.Concurrency > 0 && f.inFlight >= f.config.Concurrency {
+	f.share = f.ramp.Share(now)
+	items = min(items, max(1, int(f.share*float64(f.config.Batch))))
+	if limit := f.config.Concurrency; limit > 0 && f.inFlight >= max(1, int(f.share*float64(limit))) {
+		if f.share < 1 {
+			return Verdict{RetryAt: now.Add(rampStep)}
+		}
 		return Verdict{}
 	}
 	if f.tokens != nil && !f.tokens.AllowN(now, items) {
 		return Verdict{RetryAt: now.Add(f.tokens.WaitFor(now, items))}
 	}
 	f.inFlight++
-	return Verdict{Go: true}
+	return Verdict{Go: true, Items: items}
 }
 
 // Done implements Pacer.
@@ -114,9 +137,18 @@ func (f *Fixed) Done(now time.Time, c Call) {
 	}
 }
 
+// rampStep is how long an Ask that the ramp refuses has to wait: a hundredth of the default ramp.
+const rampStep = 100 * time.Millisecond
+
+// Resume implements Pacer.
+func (f *Fixed) Resume(now time.Time) {
+	f.ramp = Ramp{Start: f.clamp.Now(now), Initial: f.config.RampInitial, Length: f.config.RampTime}
+	f.share = f.config.RampInitial
+}
+
 // Limits implements Pacer.
 func (f *Fixed) Limits() Limits {
 	return Limits{
-		Concurrency: f.config.Concurrency, InFlight: f.inFlight, Rate: f.config.Rate, Batch: f.config.Batch,
+		Concurrency: f.config.Concurrency, InFlight: f.inFlight, Rate: f.config.Rate, Batch: f.config.Batch, Ramp: f.share,
 	}
 }

@@ -20,10 +20,10 @@ func ExampleNewFixed() {
 		return
 	}
 	now := epoch
-	fmt.Println(pacer.Ask(now, 50).Go)
-	fmt.Println(pacer.Ask(now, 25).RetryAt.Sub(now).Round(time.Millisecond))
+	fmt.Println(pacer.Ask(now, 0, 50).Go)
+	fmt.Println(pacer.Ask(now, 0, 25).RetryAt.Sub(now).Round(time.Millisecond))
 	pacer.Done(now, pace.Call{Start: now, Items: 10, Unused: 40, Outcome: pace.OutcomeOK})
-	fmt.Println(pacer.Ask(now, 25).Go)
+	fmt.Println(pacer.Ask(now, 0, 25).Go)
 	// Output:
 	// true
 	// 250ms
@@ -69,7 +69,7 @@ func TestFixedNeverOverAdmits(t *testing.T) {
 			items := rapid.IntRange(1, config.Batch).Draw(t, "items")
 			// A caller's clock reading may be older than the last one; it must gain nothing by that.
 			at := now.Add(-time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, "late")))
-			v := f.Ask(at, items)
+			v := f.Ask(at, 0, items)
 			switch {
 			case v.Go:
 				unused := rapid.IntRange(0, items).Draw(t, "unused")
@@ -129,7 +129,7 @@ func TestFixedRetryAtIsExact(t *testing.T) {
 		now := epoch
 		for range 40 {
 			items := rapid.IntRange(1, 50).Draw(t, "items")
-			v := f.Ask(now, items)
+			v := f.Ask(now, 0, items)
 			if v.Go {
 				continue
 			}
@@ -140,15 +140,55 @@ func TestFixedRetryAtIsExact(t *testing.T) {
 			// The bucket counts in float64 and the clock in nanoseconds: exact means within a microsecond, or a
 			// millionth of long waits.
 			early := v.RetryAt.Add(-max(time.Microsecond, wait/1e6))
-			if early.After(now) && f.Ask(early, items).Go {
+			if early.After(now) && f.Ask(early, 0, items).Go {
 				t.Fatalf("%d items passed %v before RetryAt", items, v.RetryAt.Sub(early))
 			}
-			if !f.Ask(v.RetryAt, items).Go {
+			if !f.Ask(v.RetryAt, 0, items).Go {
 				t.Fatalf("%d items refused at RetryAt, %v after the first try", items, wait)
 			}
 			now = v.RetryAt
 		}
 	})
+}
+
+func TestRampShare(t *testing.T) {
+	t.Parallel()
+	r := pace.Ramp{Start: epoch, Initial: .2, Length: 8 * time.Second}
+	for at, want := range map[time.Duration]float64{-1: .2, 0: .2, 4: .6, 8: 1, 99: 1} {
+		if got := r.Share(epoch.Add(at * time.Second)); got < want-1e-9 || got > want+1e-9 {
+			t.Errorf("share after %d s: %v, want %v", at, got, want)
+		}
+	}
+	if got := (pace.Ramp{}).Share(epoch); got != 1 {
+		t.Errorf("share without a ramp: %v", got)
+	}
+}
+
+func TestFixedComesBackByDegrees(t *testing.T) {
+	t.Parallel()
+	f, err := pace.NewFixed(pace.Config{Concurrency: 100, Batch: 100, RampTime: 8 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []string
+	f.Resume(epoch)
+	for at := time.Duration(0); at <= 8*time.Second; at += 4 * time.Second {
+		var v, last pace.Verdict
+		calls := 0
+		for v = f.Ask(epoch.Add(at), 0, 100); v.Go; v = f.Ask(epoch.Add(at), 0, 100) {
+			calls, last = calls+1, v
+		}
+		steps = append(steps, fmt.Sprintf("%dx%d", calls, last.Items))
+		if ramping := at < 8*time.Second; v.RetryAt.IsZero() == ramping {
+			t.Errorf("after %v told to come back at %v", at, v.RetryAt)
+		}
+		for range calls {
+			f.Done(epoch.Add(at), pace.Call{Items: 1})
+		}
+	}
+	if got := strings.Join(steps, " "); got != "10x10 55x55 100x100" {
+		t.Errorf("calls and items after an outage: %s", got)
+	}
 }
 
 func TestConfigValidate(t *testing.T) {
@@ -167,6 +207,8 @@ func TestConfigValidate(t *testing.T) {
 		"negative batch":           {pace.Config{Batch: -1}, "batch"},
 		"burst under batch":        {pace.Config{Rate: 5, Burst: 2, Batch: 3}, "burst"},
 		"negative burst":           {pace.Config{Rate: 5, Burst: -2}, "burst"},
+		"a ramp from over 1":       {pace.Config{RampInitial: 1.5}, "ramp_initial"},
+		"a ramp into the past":     {pace.Config{RampTime: -1}, "ramp_time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -194,8 +236,7 @@ func TestFaultsOfTheCallerPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, fault := range map[string]func(){
-		"no items":        func() { f.Ask(epoch, 0) },
-		"too many items":  func() { f.Ask(epoch, 4) },
+		"no items":        func() { f.Ask(epoch, 0, 0) },
 		"Done out of air": func() { f.Done(epoch, pace.Call{}) },
 	} {
 		func() {
@@ -217,7 +258,7 @@ func BenchmarkFixed(b *testing.B) {
 	now := epoch
 	for b.Loop() {
 		now = now.Add(time.Microsecond)
-		f.Ask(now, 1)
+		f.Ask(now, 0, 1)
 		f.Done(now, pace.Call{Start: now, Items: 1})
 	}
 }

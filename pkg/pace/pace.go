@@ -32,19 +32,29 @@ func (o Outcome) String() string {
 	}
 }
 
+// Kind is a kind of call that the downstream is asked for, such as a look-up or a write: calls of one kind cost alike.
+// The caller numbers them from 0.
+type Kind uint8
+
+// MaxKinds bounds the kinds of one downstream.
+const MaxKinds = 4
+
 // Verdict answers an Ask.
 type Verdict struct {
 	// Go says that the call may start now. It holds a slot until Done.
 	Go bool
+	// Items is how many items the call may carry, 1 to as many as were asked for. Set only with Go.
+	Items int
 	// RetryAt is when asking again makes sense. Zero: when a call ends. Set only without Go.
 	RetryAt time.Time
 }
 
 // Call is one ended call.
 type Call struct {
+	Kind    Kind
 	Start   time.Time
 	Items   int // items sent
-	Unused  int // items asked for but not sent: their tokens are given back
+	Unused  int // items granted but not sent: their tokens are given back
 	Outcome Outcome
 }
 
@@ -54,14 +64,17 @@ type Limits struct {
 	InFlight    int     // calls that hold a slot
 	Rate        float64 // items/s; 0: unlimited
 	Batch       int     // the largest number of items worth asking for in one call, at least 1
+	Ramp        float64 // share of full speed while it comes back after an outage; else 1
 }
 
 // Pacer decides how fast one downstream is fed. The caller serialises the calls.
 type Pacer interface {
-	// Ask asks to start a call of 1 to Limits().Batch items now.
-	Ask(now time.Time, items int) Verdict
+	// Ask asks to start a call of at least 1 item now.
+	Ask(now time.Time, kind Kind, items int) Verdict
 	// Done reports the end of a call that was told Go.
 	Done(now time.Time, c Call)
+	// Resume says that the downstream takes calls again after an outage: speed begins low and grows from there.
+	Resume(now time.Time)
 	// Limits returns what is presently allowed.
 	Limits() Limits
 }
