@@ -22,7 +22,7 @@ type Config struct {
 	// Window is how far back results count. Default 10 s.
 	Window time.Duration
 	// OpenWait is the first wait before a probe, doubled with every failed one up to MaxOpenWait, ± 20 %.
-	// Defaults 1 s and 4 s: one call in 4 s costs no store anything, and a store that is back is found by then.
+	// Defaults 1 s and 2 s: one call in 2 s costs no store anything, and a store that is back is found by then.
 	OpenWait    time.Duration
 	MaxOpenWait time.Duration
 	// Probes is how many successes in a row close it. Default 3.
@@ -41,7 +41,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.MinVolume, 20)
 	def(&c.Window, 10*time.Second)
 	def(&c.OpenWait, time.Second)
-	def(&c.MaxOpenWait, max(4*time.Second, c.OpenWait))
+	def(&c.MaxOpenWait, max(2*time.Second, c.OpenWait))
 	def(&c.Probes, 3)
 	def(&c.ProbeTimeout, 10*time.Second)
 	def(&c.Calm, 10*time.Second)

@@ -1,0 +1,222 @@
+package pace
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+// ChartConfig is the configuration of a Chart. The zero value measures everything.
+type ChartConfig struct {
+	// Min and Max bound the concurrency. Defaults 1 and 1000.
+	Min, Max int
+	// Headroom is the share of the concurrency that is left for the downstream's other callers. Default 0, at most 0.9.
+	Headroom float64
+	// Rate is the most items a second, whatever the downstream could do. 0 (default): no bound.
+	Rate float64
+	// Batch is the most items in one call. Default 1000.
+	Batch int
+}
+
+// WithDefaults returns the config with its zero fields filled in.
+func (c ChartConfig) WithDefaults() ChartConfig {
+	if c.Min == 0 {
+		c.Min = 1
+	}
+	if c.Max == 0 {
+		c.Max = max(1000, c.Min)
+	}
+	if c.Batch == 0 {
+		c.Batch = 1000
+	}
+	return c
+}
+
+// Validate names the field that is wrong. Zero fields are right.
+func (c ChartConfig) Validate() error {
+	c = c.WithDefaults()
+	var errs []error
+	if c.Min < 1 {
+		errs = append(errs, fmt.Errorf("min: %d is not at least 1", c.Min))
+	}
+	if c.Max < c.Min {
+		errs = append(errs, fmt.Errorf("max: %d is under the least of %d", c.Max, c.Min))
+	}
+	if !(c.Headroom >= 0 && c.Headroom <= .9) {
+		errs = append(errs, fmt.Errorf("headroom: %v is not within 0 and 0.9", c.Headroom))
+	}
+	if !(c.Rate >= 0) || math.IsInf(c.Rate, 1) {
+		errs = append(errs, fmt.Errorf("rate: %v is not a number of items a second", c.Rate))
+	}
+	if c.Batch < 1 {
+		errs = append(errs, fmt.Errorf("batch: %d is not at least 1", c.Batch))
+	}
+	return errors.Join(errs...)
+}
+
+// Chart is a Pacer that finds the downstream's capacity by measuring. Make it with NewChart.
+type Chart struct {
+	config ChartConfig
+	clamp  clock.Clamp
+	first  time.Time
+	now    float64 // s since first
+
+	inFlight int
+	area     float64 // ∫ inFlight dt
+	tokens   *clock.Limiter
+
+	costs  costs
+	errors errorWindow
+	chart  chart
+	look   look
+	plan   plan
+	// ceiling is how many items in flight an overload has taught to stay under; +Inf: none.
+	ceiling   float64
+	ceilingAt float64
+	// sound is the base of the last look that came to its end.
+	sound int
+	// before is the concurrency before the outage that it comes back from; 0: none.
+	before  float64
+	grant   int  // items of a call, at most
+	wanting bool // somebody was refused for want of a slot since the look began
+	bigger  bool // somebody asked for more items than a call may carry since the look began
+}
+
+var _ Pacer = (*Chart)(nil)
+
+// startLevel is the first concurrency: the least at which one slow call does not stop all others.
+const startLevel = 4
+
+// NewChart returns a Pacer that begins with 4 calls of 1 item. Errors are those of ChartConfig.Validate.
+func NewChart(config ChartConfig) (*Chart, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("pace: %w", err)
+	}
+	c := &Chart{config: config.WithDefaults(), ceiling: math.Inf(1)}
+	if c.config.Rate > 0 {
+		burst := max(c.config.Batch, int(min(math.Ceil(c.config.Rate/10), maxBurst)))
+		c.tokens = clock.NewLimiter(rate.Limit(c.config.Rate), burst)
+	}
+	c.costs.reset()
+	c.chart, c.sound = make(chart), c.bound(startLevel, 1)
+	c.begin(setting{c.bound(startLevel, 1), 1})
+	return c, nil
+}
+
+// tick takes note of the time.
+func (c *Chart) tick(t time.Time) time.Time {
+	t = c.clamp.Now(t)
+	if c.first.IsZero() {
+		c.first = t
+		return t
+	}
+	now := t.Sub(c.first).Seconds()
+	c.area += float64(c.inFlight) * (now - c.now)
+	c.now = now
+	return t
+}
+
+// Ask implements Pacer.
+func (c *Chart) Ask(now time.Time, kind Kind, items int) Verdict {
+	if items < 1 || kind >= MaxKinds {
+		panic(fmt.Sprintf("pace: Ask for %d items of kind %d", items, kind))
+	}
+	now = c.tick(now)
+	c.progress()
+	at := c.look.at
+	if items > at.batch {
+		items, c.bigger = at.batch, true
+	}
+	if c.inFlight >= at.calls {
+		c.wanting = true
+		return Verdict{RetryAt: c.time(c.look.until)}
+	}
+	if c.tokens != nil && !c.tokens.AllowN(now, items) {
+		return Verdict{RetryAt: now.Add(c.tokens.WaitFor(now, items))}
+	}
+	c.inFlight++
+	if c.inFlight >= at.calls {
+		c.look.reached = true
+	}
+	return Verdict{Go: true, Items: items}
+}
+
+// Done implements Pacer.
+func (c *Chart) Done(now time.Time, call Call) {
+	if c.inFlight == 0 {
+		panic("pace: Done without an Ask that was told Go")
+	}
+	now = c.tick(now)
+	c.inFlight--
+	if c.tokens != nil {
+		c.tokens.GiveBack(now, call.Unused)
+	}
+	if call.Outcome == OutcomeCanceled {
+		return
+	}
+	started := call.Start.Sub(c.first).Seconds()
+	if started < c.look.since {
+		c.look.old = max(0, c.look.old-1)
+	}
+	switch call.Outcome {
+	case OutcomeOverload, OutcomeTimeout:
+		c.failed(call.Outcome, started)
+	default:
+		latency := math.Max(c.now-started, 1e-6)
+		c.costs.add(call.Kind, call.Items, latency, float64(c.inFlight+1))
+		c.errors.succeeded(c.now, c.costs.latency)
+		c.look.calls++
+		c.look.work += c.costs.work(call.Kind, call.Items)
+	}
+	c.progress()
+}
+
+// Resume implements Pacer.
+func (c *Chart) Resume(now time.Time) {
+	c.tick(now)
+	c.before = float64(c.sound)
+	c.errors.cutAt = c.now
+	if n := c.errors.refusedAt(); n > 0 {
+		c.lower(.8 * n)
+	}
+	c.restart(setting{c.bound(c.sound/4, c.plan.base.batch), c.plan.base.batch})
+}
+
+// Limits implements Pacer.
+func (c *Chart) Limits() Limits {
+	ramp := 1.0
+	if c.before > 0 {
+		ramp = math.Min(1, float64(c.look.at.calls)/c.before)
+	}
+	return Limits{
+		Concurrency: c.look.at.calls, InFlight: c.inFlight, Rate: c.config.Rate, Batch: c.look.at.batch, Ramp: ramp,
+	}
+}
+
+func (c *Chart) time(s float64) time.Time {
+	if math.IsInf(s, 1) {
+		return time.Time{}
+	}
+	return c.first.Add(time.Duration(math.Ceil(s * 1e9)))
+}
+
+// bound keeps a concurrency within the configuration and the ceiling.
+func (c *Chart) bound(n, batch int) int {
+	most := float64(c.config.Max)
+	if ceiling := c.ceiling / float64(batch) * math.Exp((c.now-c.ceilingAt)*ceilingGrowth); ceiling < most {
+		most = math.Max(ceiling, float64(c.config.Min))
+	}
+	return max(c.config.Min, min(n, int(most)))
+}
+
+// ceilingGrowth lets the ceiling rise by 2 % a minute, so that it is no verdict for ever.
+const ceilingGrowth = .02 / 60
+
+func (c *Chart) lower(to float64) {
+	c.ceiling, c.ceilingAt = math.Max(to, float64(c.config.Min)), c.now
+}

@@ -1,0 +1,111 @@
+package pace
+
+import "math"
+
+// costs is what calls take: the mean latency and its spread, and what an item of a kind costs beside the others.
+type costs struct {
+	latency float64 // s of a call, mean of the last ones
+	cv2     float64 // squared coefficient of variation of latencies of one kind
+	unit    float64 // s of one item of the reference kind
+	seen    float64
+	ref     int // the kind that was seen first; −1: none
+	kinds   [MaxKinds]kindCost
+}
+
+type kindCost struct {
+	seen    float64
+	latency float64 // s of a call
+	weight  float64 // an item's cost; 1 for the reference kind
+}
+
+// Bounds of cv²: under the least, counts would be believed too early; over the most, never.
+const (
+	leastCV2 = .15
+	mostCV2  = 5
+	// memory is how many calls cv² and weights remember: enough that one mix of calls is like the next.
+	memory = 200
+)
+
+func (c *costs) reset() { *c = costs{ref: -1, cv2: 1} }
+
+// add learns from one answered call; atOnce is how many were in flight.
+func (c *costs) add(kind Kind, items int, latency, atOnce float64) {
+	if items < 1 {
+		return
+	}
+	k := &c.kinds[kind]
+	if c.ref < 0 {
+		c.ref = int(kind)
+	}
+	c.seen++
+	k.seen++
+	fast := 1 / math.Min(c.seen, math.Max(10, atOnce))
+	c.latency += fast * (latency - c.latency)
+	fastKind := 1 / math.Min(k.seen, math.Max(10, atOnce))
+	if k.seen > 10 {
+		x := latency/k.latency - 1
+		c.cv2 += (x*x - c.cv2) / math.Min(k.seen, memory)
+	}
+	k.latency += fastKind * (latency - k.latency)
+	perItem := latency / float64(items)
+	if c.ref == int(kind) {
+		k.weight = 1
+	} else if c.unit > 0 {
+		k.weight += (perItem/c.unit - k.weight) / math.Min(k.seen, memory)
+	}
+	if k.weight > 0 {
+		c.unit += fast * (perItem/k.weight - c.unit)
+	}
+}
+
+// work is what items of a kind cost, in items of the reference kind.
+func (c *costs) work(kind Kind, items int) float64 { return c.kinds[kind].weight * float64(items) }
+
+// spread is the variance of the logarithm of a count of one call: the prototype's fit, from queueing theory's shape
+// for a saturated store (between a Poisson stream's 1 and a regular one's 0).
+func (c *costs) spread() float64 { return .1 + .9*math.Max(leastCV2, math.Min(mostCV2, c.cv2)) }
+
+// errorWindow counts failed calls.
+type errorWindow struct {
+	total, failed float64 // calls of the window
+	since         float64 // when it began
+	row           float64 // failures since the last success, and those of them that were time-outs
+	rowTimeouts   float64
+	first         float64 // items in flight at the first of the row, and when
+	firstAt       float64
+	cutAt         float64 // when speed was last cut for them
+	survived      float64 // the most items in flight that did no harm, and when
+	at            float64
+}
+
+// count counts a call; a window is of 20 calls and two latencies at least.
+func (e *errorWindow) count(now, latency float64) {
+	if e.total >= 20 && now-e.since >= 2*latency {
+		e.total, e.failed, e.since = 0, 0, now
+	}
+	e.total++
+}
+
+func (e *errorWindow) succeeded(now, latency float64) {
+	e.count(now, latency)
+	e.row, e.rowTimeouts = 0, 0
+}
+
+// survive notes that so many in flight did no harm.
+func (e *errorWindow) survive(now, inFlight float64) {
+	if inFlight >= e.survives(now) {
+		e.survived, e.at = inFlight, now
+	}
+}
+
+// survives forgets over a minute.
+func (e *errorWindow) survives(now float64) float64 { return e.survived * math.Exp(-(now-e.at)/60) }
+
+// refusedAt is the load at which the failures in a row began, if it was load: refusals, not time-outs, at a
+// concurrency that had not been survived lately. Else 0.
+func (e *errorWindow) refusedAt() float64 {
+	if e.first == 0 || e.rowTimeouts > e.row/2 || e.first <= 1.05*e.survives(e.firstAt) {
+		return 0
+	}
+	return e.first
+}

@@ -1,0 +1,163 @@
+package pace
+
+import "math"
+
+// setting is what a look tries: calls at once, and items a call.
+type setting struct{ calls, batch int }
+
+// point is what the chart knows of one setting.
+type point struct {
+	calls, work, seconds, area float64 // area: ∫ in flight dt
+	seen                       float64
+}
+
+func (p point) rate() float64     { return p.work / p.seconds }
+func (p point) inFlight() float64 { return p.area / p.seconds }
+
+func (p point) plus(q point) point {
+	return point{p.calls + q.calls, p.work + q.work, p.seconds + q.seconds, p.area + q.area, math.Max(p.seen, q.seen)}
+}
+
+// chart is delivered work by setting.
+type chart map[setting]point
+
+const (
+	// A point that has counted enough calls forgets with this half-life, in s.
+	halfLife = 8
+	enough   = 150
+	// A point that was not looked at for so long, in s, is dropped.
+	unseen = 32
+)
+
+// add counts one look at a setting.
+func (c chart) add(now float64, s setting, look point) {
+	p := c[s]
+	if p.calls > enough {
+		keep := math.Max(math.Exp2(-(now-p.seen)/halfLife), enough/p.calls)
+		p.calls, p.work, p.seconds, p.area = p.calls*keep, p.work*keep, p.seconds*keep, p.area*keep
+	}
+	c[s] = p.plus(look)
+	for s, p := range c {
+		if now-p.seen > unseen {
+			delete(c, s)
+		}
+	}
+}
+
+// look is one measurement under way.
+type look struct {
+	role     role
+	at       setting
+	since    float64 // when the limit was switched
+	until    float64 // when to look at the clock again, at the latest
+	old      int     // calls from before the switch that are still out
+	oldFirst int
+	reached  bool // the limit was reached since the switch
+
+	counting    bool
+	from        float64
+	area        float64
+	calls, work float64
+	extended    int
+}
+
+// role is what a look is for.
+type role uint8
+
+const (
+	lookBase role = iota
+	lookUp
+	lookDown
+	lookDrop    // lower, after the downstream got slower
+	lookBatch   // twice the items in a call
+	lookUnbatch // half of them
+)
+
+// least is the shortest count, in s: under it, the coarseness of timers and of the caller's own work shows.
+const least = .05
+
+func (c *Chart) switchTo(r role, s setting) {
+	c.look = look{role: r, at: s, since: c.now, old: c.inFlight, oldFirst: c.inFlight, reached: c.inFlight >= s.calls}
+	c.look.until = c.now + math.Max(.7*c.costs.latency, 1e-3)
+	c.wanting, c.bigger = false, false
+}
+
+// progress takes a look on: from settling to counting to its verdict.
+func (c *Chart) progress() {
+	l, latency := &c.look, c.costs.latency
+	if !l.counting {
+		passed := c.now - l.since
+		settled := latency > 0 && passed >= .7*latency && float64(l.old) <= .3*float64(l.oldFirst) &&
+			l.reached && c.inFlight <= l.at.calls
+		late := latency > 0 && passed >= 4*latency
+		switch {
+		case late && !l.reached && !c.wanting:
+			c.switchTo(lookBase, c.hold()) // nothing to measure: less is asked for than the limit allows
+			return
+		case !settled && !late:
+			l.until = c.now + math.Max(latency, 1e-3)
+			return
+		}
+		l.counting, l.from, l.area, l.calls, l.work = true, c.now, c.area, 0, 0
+		c.wanting, c.bigger = false, false
+		l.until = c.now + math.Max(least, latency)
+		return
+	}
+	passed := c.now - l.from
+	span := math.Max(least, latency)
+	inFlight := (c.area - l.area) / math.Max(passed, 1e-9)
+	times := float64(1 + l.extended)
+	if l.role == lookBase {
+		times = c.dwell(span)
+	}
+	fewest := 10.0
+	if c.plan.hurry {
+		fewest = 20 // a wrong yes doubles what is inside
+	}
+	full := passed >= span*times && l.calls >= math.Max(fewest, .8*inFlight)*times
+	if !full && passed < 4*span*times {
+		l.until = c.now + span
+		return
+	}
+	if l.calls == 0 || !c.wanting || inFlight < .5*float64(l.at.calls) {
+		c.switchTo(lookBase, c.hold())
+		return
+	}
+	c.errors.survive(c.now, inFlight*float64(l.at.batch))
+	if l.role == lookBase || l.role == lookUp {
+		c.sound = c.plan.base.calls
+	}
+	c.decide(point{calls: l.calls, work: l.work, seconds: passed, area: c.area - l.area, seen: c.now})
+}
+
+// dwell is how long the base is counted, in spans: as long as the look that it is compared with, and while nothing changes
+// longer, up to half a second, because looks elsewhere cost a few per cent.
+func (c *Chart) dwell(span float64) float64 {
+	p := &c.plan
+	times := float64(p.patience)
+	if p.hurry {
+		return 1
+	}
+	if p.calm >= 4 {
+		times = math.Max(times, math.Min(float64(p.calm), mostDwell/span))
+	}
+	return times
+}
+
+// mostDwell in s.
+const mostDwell = .5
+
+// elasticity is by how many per cent more is delivered for one per cent more in flight, and its standard error.
+func (c *Chart) elasticity(look, base point) (e, se float64) {
+	dn := math.Log(look.inFlight() / base.inFlight())
+	if math.Abs(dn) < .02 {
+		return 0, math.Inf(1)
+	}
+	gain, noise := c.gain(look, base)
+	return gain / dn, noise / math.Abs(dn)
+}
+
+// gain is the logarithm of how much more is delivered, and its standard error.
+func (c *Chart) gain(look, base point) (gain, se float64) {
+	return math.Log(look.rate() / base.rate()), math.Sqrt(c.costs.spread() * (1/look.calls + 1/base.calls))
+}

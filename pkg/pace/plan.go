@@ -1,0 +1,350 @@
+package pace
+
+import "math"
+
+// plan is what to look at next.
+type plan struct {
+	base       setting
+	hurry      bool
+	turn       role // what the next look is for: up, down, another batch, with the base between them
+	ups, downs int  // accepted in a row
+	calm       int  // looks refused in a row
+	patience   int  // how often the last look had to be extended, and one: the base is counted as long
+	noDown     float64
+	trial      trial
+}
+
+// trial is when another batch is tried.
+type trial struct {
+	again   float64
+	refused int  // in a row
+	smaller bool // the next is a smaller one
+}
+
+// begin starts from scratch at a setting.
+func (c *Chart) begin(s setting) {
+	c.plan = plan{base: s, hurry: true, patience: 1, trial: c.plan.trial}
+	c.switchTo(lookBase, s)
+}
+
+// restart begins again at a setting with an empty chart.
+func (c *Chart) restart(s setting) {
+	clear(c.chart)
+	c.begin(s)
+}
+
+// hold is the setting between looks.
+func (c *Chart) hold() setting { return c.plan.base }
+
+// up and down go by levels, each at least 1.2 times the last.
+func up(n int) int   { return max(n+1, int(math.Round(1.2*float64(n)))) }
+func down(n int) int { return min(n-1, int(math.Round(float64(n)/1.2))) }
+
+// stride is how far a look goes: far enough that a look of a few calls can tell flat from rising.
+func (c *Chart) stride(n int) float64 {
+	v := c.costs.spread()
+	return 1 + 2*math.Sqrt(v/.4)/math.Sqrt(float64(n)*math.Max(1, least/math.Max(c.costs.latency, 1e-6)))
+}
+
+func (c *Chart) above() setting {
+	n, s := c.plan.base.calls, c.plan.base
+	r, levels := math.Min(1.5, c.stride(n)), 1
+	if c.plan.hurry {
+		r, levels = 2, 2
+	}
+	for i := 0; i < levels || float64(s.calls) < r*float64(n)-.5; i++ {
+		s.calls = up(s.calls)
+	}
+	if float64(s.calls) > 2*float64(n) {
+		s.calls = 2 * n
+	}
+	s.calls = c.bound(s.calls, s.batch)
+	return s
+}
+
+func (c *Chart) below() setting {
+	n, s := c.plan.base.calls, c.plan.base
+	r, levels := math.Min(1.5, c.stride(n)), 1
+	if c.plan.downs > 1 {
+		levels = 2
+	}
+	for i := 0; i < levels || float64(s.calls) > float64(n)/r+.5; i++ {
+		s.calls = down(s.calls)
+	}
+	s.calls = c.bound(max(s.calls, 1), s.batch)
+	return s
+}
+
+// Thresholds of the elasticity.
+const (
+	// pays is how many per cent more one per cent more in flight must deliver: on a USL curve with a knee of 40 that is
+	// about .99 of the best.
+	pays = .10
+	// paysHurry is the same in a hurry.
+	paysHurry = .35
+	// extensions is how many times a look that has not decided goes on.
+	extensions = 3
+)
+
+type verdict uint8
+
+const (
+	unsure verdict = iota // it looks as if: more evidence
+	yes
+	no
+)
+
+// judge is a sequential test of one value against a threshold: yes when it is clearly over, no when it seems to be under.
+func judge(over, threshold, se float64) verdict {
+	switch {
+	case over-se > threshold:
+		return yes
+	case over > threshold:
+		return unsure
+	default:
+		return no
+	}
+}
+
+// verdict tells whether the base should move to where the look was.
+func (c *Chart) verdict(look, base point) (v verdict, e, se float64) {
+	e, se = c.elasticity(look, base)
+	gain, noise := c.gain(look, base)
+	switch {
+	case c.look.role == lookUp && c.plan.hurry:
+		v = judge(e, paysHurry, se)
+	case c.look.role == lookUp:
+		v = judge(e, pays, se)
+	case c.look.role == lookBatch:
+		v = judge(gain, batchPays, noise)
+	case c.look.role == lookUnbatch:
+		v = judge(gain, halfPays, noise)
+	default:
+		v = judge(-e, -pays, se)
+	}
+	return v, e, se
+}
+
+// decide takes the verdict of a finished look and begins the next.
+func (c *Chart) decide(seen point) {
+	l, p := c.look, &c.plan
+	base, known := c.chart[p.base]
+	if l.role == lookBase {
+		if known && c.changed(seen, base) {
+			return
+		}
+		c.chart.add(c.now, l.at, seen)
+		c.next()
+		return
+	}
+	if !known { // its point has been dropped: look at the base first
+		c.switchTo(lookBase, p.base)
+		return
+	}
+	all := c.chart[l.at].plus(seen)
+	v, e, se := c.verdict(all, base)
+	if v == unsure && l.extended < extensions {
+		c.look.extended++
+		return
+	}
+	p.patience = 1 + l.extended
+	c.chart.add(c.now, l.at, seen)
+	switch l.role {
+	case lookUp:
+		c.decideUp(v == yes, e)
+	case lookDown, lookDrop:
+		c.decideDown(l.role, v == yes, e-se > .5)
+	default:
+		c.decideBatch(v != no)
+	}
+}
+
+func (c *Chart) decideUp(yes bool, e float64) {
+	l, p := &c.look, &c.plan
+	if p.hurry {
+		if yes {
+			p.base = l.at
+			c.next()
+			return
+		}
+		p.hurry, p.turn, p.ups = false, lookUp, 0
+		if e < .25 {
+			p.turn = lookDown
+		}
+		c.switchTo(lookBase, p.base)
+		return
+	}
+	if yes {
+		p.base = l.at
+		p.ups, p.downs, p.calm = p.ups+1, 0, 0
+		p.hurry = p.ups >= 2
+		p.turn = lookUp
+		c.next()
+		return
+	}
+	p.ups = 0
+	p.calm++
+	c.switchTo(lookBase, p.base)
+}
+
+func (c *Chart) decideDown(r role, yes, clearly bool) {
+	l, p := &c.look, &c.plan
+	if yes {
+		p.calm = 0
+		p.base = l.at
+		p.downs++
+		p.turn = lookDown
+		p.hurry = false
+		if p.downs < 2 {
+			p.turn = lookUp
+		}
+		c.next()
+		return
+	}
+	p.downs = 0
+	p.calm++
+	if r == lookDrop {
+		p.hurry = true
+	} else if clearly {
+		p.noDown = c.now + math.Max(3, 20*c.costs.latency)
+	}
+	c.switchTo(lookBase, p.base)
+}
+
+// next begins the look whose turn it is, after a base or an accepted look.
+func (c *Chart) next() {
+	p := &c.plan
+	if c.before > 0 && (!p.hurry || float64(p.base.calls) >= c.before) {
+		c.before = 0
+	}
+	if p.hurry {
+		if s := c.above(); s.calls > p.base.calls {
+			c.switchTo(lookUp, s)
+			return
+		}
+		p.hurry, p.turn = false, lookDown
+	}
+	for range 3 {
+		switch p.turn {
+		case lookDown:
+			p.turn = lookBatch
+			if s := c.below(); s.calls < p.base.calls && c.now >= p.noDown {
+				c.switchTo(lookDown, s)
+				return
+			}
+		case lookBatch:
+			p.turn = lookUp
+			if c.tryBatch() {
+				return
+			}
+		default:
+			p.turn = lookDown
+			if s := c.above(); s.calls > p.base.calls {
+				c.switchTo(lookUp, s)
+				return
+			}
+		}
+	}
+	c.switchTo(lookBase, p.base)
+}
+
+// changed tells whether the downstream is another than the chart knows, and begins to find out.
+func (c *Chart) changed(seen, base point) bool {
+	gain, se := c.gain(seen, base)
+	if math.Abs(gain) < math.Log(1.15) || math.Abs(gain) < 4*se {
+		return false
+	}
+	p := &c.plan
+	clear(c.chart)
+	c.chart.add(c.now, p.base, seen)
+	p.ups, p.downs, p.turn, p.noDown, p.calm = 0, 0, lookUp, 0, 0
+	p.hurry = gain > 0
+	if gain < 0 {
+		s := p.base
+		s.calls = c.bound(int(math.Max(math.Exp(gain), .5)*float64(s.calls)), s.batch)
+		if s.calls < p.base.calls {
+			c.switchTo(lookDrop, s)
+			return true
+		}
+		p.hurry = true
+	}
+	c.next()
+	return true
+}
+
+// tryBatch begins a look at another batch if it is time for one.
+func (c *Chart) tryBatch() bool {
+	p, s := &c.plan, c.plan.base
+	if c.now < p.trial.again {
+		return false
+	}
+	if more := min(2*s.batch, c.config.Batch); c.bigger && more > s.batch && !p.trial.smaller {
+		c.switchTo(lookBatch, setting{c.bound(s.calls, more), more})
+		return true
+	}
+	p.trial.smaller = false
+	if s.batch > 1 {
+		c.switchTo(lookUnbatch, setting{s.calls, s.batch / 2})
+		return true
+	}
+	return false
+}
+
+// decideBatch keeps or refuses another batch. After refusals it waits longer for the next.
+func (c *Chart) decideBatch(keep bool) {
+	p := &c.plan
+	p.calm = 0
+	if keep {
+		p.base, p.turn = c.look.at, lookBatch
+		p.trial.refused = 0
+		p.ups, p.downs = 0, 0
+		c.next()
+		return
+	}
+	p.trial.again = c.now + math.Max(firstTrial, 50*c.costs.latency)*math.Exp2(float64(min(p.trial.refused, 4)))
+	p.trial.refused++
+	p.trial.smaller = !p.trial.smaller
+	c.switchTo(lookBase, p.base)
+}
+
+const (
+	// A batch twice as large must deliver more by batchPays: at the largest batch that does, 6 % of a call is not its
+	// items. Half a batch must deliver more by halfPays.
+	batchPays, halfPays = .03, .05
+	// firstTrial is how long, in s, no other batch is tried after one was refused; doubled with each, 16 times at most.
+	firstTrial = 10
+)
+
+// tolerated is the share of failures that may have another reason than load.
+const tolerated = .08
+
+// failed counts a call that load has broken. What began before the last cut says nothing of the speed since.
+func (c *Chart) failed(o Outcome, started float64) {
+	e := &c.errors
+	if started < e.cutAt {
+		return
+	}
+	e.count(c.now, c.costs.latency)
+	if e.row == 0 {
+		e.first, e.firstAt = float64(c.inFlight+1)*float64(c.look.at.batch), c.now
+	}
+	e.row++
+	e.failed++
+	if o == OutcomeTimeout {
+		e.rowTimeouts++
+	}
+	n := math.Max(e.total, 20)
+	// While nothing at all succeeds it is the breaker's to stop.
+	if e.row == e.total || e.failed <= tolerated*n+2*math.Sqrt(tolerated*n) {
+		return
+	}
+	cut := .85
+	if e.failed > .25*n {
+		cut = .5
+	}
+	e.total, e.failed, e.cutAt = 0, 0, c.now
+	s := c.plan.base
+	s.calls = c.bound(int(cut*float64(s.calls)), s.batch)
+	c.restart(s)
+	c.plan.hurry = false
+}
