@@ -53,7 +53,12 @@ func Shapes() []Shape {
 		{"crash-1.5", func(m *Model) { usl(m); m.Crash, m.Restart = 1.5, 20 }},
 		{"crash-2", func(m *Model) { m.Crash, m.Restart = 2, 20 }},
 		{"crash-3", func(m *Model) { usl(m); m.Crash, m.Restart = 3, 20 }},
-		{"batch", func(m *Model) { m.Fixed, m.MaxBatch = .8, 64 }},
+		{"batch", func(m *Model) {
+			m.Fixed, m.MaxBatch = .8, 64
+			if m.Service > .1 {
+				m.Service /= m.Fixed + (1-m.Fixed)*float64(m.MaxBatch) // a full call takes as long
+			}
+		}},
 		{"latency-x5", func(m *Model) {
 			if m.Service > .1 {
 				m.Service /= 5 // 250 to 500 ms is what it gets to: much more than that runs into deadlines

@@ -70,11 +70,11 @@ type Chart struct {
 	area     float64 // ∫ inFlight dt
 	tokens   *clock.Limiter
 
-	costs  costs
-	errors errorWindow
-	chart  chart
-	look   look
-	plan   plan
+	costs costs
+	fails failures
+	chart chart
+	look  look
+	plan  plan
 	// ceiling is how many items in flight an overload has taught to stay under; +Inf: none.
 	ceiling   float64
 	ceilingAt float64
@@ -166,10 +166,12 @@ func (c *Chart) Done(now time.Time, call Call) {
 	switch call.Outcome {
 	case OutcomeOverload, OutcomeTimeout:
 		c.failed(call.Outcome, started)
+	case OutcomeError: // answered, but nothing was delivered, and perhaps much faster than what is
+		c.fails.succeeded(c.now, c.costs.latency)
 	default:
 		latency := math.Max(c.now-started, 1e-6)
 		c.costs.add(call.Kind, call.Items, latency, float64(c.inFlight+1))
-		c.errors.succeeded(c.now, c.costs.latency)
+		c.fails.succeeded(c.now, c.costs.latency)
 		c.look.calls++
 		c.look.work += c.costs.work(call.Kind, call.Items)
 	}
@@ -180,8 +182,8 @@ func (c *Chart) Done(now time.Time, call Call) {
 func (c *Chart) Resume(now time.Time) {
 	c.tick(now)
 	c.before = float64(c.sound)
-	c.errors.cutAt = c.now
-	if n := c.errors.refusedAt(); n > 0 {
+	c.fails.cutAt = c.now
+	if n := c.fails.refusedAt(); n > 0 {
 		c.lower(.8 * n)
 	}
 	c.restart(setting{c.bound(c.sound/4, c.plan.base.batch), c.plan.base.batch})

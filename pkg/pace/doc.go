@@ -38,13 +38,46 @@
 // After Resume its concurrency and batch begin at RampInitial of their bounds and grow linearly over RampTime.
 // But for that, RetryAt is exact: at that time, if nobody else has taken tokens, the same Ask is told Go.
 //
-// # The seam for the controller
+// # Chart
 //
-// The controller that finds the capacity by measuring (completions by concurrency level, looks one step up and down)
-// implements the same interface: Done gives it start, end, items and outcome of every call, Ask the demand, and
-// Limits is where its present concurrency, rate and batch are read. It will need nothing more of the caller:
-// a pause, its single probe and the growing batch are all verdicts of Ask. Of several replicas on one store each
-// takes its share of one limit, so a share belongs to the controller's own configuration, not to this interface.
+// Chart is a Pacer that finds the capacity. In one sentence: we keep a chart of delivered work a second by concurrency,
+// take turns looking one step up and one step down, and move when the chart says that it pays.
+//
+//	            ┌───────────────── hurry: up by up to 2x while that pays ◄── start, resume, faster than before
+//	            ▼                                                                        ▲
+//	base ─► up ─► base ─► down ─► base ─► other batch ─► base …  (with headroom: a rest)  │ two ups in a row
+//	            └─ pays ─► base moves ───────────────────────────────────────────────────┘
+//
+// A look is one measurement at one setting (calls at once × items a call): it settles until most calls from before the
+// switch are back, and counts for a latency, 50 ms and 10 calls at least. A surplus of demand is needed: looks at which
+// nobody waited for a slot are thrown away, so a quiet night teaches it nothing wrong.
+//
+// What pays is an elasticity: by how many per cent X grows for one per cent more in flight, e = Δln X / Δln n̄, with the
+// standard error of its counts. A step up is kept if e is over 0.10 by a standard error, one down if it is under; what
+// looks like a yes without being sure gets up to four times the evidence. In a hurry the bar is 0.35. Latency is not
+// judged: the best point of a store with contention takes 2.8 times the latency of one caller, and a store that got
+// slower but delivers as much must not be throttled. X decides.
+//
+//   - Work is counted in items; an item of another kind (a look-up beside a write) counts as much as it takes longer.
+//   - The batch: a call of twice the items is kept if it delivers 3 % more, half of them if that delivers 5 % more.
+//   - Change: a count of the base that is off its chart by 15 % and four standard errors wipes the chart. Slower: look at
+//     as much less (half at most), and if that does not do, up in a hurry. Faster: up in a hurry.
+//   - Failures of load over 8 % (and two standard errors) take 15 % off, over 25 % half. One of a hundred at random does
+//     nothing. What began before a cut says nothing of the speed after it.
+//   - Resume begins at a quarter of the last sound base, in a hurry. Where an outage began as refusals at more in flight
+//     than had been survived lately, 0.8 of that is a ceiling, which rises by 2 % a minute.
+//   - Headroom: between cycles it rests at base × (1 − headroom), at least four fifths of the time, and every look is
+//     from the base itself, or the knee could not be seen.
+//   - Rate is an operator's bound. The Chart sets none itself: a cap at 0.95 of the measured best delivers 0.95 of it, is
+//     measured again, and so on down (a prototype ended at 0.01).
+//
+// Where this differs from the prototype that it began from (package loadtest/pacelab measures both claims): evidence is
+// weighed by a sequential test in place of half a standard error, which a store of a few calls a second made wander; in
+// a calm the base is counted up to half a second, because looks cost 2 %; the outage's stop and probe are the breaker's,
+// so that there is one; only what is above the survived concurrency teaches a ceiling, or every unrelated crash would.
+//
+// Several replicas on one store each need a share of one chart: that is for the caller of several processes to add, by
+// summing their counts. Independent charts on one store each see what the others leave.
 //
 // # Failure rules
 //

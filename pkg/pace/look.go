@@ -69,6 +69,7 @@ const (
 	lookUp
 	lookDown
 	lookDrop    // lower, after the downstream got slower
+	lookRest    // under the base by the headroom
 	lookBatch   // twice the items in a call
 	lookUnbatch // half of them
 )
@@ -92,7 +93,7 @@ func (c *Chart) progress() {
 		late := latency > 0 && passed >= 4*latency
 		switch {
 		case late && !l.reached && !c.wanting:
-			c.switchTo(lookBase, c.hold()) // nothing to measure: less is asked for than the limit allows
+			c.switchTo(lookBase, c.rest()) // nothing to measure: less is asked for than the limit allows
 			return
 		case !settled && !late:
 			l.until = c.now + math.Max(latency, 1e-3)
@@ -107,8 +108,11 @@ func (c *Chart) progress() {
 	span := math.Max(least, latency)
 	inFlight := (c.area - l.area) / math.Max(passed, 1e-9)
 	times := float64(1 + l.extended)
-	if l.role == lookBase {
+	switch l.role {
+	case lookBase:
 		times = c.dwell(span)
+	case lookRest:
+		times = math.Max(leastRest, 16*latency) / span
 	}
 	fewest := 10.0
 	if c.plan.hurry {
@@ -120,10 +124,10 @@ func (c *Chart) progress() {
 		return
 	}
 	if l.calls == 0 || !c.wanting || inFlight < .5*float64(l.at.calls) {
-		c.switchTo(lookBase, c.hold())
+		c.switchTo(lookBase, c.rest())
 		return
 	}
-	c.errors.survive(c.now, inFlight*float64(l.at.batch))
+	c.fails.survive(c.now, inFlight*float64(l.at.batch))
 	if l.role == lookBase || l.role == lookUp {
 		c.sound = c.plan.base.calls
 	}
@@ -138,26 +142,18 @@ func (c *Chart) dwell(span float64) float64 {
 	if p.hurry {
 		return 1
 	}
-	if p.calm >= 4 {
+	if p.calm >= steady {
 		times = math.Max(times, math.Min(float64(p.calm), mostDwell/span))
 	}
 	return times
 }
 
-// mostDwell in s.
-const mostDwell = .5
-
-// elasticity is by how many per cent more is delivered for one per cent more in flight, and its standard error.
-func (c *Chart) elasticity(look, base point) (e, se float64) {
-	dn := math.Log(look.inFlight() / base.inFlight())
-	if math.Abs(dn) < .02 {
-		return 0, math.Inf(1)
-	}
-	gain, noise := c.gain(look, base)
-	return gain / dn, noise / math.Abs(dn)
-}
-
-// gain is the logarithm of how much more is delivered, and its standard error.
-func (c *Chart) gain(look, base point) (gain, se float64) {
-	return math.Log(look.rate() / base.rate()), math.Sqrt(c.costs.spread() * (1/look.calls + 1/base.calls))
-}
+const (
+	// steady is how many looks in a row must have been refused for the base to be believed.
+	steady = 4
+	// mostDwell in s.
+	mostDwell = .5
+	// leastRest, in s, is four cycles of looks and more, so that at most a fifth of the time is spent over the rest's
+	// concurrency.
+	leastRest = 3
+)

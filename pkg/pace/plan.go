@@ -11,6 +11,7 @@ type plan struct {
 	calm       int  // looks refused in a row
 	patience   int  // how often the last look had to be extended, and one: the base is counted as long
 	noDown     float64
+	rested     bool // in this cycle
 	trial      trial
 }
 
@@ -33,8 +34,12 @@ func (c *Chart) restart(s setting) {
 	c.begin(s)
 }
 
-// hold is the setting between looks.
-func (c *Chart) hold() setting { return c.plan.base }
+// rest is the base less the headroom.
+func (c *Chart) rest() setting {
+	s := c.plan.base
+	s.calls = max(c.config.Min, int(float64(s.calls)*(1-c.config.Headroom)))
+	return s
+}
 
 // up and down go by levels, each at least 1.2 times the last.
 func up(n int) int   { return max(n+1, int(math.Round(1.2*float64(n)))) }
@@ -75,56 +80,6 @@ func (c *Chart) below() setting {
 	return s
 }
 
-// Thresholds of the elasticity.
-const (
-	// pays is how many per cent more one per cent more in flight must deliver: on a USL curve with a knee of 40 that is
-	// about .99 of the best.
-	pays = .10
-	// paysHurry is the same in a hurry.
-	paysHurry = .35
-	// extensions is how many times a look that has not decided goes on.
-	extensions = 3
-)
-
-type verdict uint8
-
-const (
-	unsure verdict = iota // it looks as if: more evidence
-	yes
-	no
-)
-
-// judge is a sequential test of one value against a threshold: yes when it is clearly over, no when it seems to be under.
-func judge(over, threshold, se float64) verdict {
-	switch {
-	case over-se > threshold:
-		return yes
-	case over > threshold:
-		return unsure
-	default:
-		return no
-	}
-}
-
-// verdict tells whether the base should move to where the look was.
-func (c *Chart) verdict(look, base point) (v verdict, e, se float64) {
-	e, se = c.elasticity(look, base)
-	gain, noise := c.gain(look, base)
-	switch {
-	case c.look.role == lookUp && c.plan.hurry:
-		v = judge(e, paysHurry, se)
-	case c.look.role == lookUp:
-		v = judge(e, pays, se)
-	case c.look.role == lookBatch:
-		v = judge(gain, batchPays, noise)
-	case c.look.role == lookUnbatch:
-		v = judge(gain, halfPays, noise)
-	default:
-		v = judge(-e, -pays, se)
-	}
-	return v, e, se
-}
-
 // decide takes the verdict of a finished look and begins the next.
 func (c *Chart) decide(seen point) {
 	l, p := c.look, &c.plan
@@ -135,6 +90,10 @@ func (c *Chart) decide(seen point) {
 		}
 		c.chart.add(c.now, l.at, seen)
 		c.next()
+		return
+	}
+	if l.role == lookRest {
+		c.decideRest(seen)
 		return
 	}
 	if !known { // its point has been dropped: look at the base first
@@ -155,7 +114,7 @@ func (c *Chart) decide(seen point) {
 	case lookDown, lookDrop:
 		c.decideDown(l.role, v == yes, e-se > .5)
 	default:
-		c.decideBatch(v != no)
+		c.decideBatch(v == yes)
 	}
 }
 
@@ -238,7 +197,12 @@ func (c *Chart) next() {
 				return
 			}
 		default:
-			p.turn = lookDown
+			if rest := c.rest(); !p.rested && p.calm >= steady && rest.calls < p.base.calls {
+				p.rested = true
+				c.switchTo(lookRest, rest)
+				return
+			}
+			p.turn, p.rested = lookDown, false
 			if s := c.above(); s.calls > p.base.calls {
 				c.switchTo(lookUp, s)
 				return
@@ -248,10 +212,27 @@ func (c *Chart) next() {
 	c.switchTo(lookBase, p.base)
 }
 
+// decideRest looks for a change while nothing else is looked at.
+func (c *Chart) decideRest(seen point) {
+	p, at := &c.plan, c.look.at
+	if rest, known := c.chart[at]; known {
+		if gain, se := c.gain(seen, rest); another(gain, se) {
+			clear(c.chart)
+			p.calm, p.hurry = 0, gain > 0
+		}
+	}
+	c.chart.add(c.now, at, seen)
+	c.switchTo(lookBase, p.base)
+}
+
+// another tells whether so much more or less is the work of another downstream than the chart knows: beyond noise, and
+// beyond what matters.
+func another(gain, se float64) bool { return math.Abs(gain) > math.Log(1.15) && math.Abs(gain) > 4*se }
+
 // changed tells whether the downstream is another than the chart knows, and begins to find out.
 func (c *Chart) changed(seen, base point) bool {
 	gain, se := c.gain(seen, base)
-	if math.Abs(gain) < math.Log(1.15) || math.Abs(gain) < 4*se {
+	if !another(gain, se) {
 		return false
 	}
 	p := &c.plan
@@ -301,9 +282,9 @@ func (c *Chart) decideBatch(keep bool) {
 		c.next()
 		return
 	}
-	p.trial.again = c.now + math.Max(firstTrial, 50*c.costs.latency)*math.Exp2(float64(min(p.trial.refused, 4)))
+	p.trial.again = c.now + math.Max(firstTrial, 50*c.costs.latency)*math.Exp2(float64(min(p.trial.refused, 6)))
 	p.trial.refused++
-	p.trial.smaller = !p.trial.smaller
+	p.trial.smaller = p.trial.refused%3 == 2
 	c.switchTo(lookBase, p.base)
 }
 
@@ -311,40 +292,6 @@ const (
 	// A batch twice as large must deliver more by batchPays: at the largest batch that does, 6 % of a call is not its
 	// items. Half a batch must deliver more by halfPays.
 	batchPays, halfPays = .03, .05
-	// firstTrial is how long, in s, no other batch is tried after one was refused; doubled with each, 16 times at most.
-	firstTrial = 10
+	// firstTrial is how long, in s, no other batch is tried after one was refused; doubled with each, 64 times at most.
+	firstTrial = 3
 )
-
-// tolerated is the share of failures that may have another reason than load.
-const tolerated = .08
-
-// failed counts a call that load has broken. What began before the last cut says nothing of the speed since.
-func (c *Chart) failed(o Outcome, started float64) {
-	e := &c.errors
-	if started < e.cutAt {
-		return
-	}
-	e.count(c.now, c.costs.latency)
-	if e.row == 0 {
-		e.first, e.firstAt = float64(c.inFlight+1)*float64(c.look.at.batch), c.now
-	}
-	e.row++
-	e.failed++
-	if o == OutcomeTimeout {
-		e.rowTimeouts++
-	}
-	n := math.Max(e.total, 20)
-	// While nothing at all succeeds it is the breaker's to stop.
-	if e.row == e.total || e.failed <= tolerated*n+2*math.Sqrt(tolerated*n) {
-		return
-	}
-	cut := .85
-	if e.failed > .25*n {
-		cut = .5
-	}
-	e.total, e.failed, e.cutAt = 0, 0, c.now
-	s := c.plan.base
-	s.calls = c.bound(int(cut*float64(s.calls)), s.batch)
-	c.restart(s)
-	c.plan.hurry = false
-}

@@ -65,8 +65,8 @@ func (c *costs) work(kind Kind, items int) float64 { return c.kinds[kind].weight
 // for a saturated store (between a Poisson stream's 1 and a regular one's 0).
 func (c *costs) spread() float64 { return .1 + .9*math.Max(leastCV2, math.Min(mostCV2, c.cv2)) }
 
-// errorWindow counts failed calls.
-type errorWindow struct {
+// failures counts calls that load may have broken.
+type failures struct {
 	total, failed float64 // calls of the window
 	since         float64 // when it began
 	row           float64 // failures since the last success, and those of them that were time-outs
@@ -79,33 +79,67 @@ type errorWindow struct {
 }
 
 // count counts a call; a window is of 20 calls and two latencies at least.
-func (e *errorWindow) count(now, latency float64) {
+func (e *failures) count(now, latency float64) {
 	if e.total >= 20 && now-e.since >= 2*latency {
 		e.total, e.failed, e.since = 0, 0, now
 	}
 	e.total++
 }
 
-func (e *errorWindow) succeeded(now, latency float64) {
+func (e *failures) succeeded(now, latency float64) {
 	e.count(now, latency)
 	e.row, e.rowTimeouts = 0, 0
 }
 
 // survive notes that so many in flight did no harm.
-func (e *errorWindow) survive(now, inFlight float64) {
+func (e *failures) survive(now, inFlight float64) {
 	if inFlight >= e.survives(now) {
 		e.survived, e.at = inFlight, now
 	}
 }
 
 // survives forgets over a minute.
-func (e *errorWindow) survives(now float64) float64 { return e.survived * math.Exp(-(now-e.at)/60) }
+func (e *failures) survives(now float64) float64 { return e.survived * math.Exp(-(now-e.at)/60) }
 
 // refusedAt is the load at which the failures in a row began, if it was load: refusals, not time-outs, at a
 // concurrency that had not been survived lately. Else 0.
-func (e *errorWindow) refusedAt() float64 {
+func (e *failures) refusedAt() float64 {
 	if e.first == 0 || e.rowTimeouts > e.row/2 || e.first <= 1.05*e.survives(e.firstAt) {
 		return 0
 	}
 	return e.first
+}
+
+// tolerated is the share of failures that may have another reason than load.
+const tolerated = .08
+
+// failed counts a call that load has broken. What began before the last cut says nothing of the speed since.
+func (c *Chart) failed(o Outcome, started float64) {
+	e := &c.fails
+	if started < e.cutAt {
+		return
+	}
+	e.count(c.now, c.costs.latency)
+	if e.row == 0 {
+		e.first, e.firstAt = float64(c.inFlight+1)*float64(c.look.at.batch), c.now
+	}
+	e.row++
+	e.failed++
+	if o == OutcomeTimeout {
+		e.rowTimeouts++
+	}
+	n := math.Max(e.total, 20)
+	// While nothing at all succeeds it is the breaker's to stop.
+	if e.row == e.total || e.failed <= tolerated*n+2*math.Sqrt(tolerated*n) {
+		return
+	}
+	cut := .85
+	if e.failed > .25*n {
+		cut = .5
+	}
+	e.total, e.failed, e.cutAt = 0, 0, c.now
+	s := c.plan.base
+	s.calls = c.bound(int(cut*float64(s.calls)), s.batch)
+	c.restart(s)
+	c.plan.hurry = false
 }
