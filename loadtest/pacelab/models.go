@@ -70,7 +70,7 @@ func Shapes() []Shape {
 }
 
 // mostCalls bounds the calls of one run, so that fast stores with a high knee do not take minutes.
-const mostCalls = 1.5e6
+const mostCalls = 4e5
 
 // Make draws a store of the shape: fast ones of 2 to 20 ms, slow ones of 250 to 500 ms, knees from 4 to 400.
 func (s Shape) Make(seed uint64, slow bool) Model {

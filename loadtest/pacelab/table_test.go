@@ -18,7 +18,7 @@ func TestTable(t *testing.T) {
 	}
 	seeds, _ := strconv.Atoi(os.Getenv("LAB"))
 	only := os.Getenv("SHAPES")
-	fmt.Printf("%-14s %-5s %6s %6s | %6s %6s | %6s %6s | %s\n", "shape", "", "med", "worst", "hold", "peak", "crash", "late", "recovery med/worst")
+	fmt.Printf("%-14s %-5s %6s %6s %6s | %6s %6s %6s | %6s %6s | %s\n", "shape", "", "med", "2nd", "worst", "hold", "peak", "max", "crash", "late", "recovery med/worst")
 	for _, shape := range Shapes() {
 		if only != "" && !slices.Contains(strings.Split(only, ","), shape.Name) {
 			continue
@@ -67,7 +67,7 @@ func TestTable(t *testing.T) {
 			if len(rec) > 0 {
 				recs = fmt.Sprintf("%.0f / %.0f", rec[len(rec)/2], rec[len(rec)-1])
 			}
-			fmt.Printf("%-14s %-5s %6.3f %6.3f | %6.2f %6.2f | %6d %6d | %s   worst: seed %d s=%.0fms knee=%.0f\n", shape.Name, name, good[n/2], good[0], hold[n/2], peak[n-1], crash, late, recs, worst, ms[worst].Service*1e3, ms[worst].Knee)
+			fmt.Printf("%-14s %-5s %6.3f %6.3f %6.3f | %6.2f %6.2f %6.2f | %6d %6d | %s   worst: seed %d s=%.0fms knee=%.0f\n", shape.Name, name, good[n/2], good[1], good[0], hold[n/2], peak[n/2], peak[n-1], crash, late, recs, worst, ms[worst].Service*1e3, ms[worst].Knee)
 			if os.Getenv("TRACE") != "" {
 				i, _ := strconv.Atoi(os.Getenv("TRACE"))
 				for _, p := range res[i].Trace {

@@ -12,6 +12,7 @@ type plan struct {
 	patience   int  // how often the last look had to be extended, and one: the base is counted as long
 	noDown     float64
 	rested     bool // in this cycle
+	steep      bool // the last look down from this base delivered clearly less
 	trial      trial
 }
 
@@ -41,42 +42,38 @@ func (c *Chart) rest() setting {
 	return s
 }
 
-// up and down go by levels, each at least 1.2 times the last.
-func up(n int) int   { return max(n+1, int(math.Round(1.2*float64(n)))) }
-func down(n int) int { return min(n-1, int(math.Round(float64(n)/1.2))) }
-
-// stride is how far a look goes: far enough that a look of a few calls can tell flat from rising.
-func (c *Chart) stride(n int) float64 {
-	v := c.costs.spread()
-	return 1 + 2*math.Sqrt(v/.4)/math.Sqrt(float64(n)*math.Max(1, least/math.Max(c.costs.latency, 1e-6)))
+// stride is how far a look goes: far enough that a look of a few calls can tell flat from rising, in few sizes, so that
+// what one look counted serves the next.
+func (c *Chart) stride() float64 {
+	if c.plan.hurry {
+		return 2
+	}
+	n := float64(c.plan.base.calls) * math.Max(1, least/math.Max(c.costs.latency, 1e-6))
+	r := 1 + 2*math.Sqrt(c.costs.spread()/.4/n)
+	switch {
+	case r <= 1.2:
+		return 1.2
+	case r <= 1.35:
+		return 1.35
+	default:
+		return 1.5
+	}
 }
 
 func (c *Chart) above() setting {
-	n, s := c.plan.base.calls, c.plan.base
-	r, levels := math.Min(1.5, c.stride(n)), 1
-	if c.plan.hurry {
-		r, levels = 2, 2
-	}
-	for i := 0; i < levels || float64(s.calls) < r*float64(n)-.5; i++ {
-		s.calls = up(s.calls)
-	}
-	if float64(s.calls) > 2*float64(n) {
-		s.calls = 2 * n
-	}
-	s.calls = c.bound(s.calls, s.batch)
+	s := c.plan.base
+	n := max(s.calls+1, int(math.Ceil(c.stride()*float64(s.calls)-.01)))
+	s.calls = c.bound(n, s.batch)
 	return s
 }
 
 func (c *Chart) below() setting {
-	n, s := c.plan.base.calls, c.plan.base
-	r, levels := math.Min(1.5, c.stride(n)), 1
+	s := c.plan.base
+	r := c.stride()
 	if c.plan.downs > 1 {
-		levels = 2
+		r = math.Max(r, 1.5)
 	}
-	for i := 0; i < levels || float64(s.calls) > float64(n)/r+.5; i++ {
-		s.calls = down(s.calls)
-	}
-	s.calls = c.bound(max(s.calls, 1), s.batch)
+	s.calls = c.bound(min(s.calls-1, int(math.Round(float64(s.calls)/r))), s.batch)
 	return s
 }
 
@@ -122,7 +119,8 @@ func (c *Chart) decideUp(yes bool, e float64) {
 	l, p := &c.look, &c.plan
 	if p.hurry {
 		if yes {
-			p.base = l.at
+			p.base, p.steep = l.at, false
+			p.hurry = e > hurryOn
 			c.next()
 			return
 		}
@@ -134,7 +132,7 @@ func (c *Chart) decideUp(yes bool, e float64) {
 		return
 	}
 	if yes {
-		p.base = l.at
+		p.base, p.steep = l.at, false
 		p.ups, p.downs, p.calm = p.ups+1, 0, 0
 		p.hurry = p.ups >= 2
 		p.turn = lookUp
@@ -150,7 +148,7 @@ func (c *Chart) decideDown(r role, yes, clearly bool) {
 	l, p := &c.look, &c.plan
 	if yes {
 		p.calm = 0
-		p.base = l.at
+		p.base, p.steep = l.at, false
 		p.downs++
 		p.turn = lookDown
 		p.hurry = false
@@ -165,6 +163,7 @@ func (c *Chart) decideDown(r role, yes, clearly bool) {
 	if r == lookDrop {
 		p.hurry = true
 	} else if clearly {
+		p.steep = true
 		p.noDown = c.now + math.Max(3, 20*c.costs.latency)
 	}
 	c.switchTo(lookBase, p.base)

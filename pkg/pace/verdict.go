@@ -7,8 +7,12 @@ const (
 	// pays is how many per cent more one per cent more in flight must deliver: on a USL curve with a knee of 40 that is
 	// about .99 of the best.
 	pays = .10
-	// paysHurry is the same in a hurry.
-	paysHurry = .35
+	// paysHurry is the same in a hurry, and hurryOn what it takes to go on hurrying: with less the knee is near, and the
+	// next look would be far above it.
+	paysHurry, hurryOn = .35, .7
+	// steepDoubt is the share of a standard error by which a look up must be over the bar where a look down delivered clearly
+	// less: throughput that rises up to here seldom stops rising just here, and a slow store gives few calls to tell by.
+	steepDoubt = .3
 	// extensions is how many times a look that has not decided goes on.
 	extensions = 3
 )
@@ -54,6 +58,9 @@ func (c *Chart) verdict(look, base point) (v verdict, e, se float64) {
 	case c.look.role == lookUp && c.plan.hurry:
 		v = judge(e, paysHurry, se)
 	case c.look.role == lookUp:
+		if c.plan.steep {
+			se *= steepDoubt
+		}
 		v = judge(e, pays, se)
 	case c.look.role == lookBatch:
 		v = weigh(gain, batchPays, noise, c.look.extended == extensions)
