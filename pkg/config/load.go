@@ -40,9 +40,9 @@ func Load(path string, environ []string) (Config, error) {
 	c := Default()
 	var file *ast.File
 	if path != "" {
-		data, err := os.ReadFile(path)
+		data, err := readBounded(path)
 		if err != nil {
-			return Config{}, fmt.Errorf("config: %w", err)
+			return Config{}, err
 		}
 		if file, err = decode(path, data, &c); err != nil {
 			return Config{}, err
@@ -70,6 +70,26 @@ func Load(path string, environ []string) (Config, error) {
 	return c, errors.Join(errs...)
 }
 
+// maxFileBytes bounds the file: every key with its meaning beside it takes 10 KiB. The parser keeps
+// many times what it reads (a file of 50 MB that was named by mistake took it 30 s), so a wrong file is told by its size.
+const maxFileBytes = 64 << 10
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	if len(data) > maxFileBytes {
+		return nil, FieldError{Where: path, Problem: fmt.Sprintf("is larger than %d KiB: name the configuration file", maxFileBytes>>10)}
+	}
+	return data, nil
+}
+
 // decode reads strict YAML over c, and returns the syntax tree for positions.
 func decode(path string, data []byte, c *Config) (*ast.File, error) {
 	file, err := parser.ParseBytes(data, 0)
@@ -93,14 +113,7 @@ func decode(path string, data []byte, c *Config) (*ast.File, error) {
 	}
 	var located yaml.Error
 	if errors.As(err, &located) {
-		problem := located.GetMessage()
-		if strings.HasPrefix(problem, "unknown field") {
-			problem = strings.Replace(problem, "unknown field", "unknown key", 1) + ": `surgegate check --explain` lists every key"
-		}
-		if m := wrongType.FindStringSubmatch(problem); m != nil {
-			problem = fmt.Sprintf("%s stands where %s belongs", kindOf(m[1]), kindOf(m[2]))
-		}
-		return nil, FieldError{Where: fmt.Sprintf("%s:%d", path, located.GetToken().Position.Line), Problem: problem}
+		return nil, FieldError{Where: fmt.Sprintf("%s:%d", path, located.GetToken().Position.Line), Problem: inOurWords(located)}
 	}
 	// The library gives no position for the errors of our own types, so find the key that does not parse.
 	var errs []error
@@ -125,25 +138,51 @@ func decode(path string, data []byte, c *Config) (*ast.File, error) {
 	return nil, errors.Join(errs...)
 }
 
-// wrongType is how the library says that a value is of another kind than its key.
-var wrongType = regexp.MustCompile(`^cannot unmarshal (\S.*) into Go (?:struct field \S+|value) of type (\S+)$`)
+// The library's ways of saying that a value is of another kind than its key.
+var (
+	wrongType = regexp.MustCompile(`^cannot unmarshal (\S.*) into Go (?:struct field \S+|value) of type (\S+)$`)
+	wrongNode = regexp.MustCompile(`^(\S+) was used where (\S+) is expected$`)
+	overflow  = regexp.MustCompile(`^cannot unmarshal (\S+) into Go value of type \S+ \( overflow \)$`)
+)
 
-func kindOf(goType string) string {
+// inOurWords says what is wrong without the names of Go, and what belongs there instead.
+func inOurWords(e yaml.Error) string {
+	problem := e.GetMessage()
+	if strings.HasPrefix(problem, "unknown field") {
+		return strings.Replace(problem, "unknown field", "unknown key", 1) + ": `surgegate check --explain` lists every key"
+	}
+	if m := overflow.FindStringSubmatch(problem); m != nil {
+		return m[1] + " is out of bounds: write a smaller number"
+	}
+	m := wrongType.FindStringSubmatch(problem)
+	if m == nil {
+		m = wrongNode.FindStringSubmatch(problem)
+	}
+	if m == nil {
+		return problem
+	}
+	return fmt.Sprintf("%s stands where %s belongs", kindOf(m[1]), kindOf(m[2]))
+}
+
+// kindOf names a kind of Go or YAML.
+func kindOf(kind string) string {
 	switch {
-	case goType == "string":
+	case kind == "string":
 		return "a text"
-	case goType == "bool":
+	case kind == "bool":
 		return "true or false"
-	case strings.HasPrefix(goType, "float"):
+	case kind == "null":
+		return "nothing"
+	case strings.HasPrefix(kind, "float"):
 		return "a number"
-	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"):
+	case strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
 		return "a whole number"
-	case strings.HasPrefix(goType, "map"):
-		return "a section"
-	case strings.HasPrefix(goType, "[]"):
-		return "a list"
+	case strings.HasPrefix(kind, "map"):
+		return "a section, written {key: value},"
+	case strings.HasPrefix(kind, "[]"), kind == "sequence":
+		return "a list, written [a, b],"
 	default:
-		return goType
+		return kind
 	}
 }
 
@@ -194,7 +233,7 @@ func parse(v reflect.Value, text string) error {
 	if err := yaml.Unmarshal([]byte(text), v.Addr().Interface()); err != nil {
 		var located yaml.Error
 		if errors.As(err, &located) {
-			return errors.New(located.GetMessage())
+			return errors.New(inOurWords(located))
 		}
 		return err
 	}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"math"
 	"net"
@@ -12,9 +14,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
+	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
+	"github.com/surgegate/surgegate/pkg/policy"
 )
 
 func (s Store) none() bool { return s.SQLite == nil && s.GRPC == nil }
@@ -53,32 +58,75 @@ func (c *Config) validate() []FieldError {
 	return p
 }
 
-// validateFiles opens what is named, so that check finds what serve would stumble over.
+// validateFiles reads what is named as serve does, so that check finds what serve would stumble over.
 func (c *Config) validateFiles(p *problems) {
-	files := []struct{ path, file string }{
-		{"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},
-		{"operator.cert", c.Operator.Cert}, {"operator.key", c.Operator.Key},
-		{"operator.client_ca", c.Operator.ClientCA}, {"operator.tokens_file", c.Operator.TokensFile},
-		{"password.blocklist_file", c.Password.BlocklistFile}, {"password.breached_file", c.Password.BreachedFile},
+	certificate(p, "tls.cert", c.TLS.Cert, c.TLS.Key)
+	authorities(p, "tls.client_ca", c.TLS.ClientCA)
+	certificate(p, "operator.cert", c.Operator.Cert, c.Operator.Key)
+	authorities(p, "operator.client_ca", c.Operator.ClientCA)
+	if data := contents(p, "operator.tokens_file", c.Operator.TokensFile); data != nil {
+		if n, err := grpcapi.CountOperators(data); err != nil {
+			p.add("operator.tokens_file", "%s: %v", c.Operator.TokensFile, err)
+		} else if n == 0 {
+			p.add("operator.tokens_file", "%s names no operator: write a line name:token for each", c.Operator.TokensFile)
+		}
 	}
 	if g := c.Store.GRPC; g != nil {
-		files = append(files, []struct{ path, file string }{
-			{"store.grpc.ca", g.CA}, {"store.grpc.cert", g.Cert}, {"store.grpc.key", g.Key},
-		}...)
+		certificate(p, "store.grpc.cert", g.Cert, g.Key)
+		authorities(p, "store.grpc.ca", g.CA)
 	}
 	if s := c.Mail.SMTP; s != nil {
-		files = append(files, struct{ path, file string }{"mail.smtp.password_file", s.PasswordFile})
+		contents(p, "mail.smtp.password_file", s.PasswordFile)
 	}
-	for _, f := range files {
-		if f.file == "" {
+	for _, list := range []struct {
+		path string
+		cfg  policy.Config
+	}{
+		{"password.blocklist_file", policy.Config{BlocklistFile: c.Password.BlocklistFile}},
+		{"password.breached_file", policy.Config{BreachedFile: c.Password.BreachedFile}},
+	} {
+		if list.cfg == (policy.Config{}) {
 			continue
 		}
-		opened, err := os.Open(f.file) //nolint:gosec // the operator's own configuration names it
+		loaded, err := policy.New(list.cfg)
 		if err != nil {
-			p.add(f.path, "%v: name a file that this user can read", err)
+			p.add(list.path, "%v: name a file that this user can read", err)
 			continue
 		}
-		_ = opened.Close() // it was only looked at
+		_ = loaded.Close() // it was only looked at
+	}
+}
+
+// contents returns nil where no file is named, or where it cannot be read, which it says.
+func contents(p *problems, path, file string) []byte {
+	if file == "" {
+		return nil
+	}
+	data, err := os.ReadFile(file) //nolint:gosec // the operator's own configuration names it
+	if err != nil {
+		p.add(path, "%v: name a file that this user can read", err)
+		return nil
+	}
+	return append([]byte{}, data...) // an empty file is not none
+}
+
+// certificate is for path, the key of the configuration that names cert. That both are named is another check's.
+func certificate(p *problems, path, cert, key string) {
+	if cert == "" || key == "" {
+		return
+	}
+	chain, private := contents(p, path, cert), contents(p, strings.TrimSuffix(path, "cert")+"key", key)
+	if chain == nil || private == nil {
+		return
+	}
+	if _, err := tls.X509KeyPair(chain, private); err != nil {
+		p.add(path, "%s and %s: %v: name PEM files that belong together", cert, key, err)
+	}
+}
+
+func authorities(p *problems, path, file string) {
+	if data := contents(p, path, file); data != nil && !x509.NewCertPool().AppendCertsFromPEM(data) {
+		p.add(path, "%s holds no certificate: name a PEM file of certificates", file)
 	}
 }
 
@@ -152,7 +200,11 @@ func (c *Config) validateListeners(p *problems) {
 	for _, caller := range c.Trust.Callers {
 		_, errCIDR := netip.ParsePrefix(caller)
 		_, errIP := netip.ParseAddr(caller)
-		if errCIDR != nil && errIP != nil && c.TLS.ClientCA == "" {
+		switch {
+		case errCIDR == nil || errIP == nil:
+		case !isCertificateName(caller):
+			p.add("trust.callers", "%q is neither a CIDR nor a certificate's name: write such as 10.0.0.0/8, web.example.com or spiffe://example.com/web", caller)
+		case c.TLS.ClientCA == "":
 			p.add("trust.callers", "%q is a certificate's name, but nothing asks for certificates: set tls.client_ca, or write a CIDR", caller)
 		}
 	}
@@ -165,6 +217,14 @@ func (c *Config) validateListeners(p *problems) {
 		}
 	}
 	between(p, "server.max_connection_age", c.Server.MaxConnectionAge, time.Minute, 24*time.Hour)
+}
+
+// isCertificateName tells a DNS or URI name from a mistyped CIDR, which would be a name that no certificate has.
+func isCertificateName(s string) bool {
+	if u, err := url.Parse(s); err == nil && u.Scheme != "" && u.Host != "" {
+		return true
+	}
+	return strings.ContainsFunc(s, unicode.IsLetter) && !strings.ContainsAny(s, "/: ")
 }
 
 func isPort(s string) bool {

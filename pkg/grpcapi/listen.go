@@ -191,6 +191,12 @@ type operatorToken struct {
 	digest [sha256.Size]byte
 }
 
+// CountOperators tells how many a tokens file names, or what is wrong with it.
+func CountOperators(file []byte) (int, error) {
+	tokens, err := parseTokens([][]byte{file})
+	return len(tokens), err
+}
+
 func parseTokens(contents [][]byte) ([]operatorToken, error) {
 	var tokens []operatorToken
 	sc := bufio.NewScanner(bytes.NewReader(contents[0]))
