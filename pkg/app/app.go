@@ -39,6 +39,7 @@ type App struct {
 	log      *slog.Logger
 	clock    clock.Clock
 	registry *prometheus.Registry
+	files    files
 
 	queue    queue.Queue
 	gate     *gate.Gate
@@ -101,6 +102,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.close())
 		}
 	}()
+	if err := a.limitFiles(); err != nil {
+		return nil, err
+	}
 	a.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -114,6 +118,11 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.queue = engine
+	unlock, err := lockKeys(a.cfg.KeysDir)
+	if err != nil {
+		return nil, err
+	}
+	a.onClose(unlock)
 	if err := a.keys.bind(context.WithoutCancel(ctx), engine, a.cfg); err != nil {
 		return nil, err
 	}
@@ -141,7 +150,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy,
 		parts.admission.SetLevel, func(level int, _ string) { a.dispatch.SetLevel(level) })
-	if a.server, err = grpcapi.New(a.cfg.Edge(), grpcapi.Deps{
+	if a.server, err = grpcapi.New(a.edge(), grpcapi.Deps{
 		Gate: a.gate, Queue: engine, Downstreams: a.downstreams, Level: parts.admission.Level,
 		Ready:      func() error { return a.ready(ctx) },
 		Registerer: a.registry, Gatherer: a.registry, Logger: a.log, Clock: a.clock,

@@ -65,12 +65,13 @@ func TestStartOnDamagedQueue(t *testing.T) {
 	}
 }
 
-// startAndFail runs a child that is to end by itself with code 1, and returns what it says.
-func startAndFail(t *testing.T, config string) string {
+// startAndFail runs a child, by the program if one is named, that is to end by itself with code 1, and returns what it says.
+func startAndFail(t *testing.T, config string, program ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // this test binary
+	program = append(program, os.Args[0])
+	cmd := exec.CommandContext(ctx, program[0], program[1:]...) //nolint:gosec // this test binary
 	cmd.Env = append(os.Environ(), "SURGEGATE_TEST_SERVE="+config)
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil || cmd.ProcessState.ExitCode() != 1 {

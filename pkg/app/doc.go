@@ -22,6 +22,9 @@
 //     acknowledged any more. The next start reopens what is on disk.
 //   - A queue that was lost, or restored from an older copy, no longer knows which links were used: the token keys are made
 //     anew and the log says so (identity). A queue whose index or ticket secret is gone stops the start.
+//   - Open files are shared out at start: the queue's tables and the program itself first, callers' connections get what
+//     is left of the limit. Callers can take all of theirs and the queue still has files to write to.
+//   - keys_dir is locked: two processes with a queue each would know nothing of the links that the other saw used.
 //   - Keys that cannot be renewed are logged and counted, and tried again; sealing goes on with the keys of the period.
 //   - The brownout level is the ladder's; a signal that cannot be read is left out.
 package app

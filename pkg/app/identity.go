@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -34,8 +35,23 @@ type stamp struct {
 
 const (
 	identityFile = "queue.identity"
+	lockFile     = "lock"
 	identityKey  = "identity" // of queue.RecordKeys
 )
+
+// lockKeys keeps a second process off the same keys: with a queue of its own it would know none of this one's marks, so
+// that a link could be used once with each. The lock ends with the process, however that ends.
+func lockKeys(keysDir string) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(keysDir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("keys_dir: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		err = fmt.Errorf("keys_dir: another process uses the keys in %s: end that one, or give this one its own folder (%w)", keysDir, err)
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
+}
 
 // openIdentity compares, deletes the token keys if it must, and beats once.
 func openIdentity(ctx context.Context, keysDir string, records queue.Records, log *slog.Logger) (*identity, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/config"
@@ -12,6 +13,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore/grpcstore"
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
 	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
@@ -39,8 +41,54 @@ type parts struct {
 	pacers    dispatch.Pacers
 }
 
+// files is how the limit of open files is shared out.
+type files struct{ tables, connections int }
+
+const (
+	// ownFiles are the queue's logs, the store's and the mails' connections, keys, and the operator's and HTTP listeners'
+	// connections, 64 each.
+	ownFiles = 256
+	// leastFiles leaves 128 files for tables and 128 for callers.
+	leastFiles = 512
+)
+
+// shareFiles gives the queue's tables up to a quarter of the limit and the callers what is left: they could else open
+// so many connections that the queue finds no file to write to, which ends the process.
+func shareFiles(limit uint64, connections int) (files, error) {
+	if limit < leastFiles {
+		return files{}, fmt.Errorf("the limit of open files is %d: raise it to %d or more (ulimit -n, LimitNOFILE)", limit, leastFiles)
+	}
+	limit = min(limit, 1<<30)              // unlimited
+	tables := min(1000, int(limit)/4)      //nolint:gosec // bounded
+	left := int(limit) - ownFiles - tables //nolint:gosec // bounded
+	return files{tables: tables, connections: min(connections, left)}, nil
+}
+
+func (a *App) limitFiles() (err error) {
+	var limit syscall.Rlimit // Go has raised the soft limit to the hard one
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("the limit of open files: %w", err)
+	}
+	if a.files, err = shareFiles(limit.Cur, a.cfg.Server.MaxConnections); err != nil {
+		return err
+	}
+	if a.files.connections < a.cfg.Server.MaxConnections {
+		a.log.Warn("server.max_connections is more than the limit of open files allows: raise that (ulimit -n, LimitNOFILE)",
+			"max_connections", a.cfg.Server.MaxConnections, "allowed", a.files.connections, "limit", limit.Cur)
+	}
+	return nil
+}
+
+// edge is the configuration of grpcapi, within the limit of open files.
+func (a *App) edge() grpcapi.Config {
+	c := a.cfg.Edge()
+	c.MaxConnections = a.files.connections
+	return c
+}
+
 func (a *App) openQueue() (*embedded.Engine, error) {
 	cfg := a.cfg.Engine()
+	cfg.MaxOpenFiles = a.files.tables
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}

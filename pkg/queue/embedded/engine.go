@@ -51,6 +51,8 @@ type Config struct {
 	CacheBytes int64
 	// MemTableBytes is the size of one memtable, of which there may be four; default 32 MiB.
 	MemTableBytes uint64
+	// MaxOpenFiles is how many tables Pebble keeps open; default 1000. Beside them a few logs and manifests are open.
+	MaxOpenFiles int
 	// MaxBatch is how many requests share one fsync; default 512.
 	MaxBatch int
 
@@ -69,6 +71,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Sweep, time.Minute)
 	setDefault(&c.CacheBytes, 128<<20)
 	setDefault(&c.MemTableBytes, 32<<20)
+	setDefault(&c.MaxOpenFiles, 1000)
 	setDefault(&c.MaxBatch, 512)
 	setDefault(&c.recentKeys, recentKeys)
 	return c
@@ -94,6 +97,8 @@ func (c Config) Validate() error {
 		return errors.New("sweep: must not be negative")
 	case c.CacheBytes < 0:
 		return errors.New("cache_bytes: must not be negative")
+	case c.MaxOpenFiles < 0:
+		return errors.New("max_open_files: must not be negative")
 	case c.MaxBatch < 0:
 		return errors.New("max_batch: must not be negative")
 	case c.MemTableBytes != 0 && c.MemTableBytes < 1<<20:
@@ -131,9 +136,13 @@ type Engine struct {
 	entered  sync.RWMutex // held for reading by every call under way
 	closed   bool         // under entered
 	cancel   context.CancelFunc
-	alarmed  chan struct{} // the next alarm has come nearer
-	armed    atomic.Int64  // µs; what the alarm is set to, 0 for nothing
-	wg       sync.WaitGroup
+
+	background atomic.Int64 // unix second of the latest line about a background error
+	unlogged   atomic.Int64 // background errors since
+
+	alarmed chan struct{} // the next alarm has come nearer
+	armed   atomic.Int64  // µs; what the alarm is set to, 0 for nothing
+	wg      sync.WaitGroup
 
 	failure  atomic.Pointer[error]
 	failOnce sync.Once
@@ -216,7 +225,7 @@ func (e *Engine) openDB() error {
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000, // a stalled commit is worse than a slower read
 		LBaseMaxBytes:               64 << 20,
-		MaxOpenFiles:                1000,
+		MaxOpenFiles:                e.cfg.MaxOpenFiles,
 		WALBytesPerSync:             512 << 10,
 		BytesPerSync:                512 << 10,
 		// Half of the processors: on two, a second compaction beside a flush would leave none to answer with.

@@ -1,8 +1,10 @@
 package embedded_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"syscall"
@@ -111,6 +113,57 @@ func TestDiskFullFreesTheBallast(t *testing.T) {
 		t.Fatalf("%d leases, %v", len(l), err)
 	}
 }
+
+// A flush that fails is tried again at once, for as long as it takes: the log must not fill what is left of the disk.
+func TestFailingFlushDoesNotFloodTheLog(t *testing.T) {
+	t.Parallel()
+	failed := make(chan struct{}, 1000)
+	bad := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+			select {
+			case failed <- struct{}{}:
+			default:
+			}
+			return syscall.EMFILE
+		}
+		return nil
+	})}
+	var mu sync.Mutex
+	var log bytes.Buffer
+	write := writerFunc(func(p []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(p)
+	})
+	e, err := embedded.Open(embedded.Config{Dir: "q", MemTableBytes: 1 << 20}, embedded.Deps{
+		FS: errorfs.Wrap(vfs.NewMem(), bad), Clock: clock.NewManual(time.Unix(1e9, 0)),
+		Logger: slog.New(slog.NewTextHandler(write, nil)), Fatal: func(err error) { t.Errorf("fatal: %v", err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeEngine(t, e)
+	bad.On()
+	defer bad.Off()
+	for n, failures := uint64(0), 0; failures < 20; n++ {
+		if v := e.Enqueue(t.Context(), []queue.Item{{Job: startJob(n)}})[0]; v.Err != nil {
+			t.Fatal(v.Err)
+		}
+		for len(failed) > 0 {
+			<-failed
+			failures++
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if n := strings.Count(log.String(), "pebble background"); n > 1 {
+		t.Errorf("%d lines within one second", n)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestFsyncErrorIsFatal(t *testing.T) {
 	t.Parallel()

@@ -206,13 +206,23 @@ func (l *pebbleLog) Fatalf(format string, args ...any) {
 // when space is made; commits, the WAL and the manifest end the process through Fatalf.
 func (e *Engine) events() *pebble.EventListener {
 	return &pebble.EventListener{
-		// As text: printed with %+v, as slog does, Pebble's errors bring pages of stack.
-		BackgroundError: func(err error) { e.deps.Logger.Error("queue: pebble background", "error", err.Error()) },
+		BackgroundError: e.backgroundError,
 		// Without this Pebble calls Fatalf with a page of stack traces.
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			e.fail(fmt.Errorf("pebble: %s: %w", i.Path, i.Details))
 		},
 	}
+}
+
+// backgroundError logs one line a second: Pebble tries again without a pause, 500 times a second were seen.
+func (e *Engine) backgroundError(err error) {
+	now := e.deps.Clock.Now().Unix()
+	if last := e.background.Load(); last == now || !e.background.CompareAndSwap(last, now) {
+		e.unlogged.Add(1)
+		return
+	}
+	// As text: printed with %+v, as slog does, Pebble's errors bring pages of stack.
+	e.deps.Logger.Error("queue: pebble background", "error", err.Error(), "suppressed", e.unlogged.Swap(0))
 }
 
 // meter is the engine's metrics.
