@@ -37,6 +37,9 @@ test: build gcc chromium $(BIN)/grpcurl $(BIN)/ghz ## All tests with the race de
 	go test -race -run '^$$' $(PACKAGES) >/dev/null # builds with all cores; the tests then run one package at a time,
 	go test -race -p 1 -timeout 10m $(PACKAGES)      # because some of them measure time
 
+.PHONY: grpcurl
+grpcurl: $(BIN)/grpcurl ## Build grpcurl into build/bin, to call the API by hand
+
 .PHONY: race
 race: ## Only the packages in PKG, with the race detector, twice
 	go test -race -count 2 $(or $(PKG),$(PACKAGES))

@@ -19,21 +19,7 @@ func TestLostSecretIsNotMadeAnew(t *testing.T) {
 	for _, secret := range []string{"index.secret", "tickets.secret"} {
 		t.Run(secret, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			c, err := config.Load("", []string{
-				"SURGEGATE_DATA_DIR=" + filepath.Join(dir, "data"), "SURGEGATE_KEYS_DIR=" + filepath.Join(dir, "keys"),
-				"SURGEGATE_LISTEN_GRPC=127.0.0.1:0", "SURGEGATE_LISTEN_OPERATOR=127.0.0.1:0", "SURGEGATE_LISTEN_HTTP=127.0.0.1:0",
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			serve := func() error {
-				a, err := app.New(t.Context(), app.Options{Config: c, Output: io.Discard})
-				if err != nil {
-					return err
-				}
-				return errors.Join(a.Start(t.Context()), a.Stop(false))
-			}
+			dir, serve := installation(t)
 			if err := serve(); err != nil {
 				t.Fatal(err)
 			}
@@ -58,5 +44,50 @@ func TestLostSecretIsNotMadeAnew(t *testing.T) {
 				t.Fatalf("with its own keys back: %v", err)
 			}
 		})
+	}
+}
+
+// installation returns its folder, and what starts and ends a process on it.
+func installation(t *testing.T) (dir string, serve func() error) {
+	t.Helper()
+	dir = t.TempDir()
+	c, err := config.Load("", []string{
+		"SURGEGATE_DATA_DIR=" + filepath.Join(dir, "data"), "SURGEGATE_KEYS_DIR=" + filepath.Join(dir, "keys"),
+		"SURGEGATE_LISTEN_GRPC=127.0.0.1:0", "SURGEGATE_LISTEN_OPERATOR=127.0.0.1:0", "SURGEGATE_LISTEN_HTTP=127.0.0.1:0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, func() error {
+		a, err := app.New(t.Context(), app.Options{Config: c, Output: io.Discard})
+		if err != nil {
+			return err
+		}
+		return errors.Join(a.Start(t.Context()), a.Stop(false))
+	}
+}
+
+func TestLostTokenKeySaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	dir, serve := installation(t)
+	if err := serve(); err != nil {
+		t.Fatal(err)
+	}
+	private, err := filepath.Glob(filepath.Join(dir, "keys", "token", "*.key"))
+	if err != nil || len(private) != 1 {
+		t.Fatalf("%v, %v", private, err)
+	}
+	if err := os.Remove(private[0]); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Dir(private[0])
+	if err := serve(); err == nil || !strings.Contains(err.Error(), "put its file back, or remove "+folder) {
+		t.Fatalf("without its private key: %v", err)
+	}
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := serve(); err != nil {
+		t.Errorf("after doing what was said: %v", err)
 	}
 }

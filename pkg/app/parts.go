@@ -113,7 +113,8 @@ func (a *App) openParts(ctx context.Context) (p parts, err error) {
 	}
 	p.verifier = token.NewVerifier(a.keys.token)
 	if p.signer, err = token.NewSigner(a.keys.token); err != nil {
-		return p, err
+		return p, fmt.Errorf("keys_dir: %w: put its file back, or remove %s: links that were mailed are void then",
+			err, filepath.Join(a.cfg.KeysDir, "token"))
 	}
 	p.sealer = seal.NewSealer(a.keys.seal, dataKeys{a.queue}, a.clock)
 	p.opener = seal.NewOpener(a.keys.seal, dataKeys{a.queue})
