@@ -180,10 +180,7 @@ func (a *App) openMail(p *parts) (err error) {
 		if mode := smtp.TLSMode(c.SMTP.TLS); (mode == smtp.TLSNone || mode == smtp.TLSOpportunistic) && !config.Loopback(c.SMTP.Address) {
 			a.log.Warn("mail.smtp.tls: links that set passwords may go over an open line", "tls", c.SMTP.TLS, "address", c.SMTP.Address)
 		}
-		p.mailer, err = smtp.New(smtp.Config{
-			Address: c.SMTP.Address, From: c.From, TLS: smtp.TLSMode(c.SMTP.TLS), Insecure: a.cfg.Insecure,
-			Username: c.SMTP.Username, PasswordFile: c.SMTP.PasswordFile, Connections: c.SMTP.Connections, Timeout: c.Timeout.Std(),
-		}, smtp.Deps{Clock: a.clock})
+		p.mailer, err = smtp.New(a.cfg.Relay(), smtp.Deps{Clock: a.clock})
 	}
 	if err != nil {
 		return err

@@ -148,6 +148,18 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 	}
 }
 
+// What an error says to write must be good once it is written.
+func TestInsecureIsTheWayOutThatIsNamed(t *testing.T) {
+	t.Parallel()
+	open := strings.Replace(good, "maildir: {path: ./m}", "smtp: {address: \"192.0.2.1:25\", tls: none}", 1)
+	if _, err := config.Load(write(t, open), nil); err == nil || !strings.Contains(err.Error(), "surgegate.yaml:5: mail.smtp: tls: none outside loopback needs insecure: true") {
+		t.Errorf("mails over an open line: %v", err)
+	}
+	if _, err := config.Load(write(t, open+"insecure: true\n"), nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // Before the first start neither folder is there, so links above them are all that tells.
 func TestKeysInsideDataBehindALink(t *testing.T) {
 	t.Parallel()

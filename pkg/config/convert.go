@@ -11,6 +11,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/mail"
+	"github.com/surgegate/surgegate/pkg/mail/smtp"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
@@ -124,6 +125,15 @@ func (c Config) Engine() embedded.Config {
 // Templates is the configuration of the mails' texts.
 func (c Config) Templates() mail.TemplateConfig {
 	return mail.TemplateConfig{BaseURL: c.Mail.BaseURL, SiteName: c.Mail.SiteName}
+}
+
+// Relay is the configuration of mail/smtp; mail.smtp must be there.
+func (c Config) Relay() smtp.Config {
+	s := c.Mail.SMTP
+	return smtp.Config{
+		Address: s.Address, From: c.Mail.From, TLS: smtp.TLSMode(s.TLS), Insecure: c.Insecure,
+		Username: s.Username, PasswordFile: s.PasswordFile, Connections: s.Connections, Timeout: c.Mail.Timeout.Std(),
+	}
 }
 
 // StorePace is how fast the store is fed: the bounds less the headroom for its other callers.

@@ -18,7 +18,6 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
-	"github.com/surgegate/surgegate/pkg/mail/smtp"
 	"github.com/surgegate/surgegate/pkg/policy"
 )
 
@@ -333,9 +332,8 @@ func (c *Config) validateMail(p *problems) {
 	if err := (maildir.Config{Path: "any", From: m.From}).Validate(); err != nil {
 		p.add("mail.from", "%v", err)
 	}
-	if s := m.SMTP; s != nil {
-		smtpConfig := smtp.Config{Address: s.Address, From: m.From, TLS: smtp.TLSMode(s.TLS), Username: s.Username, PasswordFile: s.PasswordFile, Connections: s.Connections}
-		if err := smtpConfig.Validate(); err != nil {
+	if m.SMTP != nil {
+		if err := c.Relay().Validate(); err != nil {
 			p.add("mail.smtp", "%v", err)
 		}
 	}
