@@ -161,7 +161,7 @@ func TestInsecureIsTheWayOutThatIsNamed(t *testing.T) {
 }
 
 // Before the first start neither folder is there, so links above them are all that tells.
-func TestKeysInsideDataBehindALink(t *testing.T) {
+func TestKeysAndDataInsideEachOther(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
@@ -175,12 +175,13 @@ func TestKeysInsideDataBehindALink(t *testing.T) {
 		inside     bool
 	}{
 		{"data", "link/keys", true}, {"data", "link/a/b", true}, {"link", "data/keys", true}, {"link/d", "data/d/keys", true},
+		{"new/keys/data", "new/keys", true}, {"link/d", "data", true}, {"data/d", "link", true},
 		{"data", "keys", false}, {"link/d", "data/keys", false}, {"new/data", "new/keys", false}, {"new", "new/keys", true},
 	} {
 		text := strings.Replace(good, "./k", filepath.Join(dir, c.keys), 1)
 		text = strings.Replace(text, "./d", filepath.Join(dir, c.data), 1)
 		_, err := config.Load(write(t, text), nil)
-		if got := err != nil && strings.Contains(err.Error(), "is inside data_dir"); got != c.inside {
+		if got := err != nil && strings.Contains(err.Error(), "a backup of both opens every pending password"); got != c.inside {
 			t.Errorf("data_dir %s, keys_dir %s: refused %v, want %v (%v)", c.data, c.keys, got, c.inside, err)
 		}
 	}

@@ -47,6 +47,8 @@ func (c *Config) validate() []FieldError {
 		p.add("keys_dir", "is empty: name a folder")
 	} else if inside(c.KeysDir, c.DataDir) {
 		p.add("keys_dir", "%s is inside data_dir: a backup of both opens every pending password; name a folder outside of %s", c.KeysDir, c.DataDir)
+	} else if c.DataDir != "" && inside(c.DataDir, c.KeysDir) {
+		p.add("data_dir", "%s is inside keys_dir: a backup of both opens every pending password; name a folder outside of %s", c.DataDir, c.KeysDir)
 	}
 	c.validateListeners(&p)
 	c.validateQueue(&p)
