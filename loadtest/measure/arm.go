@@ -1,6 +1,6 @@
 package measure
 
-// Sample is one moment of an arm; rates are means since the sample before.
+// Sample is one moment of an arm; rates are means since the sample before, over 100 ms at least.
 type Sample struct {
 	Seconds     float64 `json:"s"`
 	OfferedRate float64 `json:"offered_rate"` // calls sent a second, attackers' included

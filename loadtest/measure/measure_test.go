@@ -45,3 +45,19 @@ func TestArmAddsUp(t *testing.T) {
 		t.Errorf("waits %d and %d ms", a.WaitP50MS, a.WaitP99MS)
 	}
 }
+
+// The sample at a run's end comes whenever the run ends, also a moment after another.
+func TestRateOverAMomentIsNoRate(t *testing.T) {
+	t.Parallel()
+	r := New()
+	r.Sample(500*time.Millisecond, Store{})
+	r.Sample(time.Second, Store{Applied: 5})
+	for range 3 {
+		r.Sent(people.OpStart, false)
+		r.Called(people.Call{Code: codes.Unavailable})
+	}
+	// Three calls since half a second ago, not within half a millisecond.
+	if s := r.Sample(time.Second+500*time.Microsecond, Store{Applied: 5}); s.FailedRate > 6 || s.OfferedRate > 6 || s.AppliedRate > 10 {
+		t.Errorf("sample %+v", s)
+	}
+}
