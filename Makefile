@@ -114,3 +114,8 @@ $(BIN)/grpcurl:
 	GOBIN=$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
 $(BIN)/ghz:
 	GOBIN=$(BIN) go install github.com/bojand/ghz/cmd/ghz@$(GHZ_VERSION)
+
+# The same by their short names, as the tests' messages have them.
+build/bin/%: FORCE
+	@$(MAKE) --no-print-directory $(BIN)/$*
+FORCE:
