@@ -49,12 +49,44 @@ type tx struct {
 	it      *pebble.Iterator
 	tables  *pebble.Iterator   // what is in tables only, without the memtables
 	over    map[string]overlay // keys of this group that may be looked up before it is visible
-	now     int64              // µs; never goes back
+	now     int64              // µs; the queue's time, which never goes back
+	wall    int64              // µs; the machine's clock, by which callers give their times
 	visible [laneCount][classCount]uint64
 	late    [laneCount]bool // a job was written whose time is over, which the group's iterators do not see
 	changed bool            // the counters differ from the disk's
 	g       *group
 	err     error // reading the database failed: nothing of this group may be trusted
+}
+
+// clockSlack is how far the machine's clock may be behind the queue's time without being taken for one that was set
+// back: between two readings of the clock, and of its steady part, microseconds come and go.
+const clockSlack = int64(time.Second / time.Microsecond)
+
+// flow is where the queue's time goes on from while the machine's clock is behind it.
+type flow struct {
+	begin time.Time // with its monotonic reading, so that steps of the clock do not count
+	time  int64     // µs; the queue's time at begin
+}
+
+func (f flow) at(t time.Time) int64 { return f.time + t.Sub(f.begin).Microseconds() }
+
+// times reads the clock. Called under Engine.mu.
+func (e *Engine) times() (now, wall int64) {
+	t := e.deps.Clock.Now()
+	wall = t.UnixMicro()
+	now = max(wall, e.mem.Clock)
+	if now-wall > clockSlack {
+		now = max(now, e.flow.at(t))
+	}
+	return now, wall
+}
+
+// lag is how far the machine's clock is behind the queue's time.
+func lag(now, wall int64) int64 {
+	if now-wall <= clockSlack {
+		return 0
+	}
+	return now - wall
 }
 
 // do hands the work to the committer and waits until it is durable.
@@ -139,7 +171,10 @@ func (e *Engine) make(g *group, over map[string]overlay) error {
 			}
 		}
 	}()
-	t.now = max(m.Clock, e.deps.Clock.Now().UnixMicro())
+	t.now, t.wall = e.times()
+	if t.now-e.flow.at(e.deps.Clock.Now()) > clockSlack { // set forward
+		e.flow = flow{begin: e.deps.Clock.Now(), time: t.now}
+	}
 	m.Clock = t.now
 	for l := range m.Lines {
 		for c := range m.Lines[l] {
@@ -317,7 +352,7 @@ func (t *tx) putExpire(r *jobRecord) {
 	t.put(keyExpire(r.place(), at), nil)
 	first := &t.m.expiring[r.job.Lane]
 	*first = min(*first, at)
-	t.late[r.job.Lane] = t.late[r.job.Lane] || at <= t.now
+	t.late[r.job.Lane] = t.late[r.job.Lane] || at <= t.wall
 }
 
 // keyed tells whether the job holds its key: a second one with it joins or supersedes.
@@ -476,7 +511,7 @@ func (e *Engine) Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) er
 	w := &waiter{lane, upTo, make(chan struct{})}
 	// Registered under Engine.mu: no commit comes between the look and the registration.
 	e.mu.RLock()
-	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
+	now, _ := e.times()
 	if e.mem.ready(lane, upTo, now) && !isClosed(e.quit) && !isClosed(e.dead) {
 		e.mu.RUnlock()
 		return nil

@@ -76,9 +76,16 @@
 //
 // # Time
 //
-// The committer's time never goes back, over restarts either: it is the latest of the clock and of all times used
-// before. A clock set back stops time for the queue (leases last longer, retries come later, order and expiry stay
-// right) until it has caught up; a clock set forward expires leases early, which costs work twice, not correctness.
+// The queue's time never goes back, over restarts either: it is the latest of the clock and of all times used before.
+// Leases, passages and retention live by it. While a clock that was set back is behind it by more than a second, it goes
+// on at the pace of the clock's steady part, so that nothing stands still until the clock has caught up.
+//
+// Times that callers give (when a mark, a record or a sealed password expires, when a retry is due) are judged by the
+// clock as it is, which is theirs too. A machine that was a year ahead for a moment would else find every new mark past
+// its time, so that links could be used again and again. DoneTime is told by that clock as well. What a clock set forward
+// does while it lasts is not undone: leases expire early, which costs work twice, and what is past its time is dropped,
+// marks included; links that were used shortly before are good again after a jump ahead, and back, of more than the
+// longest TTL within their own.
 //
 // # Failure rules
 //

@@ -151,6 +151,7 @@ type Engine struct {
 
 	mu       sync.RWMutex // held by the committer while it changes the fields below and the database together
 	mem      memory
+	flow     flow
 	recent   *recent
 	lastDone *group // the latest group applied; its sync makes all that a reader sees durable
 
@@ -197,6 +198,7 @@ func Open(cfg Config, deps Deps) (*Engine, error) {
 	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.closeDB())
 	}
+	e.flow = flow{begin: deps.Clock.Now(), time: max(e.mem.Clock, deps.Clock.Now().UnixMicro())}
 	if err := e.openMeter(); err != nil {
 		return nil, errors.Join(err, e.closeDB())
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -80,7 +81,7 @@ func checkJob(j *reset.Job) error {
 func (t *tx) enqueue(it *queue.Item) queue.Verdict {
 	j := it.Job
 	if j.AcceptTime.IsZero() {
-		j.AcceptTime = fromMicros(t.now)
+		j.AcceptTime = fromMicros(t.wall)
 	}
 	var mark markRecord
 	if it.Mark != nil {
@@ -91,7 +92,7 @@ func (t *tx) enqueue(it *queue.Item) queue.Verdict {
 				t.fault(err)
 				return queue.Verdict{Err: err}
 			}
-			if old.expire == 0 || old.expire > t.now {
+			if old.expire == 0 || old.expire > t.wall {
 				if !it.Mark.Request.IsZero() && old.request == it.Mark.Request {
 					return queue.Verdict{Ref: old.ref, Replayed: true}
 				}
@@ -234,12 +235,18 @@ func (e *Engine) Ticket(ctx context.Context, ref reset.Ref) (queue.Status, error
 		return queue.Status{}, queue.ErrNotFound
 	}
 	e.mu.RLock()
-	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
+	now, wall := e.times()
 	g := e.lastDone
 	var s queue.Status
 	var err error
 	if ref.Lane == reset.LaneStart {
 		s, err = e.startStatus(ref, now)
+		if !s.DoneTime.IsZero() {
+			s.DoneTime = s.DoneTime.Add(-time.Duration(lag(now, wall)) * time.Microsecond) // by the caller's clock
+			if s.State == reset.StateDone {
+				s.UpdateTime = s.DoneTime
+			}
+		}
 	} else {
 		s, err = e.ticketStatus(ref, now)
 	}
@@ -349,8 +356,8 @@ func (e *Engine) stats() queue.Stats {
 	return s
 }
 
-// view calls f under the lock and then waits until what it saw is durable.
-func (e *Engine) view(ctx context.Context, f func(now int64) error) error {
+// view calls f under the lock, with the machine's time, and then waits until what it saw is durable.
+func (e *Engine) view(ctx context.Context, f func(wall int64) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -360,7 +367,7 @@ func (e *Engine) view(ctx context.Context, f func(now int64) error) error {
 	defer e.leave()
 	e.mu.RLock()
 	g := e.lastDone
-	err := f(max(e.mem.Clock, e.deps.Clock.Now().UnixMicro()))
+	err := f(e.deps.Clock.Now().UnixMicro())
 	e.mu.RUnlock()
 	if err != nil {
 		return err
@@ -370,7 +377,7 @@ func (e *Engine) view(ctx context.Context, f func(now int64) error) error {
 
 // Get implements queue.Records.
 func (e *Engine) Get(ctx context.Context, kind queue.RecordKind, key string) (r queue.Record, err error) {
-	err = e.view(ctx, func(now int64) error {
+	err = e.view(ctx, func(wall int64) error {
 		b, closer, err := e.db.Get(keyRecord(kind, key))
 		if errors.Is(err, pebble.ErrNotFound) {
 			return queue.ErrNotFound
@@ -379,7 +386,7 @@ func (e *Engine) Get(ctx context.Context, kind queue.RecordKind, key string) (r 
 		}
 		r, err = decodeRecord(kind, key, b)
 		_ = closer.Close()
-		if err == nil && expired(r, now) {
+		if err == nil && expired(r, wall) {
 			r, err = queue.Record{}, queue.ErrNotFound
 		}
 		return err
@@ -387,8 +394,8 @@ func (e *Engine) Get(ctx context.Context, kind queue.RecordKind, key string) (r 
 	return r, err
 }
 
-func expired(r queue.Record, now int64) bool {
-	return !r.ExpireTime.IsZero() && micros(r.ExpireTime) <= now
+func expired(r queue.Record, wall int64) bool {
+	return !r.ExpireTime.IsZero() && micros(r.ExpireTime) <= wall
 }
 
 // Put implements queue.Records.
@@ -424,7 +431,7 @@ func (t *tx) version(w queue.RecordWrite) uint64 {
 	if err != nil {
 		t.fault(err)
 	}
-	if expired(r, t.now) {
+	if expired(r, t.wall) {
 		return 0
 	}
 	return r.Version
@@ -454,7 +461,7 @@ func (t *tx) write(w queue.RecordWrite) {
 
 // List implements queue.Records.
 func (e *Engine) List(ctx context.Context, kind queue.RecordKind, after string, limit int) (out []queue.Record, err error) {
-	err = e.view(ctx, func(now int64) error {
+	err = e.view(ctx, func(wall int64) error {
 		lower := keyRecord(kind, after)
 		if after != "" {
 			lower = append(lower, 0)
@@ -470,7 +477,7 @@ func (e *Engine) List(ctx context.Context, kind queue.RecordKind, after string, 
 			if err != nil {
 				return errors.Join(err, it.Close())
 			}
-			if !expired(r, now) {
+			if !expired(r, wall) {
 				out = append(out, r)
 			}
 		}
@@ -481,7 +488,7 @@ func (e *Engine) List(ctx context.Context, kind queue.RecordKind, after string, 
 
 // Mark implements queue.Records.
 func (e *Engine) Mark(ctx context.Context, account reset.Key) (mark uint64, err error) {
-	err = e.view(ctx, func(now int64) error {
+	err = e.view(ctx, func(wall int64) error {
 		b, closer, err := e.db.Get(key16(prefixMark, account))
 		if errors.Is(err, pebble.ErrNotFound) {
 			return nil
@@ -490,7 +497,7 @@ func (e *Engine) Mark(ctx context.Context, account reset.Key) (mark uint64, err 
 		}
 		m, err := decodeMark(b)
 		_ = closer.Close()
-		if err == nil && (m.expire == 0 || m.expire > now) {
+		if err == nil && (m.expire == 0 || m.expire > wall) {
 			mark = m.mark
 		}
 		return err

@@ -111,7 +111,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 }
 
 func (t *tx) sweepDrops() (more bool) {
-	hour := uint32(t.now / time.Hour.Microseconds())
+	hour := uint32(t.wall / time.Hour.Microseconds())
 	upper := binary.BigEndian.AppendUint32([]byte{prefixDrop}, hour)
 	it, err := t.e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixDrop}, UpperBound: upper})
 	if err != nil {
@@ -150,10 +150,10 @@ func (t *tx) outdated(key []byte) bool {
 		return err == nil && r.state.Final() && r.update+t.e.cfg.Retention.Microseconds() <= t.now
 	case prefixMark:
 		r, err := decodeMark(b)
-		return err == nil && r.expire != 0 && r.expire <= t.now
+		return err == nil && r.expire != 0 && r.expire <= t.wall
 	case prefixRecord:
 		r, err := decodeRecord("", "", b)
-		return err == nil && expired(r, t.now)
+		return err == nil && expired(r, t.wall)
 	}
 	return false
 }
@@ -422,7 +422,7 @@ func (e *Engine) Watch(ref reset.Ref) (<-chan struct{}, func()) {
 func (e *Engine) watchStart(w *watch) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
+	now, _ := e.times()
 	h := &e.hub
 	if e.mem.passed(w.ref.Lane, w.ref.Class) < w.ref.Seq {
 		h.mu.Lock()
@@ -498,7 +498,7 @@ func (e *Engine) alarmLoop(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		e.mu.RLock()
-		now := e.deps.Clock.Now().UnixMicro()
+		now, _ := e.times()
 		next := e.mem.nextAlarm(e.mem.Clock) // not now: what fell due since the last commit has not woken anybody
 		e.armed.Store(next)
 		e.mu.RUnlock()
@@ -532,7 +532,10 @@ func (e *Engine) setAlarm(timer clock.Timer, now, next int64) {
 		}
 		timer.Reset(wait)
 		before := now
-		if now = e.deps.Clock.Now().UnixMicro(); now-before < slack {
+		e.mu.RLock()
+		now, _ = e.times()
+		e.mu.RUnlock()
+		if now-before < slack {
 			return
 		}
 	}

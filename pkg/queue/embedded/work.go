@@ -163,7 +163,7 @@ func (t *tx) leaseExpired(r queue.LeaseRequest) (out []*lease) {
 	deadline := t.now + r.Visibility.Microseconds()
 	first := &t.m.expiring[r.Lane]
 	it, err := t.e.db.NewIter(&pebble.IterOptions{
-		LowerBound: keyExpire(place{lane: r.Lane}, *first), UpperBound: keyExpire(place{lane: r.Lane}, t.now+1),
+		LowerBound: keyExpire(place{lane: r.Lane}, *first), UpperBound: keyExpire(place{lane: r.Lane}, t.wall+1),
 	})
 	if err != nil {
 		t.fault(err)
@@ -175,7 +175,7 @@ func (t *tx) leaseExpired(r queue.LeaseRequest) (out []*lease) {
 		}
 	}()
 	if !t.late[r.Lane] {
-		*first = max(*first, t.now+1) // unless something is found
+		*first = max(*first, t.wall+1) // unless something is found
 	}
 	for ok := it.First(); ok && len(out) < r.Max; ok = it.Next() {
 		k := it.Key()
@@ -321,7 +321,7 @@ func (e *Engine) Retry(ctx context.Context, retries []queue.Retry) []error {
 		if r.UsedTry {
 			rec.job.Attempts++
 		}
-		t.putRetry(&rec, micros(r.NotBefore))
+		t.putRetry(&rec, micros(r.NotBefore)+lag(t.now, t.wall))
 		return nil
 	})
 }
