@@ -71,7 +71,8 @@ func TestTheDirectArmEndToEnd(t *testing.T) {
 		People: people.Config{Read: 10 * time.Millisecond, Type: 10 * time.Millisecond, Return: 100 * time.Millisecond, Backoff: 100 * time.Millisecond},
 		Victim: victim.Config{Workers: 1, RequestMemory: 1 << 20, MemoryBound: 20 << 20},
 	}, Deps{Out: &shown, Terminal: noTerminal})
-	if err != nil && !errors.Is(err, ErrInvalid) { // a machine that is busy is no fault of this test's
+	busy := errors.Is(err, ErrInvalid) // the machine: no fault of this test's, but then nobody may get through
+	if err != nil && !busy {
 		t.Fatalf("%v\n%s", err, shown.String())
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "result.json"))
@@ -83,7 +84,7 @@ func TestTheDirectArmEndToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := r.Arms[0]
-	if a.People != r.Storm.People || a.People < 50 || a.StoreCrashes == 0 || a.FailedCalls == 0 || a.Completed == 0 {
+	if a.People != r.Storm.People || a.People < 50 || a.StoreCrashes == 0 || a.FailedCalls == 0 || a.Completed == 0 && !busy {
 		t.Errorf("%d of %d people, %d crashes, %d failed calls, %d completed", a.People, r.Storm.People, a.StoreCrashes, a.FailedCalls, a.Completed)
 	}
 	if a.Completed+a.GaveUp+a.StillWaiting != a.People || a.Lost != 0 {
