@@ -52,6 +52,7 @@ func parts() []part {
 		{"accept", (*suite).accept},
 		{"complete", (*suite).complete},
 		{"sqlite", (*suite).sqlite},
+		{"postgres", (*suite).postgres},
 		{"tickets", (*suite).tickets},
 	}
 }

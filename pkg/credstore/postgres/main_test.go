@@ -109,16 +109,7 @@ func newWorld(tb testing.TB, s *postgrestest.Server, ddl ...string) *world {
 	tb.Helper()
 	n := worlds.Add(1)
 	w := &world{TB: tb, server: s, schema: fmt.Sprintf("w%d", n), role: fmt.Sprintf("r%d", n)}
-	config, err := pgxpool.ParseConfig(s.SocketURL(postgrestest.Superuser, "postgres"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	config.ConnConfig.RuntimeParams["search_path"] = w.schema
-	config.MaxConns = 4
-	if w.owner, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(w.owner.Close)
+	w.owner = w.pool(s.SocketURL(postgrestest.Superuser, "postgres"), 4)
 	w.exec("CREATE SCHEMA " + w.schema)
 	w.exec("CREATE ROLE $role LOGIN PASSWORD 'role''s'")
 	w.exec("GRANT USAGE ON SCHEMA " + w.schema + " TO $role")
@@ -127,6 +118,23 @@ func newWorld(tb testing.TB, s *postgrestest.Server, ddl ...string) *world {
 		w.exec(sql)
 	}
 	return w
+}
+
+// pool is one of so many connections, which finds the world's tables.
+func (w *world) pool(url string, connections int32) *pgxpool.Pool {
+	w.Helper()
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		w.Fatal(err)
+	}
+	config.ConnConfig.RuntimeParams["search_path"] = w.schema
+	config.MaxConns = connections
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(pool.Close)
+	return pool
 }
 
 func (w *world) exec(sql string) {

@@ -92,6 +92,13 @@ func (s *Store) hooks(c *pgxpool.Config) {
 			return nil
 		}
 	}
+	// A statement is parsed once for each connection, before the transaction that sets its own bounds begins; parsing waits
+	// for a table that is being altered too.
+	c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %s; SET statement_timeout = %s",
+			milliseconds(s.config.LockTimeout), milliseconds(s.config.CallTimeout)))
+		return err
+	}
 	// Without this a cancelled call closes its connection, and the server works on for nobody.
 	c.ConnConfig.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelGrace}

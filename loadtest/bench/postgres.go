@@ -1,0 +1,162 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/credstore/postgres"
+	"github.com/surgegate/surgegate/pkg/credstore/postgres/postgrestest"
+)
+
+const (
+	postgresAccounts    = 200_000
+	postgresBatch       = 256
+	postgresConnections = 4
+	postgresTime        = 3 * time.Second
+)
+
+// postgresSingles are the numbers of connections among which the reference has its best.
+func postgresSingles() []int { return []int{4, 16, 32, 64} }
+
+// postgres compares batches over a few connections with what a site would write itself: one transaction a reset, the
+// same side-table write in it, sent in one round trip, at the number of connections at which that is fastest. fsync is
+// on, and both share the machine with the server.
+func (s *suite) postgres(ctx context.Context) ([]Row, error) {
+	server, err := postgrestest.New(ctx, postgrestest.Config{Durable: true, Settings: map[string]string{
+		"max_wal_size": "4GB", "shared_buffers": "512MB", // neither checkpoints nor misses are what is compared
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = server.Close() }()
+	pool, err := pgxpool.New(ctx, server.SocketURL(postgrestest.Superuser, "postgres")+"&pool_max_conns=64")
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	for _, sql := range []string{
+		"CREATE TABLE users (id text PRIMARY KEY, email text NOT NULL UNIQUE, password_hash text)",
+		`CREATE TABLE surgegate_changes (account_id text COLLATE "C" PRIMARY KEY, sequence bigint NOT NULL, change_id text NOT NULL,
+			accept_time timestamptz NOT NULL) WITH (fillfactor = 70)`,
+		fmt.Sprintf("INSERT INTO users SELECT 'person-' || i || '@example.com', 'person-' || i || '@example.com', '%s' FROM generate_series(0, %d) AS i",
+			postgresHash, postgresAccounts-1),
+		"VACUUM ANALYZE users",
+	} {
+		if _, err := pool.Exec(ctx, sql); err != nil {
+			return nil, err
+		}
+	}
+	store, err := postgres.New(ctx, postgres.Config{
+		URL: server.SocketURL(postgrestest.Superuser, "postgres"), MaxConnections: postgresConnections, MaxBatch: postgresBatch,
+		Accounts: postgres.Accounts{Table: "users"},
+	}, postgres.Deps{Clock: s.Clock})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = store.Close() }()
+
+	r := &postgresRun{suite: s, pool: pool, store: store}
+	if _, err := r.rate(ctx, postgresConnections, r.batch); err != nil { // every account has its side row before it counts
+		return nil, err
+	}
+	best := 0
+	bestRate := 0.0
+	for _, n := range postgresSingles() {
+		got, err := r.rate(ctx, n, r.single)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(s.Output, "  one-row transactions over %d connections: %.0f/s\n", n, got)
+		if got > bestRate {
+			best, bestRate = n, got
+		}
+	}
+	var ratios, batches, singles []float64
+	for range 3 {
+		one, err := r.rate(ctx, best, r.single)
+		if err != nil {
+			return nil, err
+		}
+		many, err := r.rate(ctx, postgresConnections, r.batch)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(s.Output, "  one-row %.0f/s, batches %.0f/s, ratio %.2f\n", one, many, many/one)
+		singles, batches, ratios = append(singles, one), append(batches, many), append(ratios, many/one)
+	}
+	ratio := median(ratios)
+	return []Row{{
+		Name:  fmt.Sprintf("PostgreSQL writes in batches of %d over %d connections ÷ one-row transactions over their best %d", postgresBatch, postgresConnections, best),
+		Value: median(batches), Unit: "writes/s", Reference: median(singles), Ratio: ratio, Goal: "ratio ≥ 5", OK: ratio >= 5,
+	}}, nil
+}
+
+const postgresHash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2E$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
+
+type postgresRun struct {
+	*suite
+	pool  *pgxpool.Pool
+	store *postgres.Store
+	next  atomic.Int64
+}
+
+// rate has so many callers write for a while; each write tells how many passwords it set.
+func (r *postgresRun) rate(ctx context.Context, callers int, write func(context.Context) (int, error)) (float64, error) {
+	begun := r.Clock.Now()
+	var done atomic.Int64
+	errs := make([]error, callers)
+	var group sync.WaitGroup
+	for i := range callers {
+		group.Go(func() {
+			for errs[i] == nil && r.Clock.Now().Sub(begun) < postgresTime {
+				var n int
+				n, errs[i] = write(ctx)
+				done.Add(int64(n))
+			}
+		})
+	}
+	group.Wait()
+	return float64(done.Load()) / r.Clock.Now().Sub(begun).Seconds(), errors.Join(errs...)
+}
+
+// account spreads over the table as accounts that people reset are; numbers next to each other never collide.
+func (r *postgresRun) account(n int64) string { return person(int(n * 7919 % postgresAccounts)) }
+
+func (r *postgresRun) batch(ctx context.Context) (int, error) {
+	last := r.next.Add(postgresBatch)
+	changes := make([]credstore.Change, postgresBatch)
+	for i := range changes {
+		n := last - int64(i)
+		changes[i] = credstore.Change{
+			AccountID: r.account(n), Password: postgresHash, ChangeID: fmt.Sprint("change-", n),
+			Sequence: uint64(n), AcceptTime: time.UnixMicro(n), //nolint:gosec // counts up from 1
+		}
+	}
+	results, err := r.store.SetPasswords(ctx, changes)
+	for _, got := range results {
+		if got.Outcome != credstore.Applied {
+			return 0, fmt.Errorf("a change was answered %s", got.Outcome)
+		}
+	}
+	return len(results), err
+}
+
+func (r *postgresRun) single(ctx context.Context) (int, error) {
+	n := r.next.Add(1)
+	var b pgx.Batch
+	b.Queue("BEGIN")
+	b.Queue(`INSERT INTO surgegate_changes AS c (account_id, sequence, change_id, accept_time) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (account_id) DO UPDATE SET sequence = excluded.sequence, change_id = excluded.change_id, accept_time = excluded.accept_time
+		WHERE c.sequence < excluded.sequence AND c.change_id <> excluded.change_id`, r.account(n), n, fmt.Sprint("change-", n), time.UnixMicro(n))
+	b.Queue("UPDATE users SET password_hash = $2 WHERE id = $1", r.account(n), postgresHash)
+	b.Queue("COMMIT")
+	return 1, r.pool.SendBatch(ctx, &b).Close()
+}
