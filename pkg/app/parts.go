@@ -11,6 +11,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/credstore/grpcstore"
+	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
@@ -151,6 +152,15 @@ func (a *App) openStore(ctx context.Context, p *parts) error {
 			return err
 		}
 		s, err := sqlite.New(ctx, sqlite.Config{Path: c.Path, Sample: c.Sample})
+		if err != nil {
+			return err
+		}
+		p.store, p.revoker = s, s
+	case a.cfg.Store.Postgres != nil:
+		if a.cfg.Store.Postgres.Insecure {
+			a.log.Warn("store.postgres.insecure: identifiers and hashes may go to a server that is not the one meant")
+		}
+		s, err := postgres.New(ctx, a.cfg.PostgresStore(), postgres.Deps{Clock: a.clock, Logger: a.log})
 		if err != nil {
 			return err
 		}

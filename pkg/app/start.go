@@ -31,6 +31,8 @@ func (a *App) banner() {
 	store, mailer := "grpc "+grpcAddress(a.cfg), "smtp"
 	if s := a.cfg.Store.SQLite; s != nil {
 		store = "sqlite " + s.Path
+	} else if a.cfg.Store.Postgres != nil {
+		store = "postgres " + a.cfg.PostgresStore().Where()
 	}
 	if m := a.cfg.Mail.Maildir; m != nil {
 		mailer = "maildir " + m.Path

@@ -70,10 +70,11 @@ type Queue struct {
 	MaxSealedWait Duration `yaml:"max_sealed_wait" doc:"How long a sealed password may wait before its ticket fails with EXPIRED; a completion is accepted only if half of it is enough."`
 }
 
-// Store is the credential store: exactly one of SQLite and GRPC.
+// Store is the credential store: exactly one of SQLite, GRPC and Postgres.
 type Store struct {
 	SQLite   *SQLite    `yaml:"sqlite"`
 	GRPC     *GRPCStore `yaml:"grpc"`
+	Postgres *Postgres  `yaml:"postgres"`
 	Headroom float64    `yaml:"headroom" doc:"Share of the store's concurrency and rate that is left for its other callers, such as sign-ins; 0 to 0.9."`
 	Pace     Pace       `yaml:"pace"`
 	Timeout  Duration   `yaml:"timeout" doc:"Deadline of one call to the store."`
@@ -92,6 +93,61 @@ type GRPCStore struct {
 	CA       string `yaml:"ca" doc:"PEM file of the backend's authorities; empty for the system's."`
 	Cert     string `yaml:"cert" doc:"PEM file of surgegate's client certificate."`
 	Key      string `yaml:"key" doc:"PEM file of its private key."`
+}
+
+// Postgres is a PostgreSQL database whose schema exists already. Names are taken as written, case included.
+type Postgres struct {
+	URL            string             `yaml:"url" doc:"postgres://role@host:port/database?sslmode=verify-full&sslrootcert=FILE, without a password. What it leaves out comes from the PG environment."`
+	PasswordFile   string             `yaml:"password_file" doc:"File with the role's password, read for each new connection; empty for PGPASSWORD or PGPASSFILE."`
+	Insecure       bool               `yaml:"insecure" doc:"Connect off loopback without verifying the server. Warned about at every start."`
+	MaxConnections int                `yaml:"max_connections" doc:"Most connections at once, 1 to 1000."`
+	MaxBatch       int                `yaml:"max_batch" doc:"Most items in one call, 1 to 4096."`
+	LockTimeout    Duration           `yaml:"lock_timeout" doc:"How long to wait for a table that is being altered; rows that others hold are never waited for."`
+	HashSchemes    []string           `yaml:"hash_schemes" doc:"PHC ids that the site verifies, best first."`
+	Accounts       PostgresAccounts   `yaml:"accounts"`
+	Changes        PostgresChanges    `yaml:"changes"`
+	Sessions       PostgresSessions   `yaml:"sessions"`
+	Statements     PostgresStatements `yaml:"statements"`
+}
+
+// PostgresAccounts names the accounts' table and its columns.
+type PostgresAccounts struct {
+	Schema        string   `yaml:"schema" doc:"Schema of the accounts' table; empty for the role's search_path."`
+	Table         string   `yaml:"table" doc:"The accounts' table. Needed unless statements stand for it."`
+	ID            string   `yaml:"id" doc:"Column of the account id: text, an integer or a uuid, with a unique index."`
+	Identifiers   []string `yaml:"identifiers" doc:"Columns in which what people type is looked for; empty for the address."`
+	FoldCase      bool     `yaml:"fold_case" doc:"Compare identifiers by lower(column), which wants an index on that."`
+	Address       string   `yaml:"address" doc:"Column of the mail address."`
+	Hash          string   `yaml:"hash" doc:"Column of the PHC string, the only one that a reset must be able to write."`
+	ShareHash     bool     `yaml:"share_hash" doc:"Read current hashes, so that a reset can refuse the password that has to go."`
+	Locale        string   `yaml:"locale" doc:"Column of the BCP 47 language tag; empty for none."`
+	NotResettable string   `yaml:"not_resettable" doc:"Boolean column of accounts that sign in elsewhere or are locked; empty for none."`
+	PasswordTime  string   `yaml:"password_time" doc:"timestamptz column of the password's last change: a later change of the site's own is kept. Empty for none."`
+}
+
+// PostgresChanges names surgegate's own table.
+type PostgresChanges struct {
+	Schema string `yaml:"schema" doc:"Schema of surgegate's own table; empty for the role's search_path."`
+	Table  string `yaml:"table" doc:"surgegate's own table: sequence and id of the last change of each account."`
+	Create bool   `yaml:"create" doc:"Make that table at the start if it is missing; the role then needs CREATE in the schema."`
+}
+
+// PostgresSessions names the sessions' table.
+type PostgresSessions struct {
+	Schema    string `yaml:"schema" doc:"Schema of the sessions' table; empty for the role's search_path."`
+	Table     string `yaml:"table" doc:"The sessions' table; empty if surgegate is not to end sessions."`
+	AccountID string `yaml:"account_id" doc:"Column of the session's account id."`
+	Begun     string `yaml:"begun" doc:"timestamptz column of when the session began."`
+}
+
+// PostgresStatements stand for what the tables would give. Parameters and result columns are those of the package's doc.
+type PostgresStatements struct {
+	Lookup    string `yaml:"lookup" doc:"Finds accounts: $1 text[] as typed; n bigint (place in $1), id, address [, locale, hash, not_resettable boolean]."`
+	LookupIDs string `yaml:"lookup_ids" doc:"Finds accounts: $1 text[] account ids; columns as for lookup."`
+	Lock      string `yaml:"lock" doc:"Locks accounts: $1 text[] account ids; n bigint, account_id [, password_time timestamptz]; FOR NO KEY UPDATE SKIP LOCKED."`
+	Set       string `yaml:"set" doc:"Writes passwords: $1 text[] account ids, $2 text[] hashes, $3 timestamptz[] accept times; one row each. Goes with lock."`
+	Revoke    string `yaml:"revoke" doc:"Ends sessions: $1 text[] account ids, $2 timestamptz[] moments; nothing, or n bigint, ended bigint."`
+	IDs       string `yaml:"ids" doc:"How account ids look where statements stand for the table: text, integer or uuid."`
 }
 
 // Pace bounds how fast a downstream is fed.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
@@ -27,6 +28,9 @@ admission:
   client:     {rate: 20/m, burst: 20}
   identifier: {rate: 5/h, burst: 5}
 `
+
+// grpcSection is what another store stands for.
+const grpcSection = `grpc: {address: "127.0.0.1:7700", insecure: true}`
 
 func write(t *testing.T, text string) string {
 	t.Helper()
@@ -104,6 +108,16 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 		{"rate without a unit", strings.Replace(good, "20/m", "20", 1), "surgegate.yaml:9: admission.client.rate"},
 		{"negative duration", good + "token: {ttl: -1h}\n", "surgegate.yaml:11: token.ttl"},
 		{"two stores", strings.Replace(good, "insecure: true}", "insecure: true}, sqlite: {path: x}", 1), "surgegate.yaml:4: store: names two stores, sqlite and grpc: keep one"},
+		{"two others", strings.Replace(good, "insecure: true}", "insecure: true}, postgres: {url: x}", 1), "surgegate.yaml:4: store: names two stores, grpc and postgres: keep one"},
+		{"three stores", strings.Replace(good, "insecure: true}", "insecure: true}, postgres: {url: x}, sqlite: {path: x}", 1), "surgegate.yaml:4: store: names three stores: keep one"},
+		{"no database", strings.Replace(good, grpcSection, "postgres: {accounts: {table: users}}", 1), "surgegate.yaml:4: store.postgres.url: is required"},
+		{"no table", strings.Replace(good, grpcSection, "postgres: {url: \"postgres://surgegate@localhost/app\",\n    accounts: {id: uid}}", 1), "surgegate.yaml:5: store.postgres.accounts.table: name the accounts' table"},
+		{"a password in the file", strings.Replace(good, grpcSection, "postgres: {url: \"postgres://u:hunter2@localhost/app\", accounts: {table: users}}", 1), "surgegate.yaml:4: store.postgres.url: holds a password: put it into a file"},
+		{"an open line to the database", strings.Replace(good, grpcSection, "postgres: {url: \"postgres://u@db.internal/app\", accounts: {table: users}}", 1), "surgegate.yaml:4: store.postgres.url: goes off this machine without verifying the server"},
+		{"set without lock", strings.Replace(good, grpcSection, "postgres: {url: \"postgres://u@localhost/app\", accounts: {table: users}, statements: {set: x}}", 1), "surgegate.yaml:4: store.postgres.statements.set: needs statements.lock"},
+		{"too many connections", strings.Replace(good, grpcSection, "postgres: {url: \"postgres://u@localhost/app\", accounts: {table: users}, max_connections: 1001}", 1), "surgegate.yaml:4: store.postgres.max_connections: 1001"},
+		{"unknown column key", strings.Replace(good, grpcSection, "postgres: {url: \"postgres://u@localhost/app\", accounts: {tabel: users}}", 1), "surgegate.yaml:4: unknown key \"tabel\""},
+		{"no password file", strings.Replace(good, grpcSection, "postgres: {url: \"postgres://u@localhost/app\", accounts: {table: users}, password_file: ./none}", 1), "surgegate.yaml:4: store.postgres.password_file: open ./none"},
 		{"no store", strings.Replace(good, "store: {grpc: {address: \"127.0.0.1:7700\", insecure: true}, headroom: 0.2}", "", 1), "store: names no store"},
 		{"keys inside data", strings.Replace(good, "./k", "./d/keys", 1), "surgegate.yaml:3: keys_dir: ./d/keys is inside data_dir"},
 		{"open line", strings.Replace(good, "https:", "http:", 1), "surgegate.yaml:5: mail.base_url: \"http://reset.example.com\" would mail tokens over an open line: write https"},
@@ -231,6 +245,29 @@ func TestAStoreMayComeFromTheEnvironmentAlone(t *testing.T) {
 	}
 }
 
+func TestPostgresFromFileAndEnvironment(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(write(t, strings.Replace(good, grpcSection, "postgres: {accounts: {table: users, identifiers: [login, email]}}", 1)), []string{
+		"SURGEGATE_STORE_POSTGRES_URL=postgres://surgegate@localhost:5433/app", "SURGEGATE_STORE_POSTGRES_ACCOUNTS_HASH=phc",
+		"SURGEGATE_STORE_POSTGRES_LOCK_TIMEOUT=2s",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.PostgresStore()
+	same(t, "MaxConnections", got.MaxConnections, postgres.Config{}.WithDefaults().MaxConnections)
+	same(t, "MaxBatch", got.MaxBatch, postgres.Config{}.WithDefaults().MaxBatch)
+	same(t, "Changes", got.Changes, postgres.Config{}.WithDefaults().Changes)
+	same(t, "Sessions", got.Sessions, postgres.Config{}.WithDefaults().Sessions)
+	same(t, "Hash", got.Accounts.Hash, "phc")
+	same(t, "ID", got.Accounts.ID, "id")
+	same(t, "LockTimeout", got.LockTimeout, 2*time.Second)
+	same(t, "Where", got.Where(), "localhost:5433/app")
+	if len(got.Accounts.Identifiers) != 2 || len(got.HashSchemes) != 2 {
+		t.Errorf("read %+v", got)
+	}
+}
+
 func TestExplainListsEveryKeyWithAMeaning(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -246,7 +283,7 @@ func TestExplainListsEveryKeyWithAMeaning(t *testing.T) {
 			t.Errorf("%s has no meaning or no variable", lines[i])
 		}
 	}
-	for _, want := range []string{"queue.max_bytes\n    default 20GiB", "store.grpc.address", "admission.client.rate\n    default 20/m"} {
+	for _, want := range []string{"queue.max_bytes\n    default 20GiB", "store.grpc.address", "admission.client.rate\n    default 20/m", "store.postgres.max_connections\n    default 16"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing", want)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
@@ -134,6 +135,28 @@ func (c Config) Relay() smtp.Config {
 		Address: s.Address, From: c.Mail.From, TLS: smtp.TLSMode(s.TLS), Insecure: c.Insecure,
 		Username: s.Username, PasswordFile: s.PasswordFile, Connections: s.Connections, Timeout: c.Mail.Timeout.Std(),
 	}
+}
+
+func (p *Postgres) store() postgres.Config {
+	return postgres.Config{
+		URL: p.URL, PasswordFile: p.PasswordFile, Insecure: p.Insecure, MaxConnections: p.MaxConnections, MaxBatch: p.MaxBatch,
+		LockTimeout: p.LockTimeout.Std(), HashSchemes: p.HashSchemes,
+		Accounts: postgres.Accounts{
+			Schema: p.Accounts.Schema, Table: p.Accounts.Table, ID: p.Accounts.ID, Identifiers: p.Accounts.Identifiers,
+			FoldCase: p.Accounts.FoldCase, Address: p.Accounts.Address, Hash: p.Accounts.Hash, ShareHash: p.Accounts.ShareHash,
+			Locale: p.Accounts.Locale, NotResettable: p.Accounts.NotResettable, PasswordTime: p.Accounts.PasswordTime,
+		},
+		Changes:    postgres.Changes{Schema: p.Changes.Schema, Table: p.Changes.Table, Create: p.Changes.Create},
+		Sessions:   postgres.Sessions{Schema: p.Sessions.Schema, Table: p.Sessions.Table, AccountID: p.Sessions.AccountID, Begun: p.Sessions.Begun},
+		Statements: postgres.Statements(p.Statements),
+	}
+}
+
+// PostgresStore is the configuration of credstore/postgres.
+func (c Config) PostgresStore() postgres.Config {
+	p := c.Store.Postgres.store()
+	p.CallTimeout = c.Store.Timeout.Std()
+	return p
 }
 
 // StorePace is how fast the store is fed: the bounds less the headroom for its other callers.

@@ -76,6 +76,9 @@ func (c *Config) complete() {
 	if s := c.Store.SQLite; s != nil && s.Path == "" {
 		s.Path = filepath.Join(c.DataDir, "store.db")
 	}
+	if s := c.Store.Postgres; s != nil {
+		s.SetDefaults()
+	}
 	if m := c.Mail.Maildir; m != nil && m.Path == "" {
 		m.Path = filepath.Join(c.DataDir, "mail")
 	}
@@ -88,4 +91,14 @@ func (c *Config) complete() {
 			s.Connections = d.Connections
 		}
 	}
+}
+
+// SetDefaults fills in what is zero with the package's own defaults.
+func (p *Postgres) SetDefaults() {
+	d := p.store().WithDefaults()
+	p.MaxConnections, p.MaxBatch, p.LockTimeout, p.HashSchemes = d.MaxConnections, d.MaxBatch, Duration(d.LockTimeout), d.HashSchemes
+	p.Accounts.ID, p.Accounts.Address, p.Accounts.Hash = d.Accounts.ID, d.Accounts.Address, d.Accounts.Hash
+	p.Changes.Table = d.Changes.Table
+	p.Sessions.AccountID, p.Sessions.Begun = d.Sessions.AccountID, d.Sessions.Begun
+	p.Statements.IDs = d.Statements.IDs
 }

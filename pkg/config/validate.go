@@ -21,8 +21,21 @@ import (
 	"github.com/surgegate/surgegate/pkg/policy"
 )
 
-func (s Store) none() bool { return s.SQLite == nil && s.GRPC == nil }
+func (s Store) none() bool { return len(s.named()) == 0 }
 func (m Mail) none() bool  { return m.Maildir == nil && m.SMTP == nil }
+
+// named lists the stores that are there.
+func (s Store) named() (names []string) {
+	for _, n := range []struct {
+		name  string
+		there bool
+	}{{"sqlite", s.SQLite != nil}, {"grpc", s.GRPC != nil}, {"postgres", s.Postgres != nil}} {
+		if n.there {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}
 
 // problems collects what is wrong; each says what to write instead.
 type problems []FieldError
@@ -75,6 +88,9 @@ func (c *Config) validateFiles(p *problems) {
 	if g := c.Store.GRPC; g != nil {
 		certificate(p, "store.grpc.cert", g.Cert, g.Key)
 		authorities(p, "store.grpc.ca", g.CA)
+	}
+	if s := c.Store.Postgres; s != nil {
+		files = append(files, struct{ path, file string }{"store.postgres.password_file", s.PasswordFile})
 	}
 	if s := c.Mail.SMTP; s != nil {
 		contents(p, "mail.smtp.password_file", s.PasswordFile)
@@ -274,10 +290,13 @@ func (c *Config) validateStore(p *problems) {
 	s := c.Store
 	switch {
 	case s.none():
-		p.add("store", "names no store: add sqlite: {path: …} or grpc: {address: …}")
-	case s.SQLite != nil && s.GRPC != nil:
-		p.add("store", "names two stores, sqlite and grpc: keep one")
+		p.add("store", "names no store: add sqlite: {path: …}, grpc: {address: …} or postgres: {url: …}")
+	case len(s.named()) == 2:
+		p.add("store", "names two stores, %s: keep one", strings.Join(s.named(), " and "))
+	case len(s.named()) > 2:
+		p.add("store", "names three stores: keep one")
 	}
+	c.validatePostgres(p)
 	if g := s.GRPC; g != nil {
 		if _, port, err := net.SplitHostPort(g.Address); err != nil || !isPort(port) {
 			p.add("store.grpc.address", "%q is not host:port: write such as \"127.0.0.1:7700\"", g.Address)
@@ -292,6 +311,20 @@ func (c *Config) validateStore(p *problems) {
 	}
 	validatePace(p, "store.pace", s.Pace)
 	between(p, "store.timeout", s.Timeout, 10*time.Millisecond, 5*time.Minute)
+}
+
+// validatePostgres puts what the package says under the key that it names.
+func (c *Config) validatePostgres(p *problems) {
+	if c.Store.Postgres == nil {
+		return
+	}
+	if err := c.PostgresStore().Validate(); err != nil {
+		field, problem, _ := strings.Cut(err.Error(), ": ")
+		if field == "call_timeout" {
+			return // it is store.timeout, which has bounds of its own
+		}
+		p.add("store.postgres."+field, "%s", problem)
+	}
 }
 
 func validatePace(p *problems, path string, pace Pace) {

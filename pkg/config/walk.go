@@ -19,6 +19,9 @@ type leaf struct {
 
 type section struct{ pointer, value reflect.Value }
 
+// defaulter is an optional section that has defaults once it is there.
+type defaulter interface{ SetDefaults() }
+
 // env is the leaf's environment variable.
 func (l leaf) env() string {
 	return "SURGEGATE_" + strings.ToUpper(strings.ReplaceAll(l.path, ".", "_"))
@@ -56,6 +59,9 @@ func leaves(v reflect.Value, path string, sections []section) []leaf {
 			s := section{pointer: field, value: field}
 			if field.IsNil() {
 				s.value = reflect.New(f.Type.Elem())
+				if d, ok := s.value.Interface().(defaulter); ok {
+					d.SetDefaults()
+				}
 			}
 			out = append(out, leaves(s.value.Elem(), name, append(sections[:len(sections):len(sections)], s))...)
 		case f.Type.Kind() == reflect.Struct && !isText(f.Type):

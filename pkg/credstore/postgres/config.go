@@ -188,6 +188,16 @@ func (c Config) names() []name {
 	return out
 }
 
+// Where is host:port/database, for people.
+func (c Config) Where() string {
+	p, err := c.pool()
+	if err != nil {
+		return "?"
+	}
+	conn := p.ConnConfig
+	return fmt.Sprintf("%s:%d/%s", conn.Host, conn.Port, conn.Database)
+}
+
 // pool is the pool's configuration without its hooks. Errors never quote the URL: somebody may have put a password there.
 func (c Config) pool() (*pgxpool.Config, error) {
 	u, err := url.Parse(c.URL)
