@@ -33,7 +33,7 @@ demo: build ## Replay one reset storm twice: straight at a store that falls over
 	$(BIN)/storm demo --surgegate $(BIN)/surgegate --out build/demo
 
 .PHONY: test
-test: build gcc chromium $(BIN)/grpcurl $(BIN)/ghz ## All tests with the race detector: unit, conformance, crash, canary
+test: build gcc chromium postgresql $(BIN)/grpcurl $(BIN)/ghz ## All tests with the race detector: unit, conformance, crash, canary
 	go test -race -run '^$$' $(PACKAGES) >/dev/null # builds with all cores; the tests then run one package at a time,
 	go test -race -p 1 -timeout 10m $(PACKAGES)      # because some of them measure time
 
@@ -68,7 +68,7 @@ vulncheck: $(BIN)/govulncheck
 	  else echo "$$out"; exit 1; fi; }
 
 .PHONY: bench
-bench: build ## Benchmarks with their reference in the same run; writes build/bench/summary.json
+bench: build postgresql ## Benchmarks with their reference in the same run; writes build/bench/summary.json
 	$(BIN)/storm bench --out build/bench
 
 .PHONY: fuzz
@@ -90,6 +90,13 @@ chromium:
 	  if $(APT); then $(INSTALL) chromium >/dev/null; \
 	  elif [ -n "$${CI:-}" ]; then echo "the report test needs Chromium: apt-get install chromium"; exit 1; \
 	  else echo "the report test will not run: it needs Chromium (apt-get install chromium)"; fi; }
+
+.PHONY: postgresql
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  if $(APT); then $(INSTALL) postgresql >/dev/null; \
+	  elif [ -n "$${CI:-}" ]; then echo "the tests of the PostgreSQL store need a server: apt-get install postgresql"; exit 1; \
+	  else echo "the tests of the PostgreSQL store will not run: they need a server (apt-get install postgresql)"; fi; }
 
 .PHONY: gcc
 gcc:

@@ -6,6 +6,7 @@
 //	completion with wait, p50  SetPasswords called straight at the same store, p50   difference
 //	tickets queued             –                                                     memory, time to reopen, disk
 //	SQLite batch writes/s      single synced writes/s                                ratio
+//	PostgreSQL batch writes/s  one-row transactions/s at their best concurrency      ratio
 //
 // Servers are processes of their own: the real surgegate binary, and this program as the echo. Client and server share
 // the machine in both. While accepts are measured the store works at 200 look-ups a second, so the line grows as in a
