@@ -469,7 +469,7 @@ func TestServerGoesAndComesBack(t *testing.T) {
 		for until := last + rounds; last < until; {
 			select {
 			case last = <-answered:
-			case <-time.After(30 * time.Second): //nolint:forbidigo // bounds the test
+			case <-time.After(30 * time.Second):
 				t.Fatal("no batch gets through any more")
 			}
 		}

@@ -83,7 +83,6 @@ type world struct {
 	server       *postgrestest.Server
 	schema, role string
 	owner        *pgxpool.Pool // the superuser, in the same schema
-	sessions     atomic.Int64
 }
 
 var worlds atomic.Int64

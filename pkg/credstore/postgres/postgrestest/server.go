@@ -287,7 +287,7 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("postgrestest: %w", err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // a TCP listener's
+	port := l.Addr().(*net.TCPAddr).Port
 	return port, l.Close()
 }
 
