@@ -18,10 +18,20 @@ import (
 type columnTypes struct {
 	kind    idKind
 	casts   map[string]string // by column of the accounts' table, as SQL
+	schemas map[string]string // of the types, by column
 	session string            // of the sessions' account id
 }
 
 func (t columnTypes) of(column string) string { return t.casts[column] }
+
+// equal is the operator that compares the column. That of an extension's type is named with its schema: where the role's
+// search_path leaves that out, "=" would quietly compare citext as text.
+func (t columnTypes) equal(column string) string {
+	if schema := t.schemas[column]; schema != "pg_catalog" {
+		return "OPERATOR(" + quoted(schema) + ".=)"
+	}
+	return "="
+}
 
 // column is what the catalog tells of one.
 type column struct {
@@ -94,7 +104,7 @@ func (i *inspection) look() error {
 	if err := i.conn.QueryRow(i.ctx, "SELECT current_user").Scan(&i.role); err != nil {
 		return err
 	}
-	i.types = columnTypes{casts: map[string]string{}}
+	i.types = columnTypes{casts: map[string]string{}, schemas: map[string]string{}}
 	for _, part := range []func() error{i.accounts, i.changes, i.sessions, i.given} {
 		if err := part(); err != nil {
 			return err
@@ -224,7 +234,7 @@ func (i *inspection) column(columns map[string]column, table, field, name string
 		i.find("%s: %s has no column %s (names are taken as written, case included); it has %s", field, table, quoted(name), strings.Join(names, ", "))
 		return column{length: -1}
 	}
-	i.types.casts[name] = c.cast()
+	i.types.casts[name], i.types.schemas[name] = c.cast(), c.schema
 	if !slices.Contains(types, c.name) {
 		i.find("%s: %s in %s is of type %s; it must be one of %s: name another column, or write statements", field, quoted(name), table, c.shown(), strings.Join(types, ", "))
 	}
@@ -426,13 +436,7 @@ func (i *inspection) prepare(name, sql string) (*pgconn.StatementDescription, er
 
 // try has the server plan what will run, which also checks every privilege, and warns of look-ups that read whole tables.
 func (i *inspection) try() error {
-	for _, t := range []struct{ field, sql string }{
-		{"lookup", i.plan.lookup}, {"lookup_ids", i.plan.lookupIDs}, {"set", i.plan.write}, {"statements.set", i.plan.set},
-		{"changes", i.plan.last}, {"revoke", i.plan.revoke},
-	} {
-		if t.sql == "" {
-			continue
-		}
+	for _, t := range i.plan.statements() {
 		sd, err := i.prepare(t.field, t.sql)
 		if err != nil {
 			return err
@@ -440,7 +444,7 @@ func (i *inspection) try() error {
 		if sd == nil {
 			continue
 		}
-		lines, err := i.explain(len(sd.ParamOIDs))
+		lines, err := i.explain(t.params)
 		var e *pgconn.PgError
 		switch {
 		case errors.As(err, &e) && e.Code == codePrivilege:

@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -158,5 +160,27 @@ func TestAccountIDsOfOtherTypes(t *testing.T) {
 			want[0] = credstore.AlreadyApplied
 			wantOutcomes(t, got, err, want...)
 		})
+	}
+}
+
+// citext, an extension in a schema that the role's search_path leaves out, and an index on it.
+func TestCitext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server(t))
+	w.exec("CREATE SCHEMA " + w.schema + "x; CREATE EXTENSION citext SCHEMA " + w.schema + "x; GRANT USAGE ON SCHEMA " + w.schema + "x TO $role")
+	w.exec(strings.ReplaceAll(plainSchema, "email text", "email "+w.schema+"x.citext") + plainGrants)
+	w.users(3)
+	var log bytes.Buffer
+	s, err := postgres.New(t.Context(), w.config(), postgres.Deps{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	found, err := s.Lookup(t.Context(), []string{"USER1@Example.COM", "user2", "USER2"}, nil)
+	if err != nil || len(found[0]) != 1 || found[0][0].ID != "a1" || len(found[1]) != 1 || len(found[2]) != 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("the index is not used: %s", log.String())
 	}
 }

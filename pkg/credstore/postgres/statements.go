@@ -19,6 +19,24 @@ type plan struct {
 	ids               idKind
 }
 
+// statement is one of a plan's, with the key that it comes from and the number of its parameters, all of them arrays.
+type statement struct {
+	field, sql string
+	params     int
+}
+
+func (p *plan) statements() []statement {
+	all := []statement{{"lookup", p.lookup, 1}, {"lookup_ids", p.lookupIDs, 1}, {"set", p.write, 5}, {"changes", p.last, 1}}
+	if p.set != "" {
+		all[2] = statement{"lock", p.write, 4}
+		all = append(all, statement{"set", p.set, 3})
+	}
+	if p.revoke != "" {
+		all = append(all, statement{"revoke", p.revoke, 2})
+	}
+	return all
+}
+
 // idKind tells which strings can be account ids, so that others are misses without asking: one that cannot be cast would
 // fail the whole batch.
 type idKind uint8
@@ -133,14 +151,14 @@ func lookup(c Config, table, id string, by []string, types columnTypes, fold boo
 	}
 	arms := make([]string, len(by))
 	for i, column := range by {
-		left, right := "a."+quoted(column), "i.key::"+types.of(column)
+		left, right, equal := "a."+quoted(column), "i.key::"+types.of(column), types.equal(column)
 		if fold && a.FoldCase {
 			left, right = "lower("+left+")", "lower("+right+")"
 		}
 		arms[i] = fmt.Sprintf(`SELECT i.n, %s::text AS id, %s AS address, %s AS locale, %s AS hash, %s AS not_resettable
-	FROM unnest($1::text[]) WITH ORDINALITY AS i(key, n) JOIN %s AS a ON %s = %s`,
+	FROM unnest($1::text[]) WITH ORDINALITY AS i(key, n) JOIN %s AS a ON %s %s %s`,
 			id, optional(a.Address, "::text", "''"), optional(a.Locale, "::text", "''"), hash, optional(a.NotResettable, "", "false"),
-			table, left, right)
+			table, left, equal, right)
 	}
 	return strings.Join(arms, "\nUNION\n") + "\nORDER BY 1, 2"
 }

@@ -184,12 +184,16 @@ func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	pids := append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...)
-	for _, pid := range pids {
+	for _, pid := range s.Pids() {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
 	}
 	<-s.done
 	s.cmd = nil
+}
+
+// Pids are the processes of a server that runs, the first one first.
+func (s *Server) Pids() []int {
+	return append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...)
 }
 
 // Close ends the server and removes its data.
