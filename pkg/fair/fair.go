@@ -1,0 +1,81 @@
+package fair
+
+import (
+	"fmt"
+	"math"
+)
+
+// Scheduler shares one thing among flows, which are numbered from 0. Make it with New.
+type Scheduler struct {
+	virtual float64
+	flows   []flow
+}
+
+type flow struct {
+	weight  float64
+	tag     float64 // start tag of its next request: cost over weight
+	waiting int
+}
+
+// New returns a scheduler of as many flows as there are weights, none of which waits. Only the ratios of weights matter;
+// each must be a positive number.
+func New(weights ...float64) (*Scheduler, error) {
+	s := &Scheduler{flows: make([]flow, len(weights))}
+	for i, w := range weights {
+		if !(w > 0) || math.IsInf(w, 1) {
+			return nil, fmt.Errorf("fair: weight %v of flow %d is not a positive number", w, i)
+		}
+		s.flows[i].weight = w
+	}
+	return s, nil
+}
+
+// Wait says that one more request of the flow waits.
+func (s *Scheduler) Wait(i int) {
+	f := &s.flows[i]
+	if f.waiting == 0 {
+		f.tag = max(f.tag, s.virtual)
+	}
+	f.waiting++
+}
+
+// Leave says that a request of the flow waits no more and was not served.
+func (s *Scheduler) Leave(i int) {
+	f := &s.flows[i]
+	if f.waiting == 0 {
+		panic(fmt.Sprintf("fair: flow %d leaves and does not wait", i))
+	}
+	f.waiting--
+}
+
+// Next returns the flow whose request is served next, false if none waits. It changes nothing.
+func (s *Scheduler) Next() (int, bool) {
+	best := -1
+	for i := range s.flows {
+		f := &s.flows[i]
+		if f.waiting == 0 {
+			continue
+		}
+		if best < 0 || f.tag < s.flows[best].tag || f.tag == s.flows[best].tag && f.weight > s.flows[best].weight {
+			best = i
+		}
+	}
+	return best, best >= 0
+}
+
+// Serve says that a waiting request of the flow is served, at that cost.
+func (s *Scheduler) Serve(i int, cost float64) {
+	f := &s.flows[i]
+	s.Leave(i)
+	s.virtual = max(s.virtual, f.tag)
+	s.Charge(i, cost)
+}
+
+// Charge corrects what the flow was charged: by a negative cost where less was served than was thought.
+func (s *Scheduler) Charge(i int, cost float64) {
+	if math.IsNaN(cost) || math.IsInf(cost, 0) {
+		panic(fmt.Sprintf("fair: a cost of %v for flow %d", cost, i))
+	}
+	f := &s.flows[i]
+	f.tag += cost / f.weight
+}
