@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
@@ -28,13 +29,13 @@ func (d *Dispatch) admit(ctx context.Context, s *settlement, l queue.Lease) (com
 		s.end(d.expired(l, d.replacement(ctx, c)))
 		return c, false
 	}
-	err := guard(func() error { return d.verify(l.Job, c.payload) })
+	err := downstream.Guard(func() error { return d.verify(l.Job, c.payload) })
 	switch {
 	case err == nil && c.payload.Password == "": // the front accepts none; should it, no account is left open to all
 		s.park(l, "the password is empty")
 	case err == nil:
 		return c, true
-	case errors.Is(err, errPanic):
+	case errors.Is(err, downstream.ErrPanic):
 		s.fail(l, "panic while verifying the token")
 	case reset.KindOf(err) == reset.KindKeyUnknown:
 		s.at(l, d.clock.Now().Add(backoff(d.cfg.TryDelay, d.cfg.MaxDelay, 10))) // a key on its way here
@@ -63,9 +64,9 @@ func (d *Dispatch) verify(j reset.Job, p reset.CompletionPayload) error {
 // hashNeeds: a store that shares current hashes is asked for the account before the password is hashed.
 func (d *Dispatch) hashNeeds() []need {
 	if d.book.asksCurrent() {
-		return []need{{d.hashPool, kindMain}, {d.store, kindLookup}}
+		return []need{{d.hashPool, downstream.KindMain}, {d.store, downstream.KindLookup}}
 	}
-	return []need{{d.hashPool, kindMain}}
+	return []need{{d.hashPool, downstream.KindMain}}
 }
 
 // workHash replaces a password by its hash. The batch is one job: each takes a slot of the pool of its own.
@@ -151,7 +152,7 @@ func (d *Dispatch) current(ctx context.Context, s *settlement, b *batch, c compl
 	})
 	switch {
 	case fates[0] == fateAgain:
-		s.strain = d.store.strained
+		s.strain = d.store.Strained
 		s.again(c.lease)
 	case fates[0] == fateFailed:
 		s.fail(c.lease, "the store failed to look it up")
@@ -221,7 +222,7 @@ func (d *Dispatch) workApply(ctx context.Context, b *batch) {
 	for i, c := range todo {
 		switch fates[i] {
 		case fateDone:
-			if err := guard(func() error { return d.applied(ctx, s, c, results[i]) }); err != nil {
+			if err := downstream.Guard(func() error { return d.applied(ctx, s, c, results[i]) }); err != nil {
 				s.fail(c.lease, "panic after it was applied")
 			}
 		case fateFailed:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
@@ -40,6 +42,16 @@ type Config struct {
 
 	// Identifier, Account and Recipient bound the link mails. Defaults 5 an hour (burst 5), 10 a day, 20 a day.
 	Identifier, Account, Recipient Budget
+
+	// MailBudget bounds interactive and bulk mail, each by itself.
+	MailBudget mailbudget.Config
+
+	// Weights are the shares of a downstream that lanes get while all of them have work for it. Defaults: apply 32, hash
+	// 16, start 8, mail 4, revoke 2, campaign 1: each has twice the share of the next. An apply is what somebody has
+	// done all he can for; a hash becomes one; a start lets the next one in. In a storm of both, applies and starts share
+	// the store 4 to 1, so that, a look-up costing a quarter of a write, about one is let in for each who is done. Nobody waits for
+	// a revocation, but sessions of a thief end with it: 1 in 29 at the worst.
+	Weights map[reset.Lane]float64
 
 	// Floors are the rates, in jobs a second, that are published before a lane has been measured. Default 20 for
 	// hash, 100 for the others.
@@ -93,6 +105,16 @@ func (c Config) WithDefaults() Config {
 		}
 	}
 	c.Floors = floors
+	c.MailBudget = c.MailBudget.WithDefaults()
+	weights := map[reset.Lane]float64{
+		reset.LaneApply: 32, reset.LaneHash: 16, reset.LaneStart: 8, reset.LaneMail: 4, reset.LaneRevoke: 2, reset.LaneCampaign: 1,
+	}
+	for l, w := range c.Weights {
+		if w != 0 {
+			weights[l] = w
+		}
+	}
+	c.Weights = weights
 	orDuration(&c.DescribeEvery, time.Minute)
 	orDuration(&c.SweepEvery, 10*time.Second)
 	orDuration(&c.DrainGrace, 30*time.Second)
@@ -142,6 +164,14 @@ func (c Config) Validate() error {
 		if !(f > 0) {
 			return fmt.Errorf("dispatch: Floors[%s] must be positive, not %v", l, f)
 		}
+	}
+	for l, w := range c.Weights {
+		if !(w > 0) || math.IsInf(w, 1) {
+			return fmt.Errorf("dispatch: Weights[%s] must be a positive number, not %v", l, w)
+		}
+	}
+	if err := c.MailBudget.Validate(); err != nil {
+		return fmt.Errorf("dispatch: MailBudget.%w", err)
 	}
 	if c.SignOut > reset.SignOutEverywhere {
 		return fmt.Errorf("dispatch: SignOut %d is unknown", c.SignOut)
@@ -199,7 +229,8 @@ type Templates interface {
 	Confirmation(id, to, locale string, when time.Time) mail.Message
 }
 
-// Pacers are the capacity controllers, one a downstream.
+// Pacers are the capacity controllers, one a downstream. Revoker is nil where the revoker is the store itself, as a gRPC
+// backend or a database is: its calls are then paced as the store's.
 type Pacers struct {
 	Store, Mail, Revoker, HashPool pace.Pacer
 }
@@ -232,7 +263,7 @@ func (d Deps) validate() error {
 		{"Templates", d.Templates == nil}, {"Sealer", d.Sealer == nil}, {"Opener", d.Opener == nil},
 		{"Index", d.Index == nil}, {"Signer", d.Signer == nil}, {"Verifier", d.Verifier == nil},
 		{"Hasher", d.Hasher == nil}, {"Pacers.Store", d.Pacers.Store == nil}, {"Pacers.Mail", d.Pacers.Mail == nil},
-		{"Pacers.Revoker", d.Pacers.Revoker == nil}, {"Pacers.HashPool", d.Pacers.HashPool == nil},
+		{"Pacers.HashPool", d.Pacers.HashPool == nil},
 		{"Logger", d.Logger == nil}, {"Register", d.Register == nil},
 	} {
 		if f.nil {

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/meter"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -27,14 +28,13 @@ type Dispatch struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	store, mail, revoker, hashPool *downstream
+	store, mail, revoker, hashPool *downstream.Downstream
 	lanes                          []*lane
 
-	// calls and holds are the goroutines that work batches and that keep permits of abandoned calls.
-	calls, holds sync.WaitGroup
+	calls sync.WaitGroup // the goroutines that work batches
 
-	book  book  // what the store says of itself
-	waits waits // as the lanes published them last
+	book  book        // what the store says of itself
+	waits meter.Waits // as the lanes published them last
 
 	mu    sync.Mutex
 	level int
@@ -56,16 +56,51 @@ type lane struct {
 	visibility time.Duration
 	work       func(context.Context, *batch)
 
-	size  int // of the next batch; only the runner touches it
-	meter *meter
+	budget *mailbudget.Budget // of the mail lane; nil elsewhere
+	size   size               // only the runner touches it
+	meter  *meter.Meter
 }
 
 // batch is what one goroutine works.
 type batch struct {
 	lane    *lane
 	leases  []queue.Lease
-	permits []*permit // as the lane needs; nil once handed to a call
+	permits []*downstream.Permit // as the lane needs; nil once handed to a call
 	leased  time.Time
+	bulk    bool // it is in the bulk budget
+}
+
+// size decides how many jobs a lane asks its next permit for, from whether more were waiting after the last lease. What
+// it asks for tells the pacer how large a batch is worth while, and takes that many of its tokens until the call ends; so it
+// never asks for more than twice of what the lane has just got, and for one where it had to wait for work: a lease that was
+// full because one job was asked for is no backlog.
+type size int
+
+// want is what to ask for now.
+func (s size) want(limit int) int { return max(1, min(int(s), limit)) }
+
+// waited notes how long the lane waited for work.
+func (s *size) waited(d time.Duration) {
+	if d >= minWait {
+		*s = 1
+	}
+}
+
+// leased notes what a lease of at most so many jobs brought.
+func (s *size) leased(n, most int) {
+	if n == most {
+		n *= 2
+	}
+	*s = size(n)
+}
+
+// minWait is how long a lane waits at least where it waits at all.
+const minWait = time.Millisecond
+
+// need is a permit that a batch takes.
+type need struct {
+	down *downstream.Downstream
+	kind pace.Kind
 }
 
 func workedLanes() []reset.Lane {
@@ -91,56 +126,84 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 	if d.metrics, err = newMetrics(deps.Register); err != nil {
 		return nil, fmt.Errorf("dispatch: metrics: %w", err)
 	}
-	// Two jobs a slot: one is hashed while the next is leased, opened and looked up.
-	slots := 2 * max(1, deps.Hasher.Slots())
-	for _, s := range []downstreamSpec{
-		{&d.store, "store", cfg.StoreTimeout, deps.Pacers.Store, mostCalls},
-		{&d.mail, "mail", cfg.MailTimeout, deps.Pacers.Mail, mostCalls},
-		{&d.revoker, "revoker", cfg.RevokeTimeout, deps.Pacers.Revoker, mostCalls},
-		{&d.hashPool, "hash_pool", cfg.HashTimeout, deps.Pacers.HashPool, slots},
-	} {
-		down := newDownstream(s, d.clock, d.metrics.downstream(s.name))
-		*s.at = down
-		if down == d.hashPool {
-			continue // bounded by itself, and in this process: nothing to break
-		}
-		bc := cfg.Breaker
-		bc.Name = s.name
-		if bc.ProbeTimeout == 0 {
-			bc.ProbeTimeout = s.timeout + time.Second // the call's own deadline comes first
-		}
-		down.breaker, err = breaker.New(bc, breaker.Deps{
-			Registerer: deps.Register, Logger: deps.Logger, OnChange: d.onBreaker(down),
-		})
-		if err != nil {
-			return nil, fmt.Errorf("dispatch: breaker of %s: %w", s.name, err)
-		}
+	if err := d.makeDownstreams(); err != nil {
+		return nil, fmt.Errorf("dispatch: %w", err)
 	}
 	d.lanes = d.makeLanes()
 	return d, nil
 }
 
+func (d *Dispatch) makeDownstreams() error {
+	m, err := downstream.NewMetrics(d.deps.Register)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	cfg, pacers := d.cfg, d.deps.Pacers
+	ofStore := []reset.Lane{reset.LaneApply, reset.LaneHash, reset.LaneStart}
+	if pacers.Revoker == nil {
+		ofStore = append(ofStore, reset.LaneRevoke)
+	}
+	for _, s := range []struct {
+		at   **downstream.Downstream
+		spec downstream.Spec
+	}{
+		{&d.store, downstream.Spec{
+			Name: "store", Timeout: cfg.StoreTimeout, Pacer: pacers.Store, Lanes: ofStore, Breaker: &cfg.Breaker,
+			OnClosed: d.book.askAgain,
+		}},
+		{&d.mail, downstream.Spec{
+			Name: "mail", Timeout: cfg.MailTimeout, Pacer: pacers.Mail, Lanes: []reset.Lane{reset.LaneMail}, Breaker: &cfg.Breaker,
+		}},
+		{&d.revoker, downstream.Spec{
+			Name: "revoker", Timeout: cfg.RevokeTimeout, Pacer: pacers.Revoker, Lanes: []reset.Lane{reset.LaneRevoke},
+			Breaker: &cfg.Breaker,
+		}},
+		// Bounded by itself, and in this process: nothing to break. Two jobs a slot: one is hashed while the next is leased,
+		// opened and looked up.
+		{&d.hashPool, downstream.Spec{
+			Name: "hash_pool", Timeout: cfg.HashTimeout, Pacer: pacers.HashPool, Lanes: []reset.Lane{reset.LaneHash},
+			Most: 2 * max(1, d.deps.Hasher.Slots()),
+		}},
+	} {
+		s.spec.Weights = cfg.Weights
+		if s.spec.Pacer == nil { // the revoker is the store
+			s.spec.Host = d.store
+		}
+		*s.at, err = downstream.New(s.spec, downstream.Deps{
+			Clock: d.clock, Metrics: m, Register: d.deps.Register, Logger: d.log,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Dispatch) downstreams() []*downstream.Downstream {
+	return []*downstream.Downstream{d.store, d.mail, d.revoker, d.hashPool}
+}
+
 func (d *Dispatch) makeLanes() []*lane {
-	only := func(s *downstream, kind pace.Kind) func() []need {
+	only := func(s *downstream.Downstream, kind pace.Kind) func() []need {
 		needs := []need{{s, kind}}
 		return func() []need { return needs }
 	}
 	lanes := []*lane{
-		{name: reset.LaneStart, needs: only(d.store, kindLookup), limit: d.book.lookups, work: d.workStart},
-		{name: reset.LaneMail, needs: only(d.mail, kindMain), limit: func() int { return 1 }, work: d.workMail},
+		{name: reset.LaneStart, needs: only(d.store, downstream.KindLookup), limit: d.book.lookups, work: d.workStart},
+		{name: reset.LaneMail, needs: only(d.mail, downstream.KindMain), limit: func() int { return 1 }, work: d.workMail,
+			budget: mailbudget.New(d.cfg.MailBudget)},
 		{name: reset.LaneHash, needs: d.hashNeeds, limit: d.book.hashes, work: d.workHash},
-		{name: reset.LaneApply, needs: only(d.store, kindMain), limit: d.book.sets, work: d.workApply},
-		{name: reset.LaneRevoke, needs: only(d.revoker, kindMain), limit: d.revocations, work: d.workRevoke, deferrable: true},
+		{name: reset.LaneApply, needs: only(d.store, downstream.KindMain), limit: d.book.sets, work: d.workApply},
+		{name: reset.LaneRevoke, needs: only(d.revoker, downstream.KindMain), limit: d.revocations, work: d.workRevoke, deferrable: true},
 	}
 	for _, l := range lanes {
 		var deadlines time.Duration
-		for _, s := range []*downstream{d.store, d.mail, d.revoker, d.hashPool} {
-			deadlines = max(deadlines, s.timeout)
+		for _, s := range d.downstreams() {
+			deadlines = max(deadlines, s.Timeout())
 		}
 		// A hash job makes two calls; a bisected batch extends its leases before each call.
 		l.visibility = 3*deadlines + 10*time.Second
-		l.size = 1
-		l.meter = newMeter(d.cfg.Floors[l.name])
+		l.meter = meter.New(d.cfg.Floors[l.name])
 	}
 	return lanes
 }
@@ -222,7 +285,9 @@ func (d *Dispatch) Run(ctx context.Context) error {
 		<-finished
 	}
 	abandon()
-	d.holds.Wait()
+	for _, s := range d.downstreams() {
+		s.Wait()
+	}
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -261,65 +326,106 @@ func (d *Dispatch) run(ctx, callCtx context.Context, l *lane) error {
 // next waits for work and for the permits, then leases. Neither batch nor error: look again.
 func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 	upTo, ok, news := d.terms(l)
+	waitCtx, stop := until(ctx, news, nil)
+	defer stop()
+	queueCtx := waitCtx
+	if ok && l.budget != nil {
+		t := l.budget.Terms(d.clock.Now(), upTo, d.mail.Limits().Concurrency)
+		var stop func()
+		queueCtx, stop = until(waitCtx, t.Changed, d.timer(t.Wait))
+		defer stop()
+		upTo, ok = t.UpTo, t.OK
+	}
 	if !ok {
-		select {
-		case <-news:
-		case <-ctx.Done():
-		}
+		l.meter.Idle(d.clock.Now())
+		<-queueCtx.Done()
 		return nil, nil
 	}
-	waitCtx, stop := until(ctx, news)
-	defer stop()
-	l.meter.idle(d.clock.Now())
-	err := d.deps.Queue.Wait(waitCtx, l.name, upTo)
-	l.meter.busy(d.clock.Now())
+	begin := d.clock.Now()
+	l.meter.Idle(begin)
+	err := d.deps.Queue.Wait(queueCtx, l.name, upTo)
+	now := d.clock.Now()
+	l.meter.Busy(now)
+	l.size.waited(now.Sub(begin))
 	if err != nil {
-		if waitCtx.Err() != nil {
+		if queueCtx.Err() != nil {
 			return nil, nil
 		}
 		return nil, err
 	}
 	b := &batch{lane: l}
-	size := min(l.size, l.limit())
+	most := l.size.want(l.limit())
 	for _, n := range l.needs() {
-		p, err := n.down.acquire(waitCtx, n.kind, max(1, size))
+		p, err := n.down.Acquire(waitCtx, downstream.Ask{Lane: l.name, Kind: n.kind, Items: most})
 		if err != nil {
 			b.giveBack()
 			return nil, nil //nolint:nilerr // only the context's: the terms changed or Run ends
 		}
 		b.permits = append(b.permits, p)
-		size = min(size, p.granted)
+		most = min(most, p.Items())
 	}
-	r := queue.LeaseRequest{Lane: l.name, UpTo: upTo, Max: size, Visibility: l.visibility}
-	if l.name == reset.LaneStart {
-		r.DoneAfter = d.waits.doneAfter(d.clock.Now())
-	}
-	if size < 1 || ctx.Err() != nil {
+	if ctx.Err() != nil || l.limit() < 1 {
 		b.giveBack()
 		return nil, nil
 	}
-	b.leases, err = d.deps.Queue.Lease(ctx, r)
-	b.leased = d.clock.Now()
-	if n := len(b.leases); n == size || n == 0 && err == nil { // none: all of them were places
-		l.size = min(2*max(size, l.size), max(1, l.limit()))
-	} else if n > 0 {
-		l.size = n
-	}
-	if len(b.leases) == 0 {
+	if err := d.lease(ctx, b, upTo, most); err != nil || len(b.leases) == 0 {
 		b.giveBack()
 		return nil, err
 	}
 	return b, nil
 }
 
-// until returns a context that ends with ctx or when news is closed.
-func until(ctx context.Context, news <-chan struct{}) (context.Context, func()) {
+// lease fills the batch.
+func (d *Dispatch) lease(ctx context.Context, b *batch, upTo reset.Class, most int) (err error) {
+	l := b.lane
+	r := queue.LeaseRequest{Lane: l.name, UpTo: upTo, Max: most, Visibility: l.visibility}
+	if l.name == reset.LaneStart {
+		r.DoneAfter = d.waits.DoneAfter(d.clock.Now())
+	}
+	if l.budget != nil {
+		l.budget.Take(d.clock.Now(), upTo)
+	}
+	b.leases, err = d.deps.Queue.Lease(ctx, r)
+	b.leased = d.clock.Now()
+	n := len(b.leases)
+	if l.budget != nil {
+		b.bulk = n > 0 && b.leases[0].Job.Class == reset.ClassDeferrable
+		l.budget.Leased(b.leased, upTo, n > 0, b.bulk)
+	}
+	for _, p := range b.permits {
+		p.Use(n)
+	}
+	if n == 0 && err == nil { // all of them were places
+		n = most
+	}
+	if n > 0 {
+		l.size.leased(n, most)
+	}
+	return err
+}
+
+// timer fires after the wait; nil, which never does, where there is none.
+func (d *Dispatch) timer(wait time.Duration) clock.Timer {
+	if wait <= 0 {
+		return nil
+	}
+	return d.clock.NewTimer(wait)
+}
+
+// until returns a context that ends with ctx, when news is closed, or when the timer, if there is one, fires.
+func until(ctx context.Context, news <-chan struct{}, timer clock.Timer) (context.Context, func()) {
 	waitCtx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
+	var fired <-chan time.Time
+	if timer != nil {
+		fired = timer.C()
+	}
 	go func() {
 		defer close(ended)
 		select {
 		case <-news:
+			cancel()
+		case <-fired:
 			cancel()
 		case <-waitCtx.Done():
 		}
@@ -327,6 +433,9 @@ func until(ctx context.Context, news <-chan struct{}) (context.Context, func()) 
 	return waitCtx, func() {
 		cancel()
 		<-ended
+		if timer != nil {
+			timer.Stop()
+		}
 	}
 }
 
@@ -334,14 +443,14 @@ func until(ctx context.Context, news <-chan struct{}) (context.Context, func()) 
 func (b *batch) giveBack() {
 	for i, p := range b.permits {
 		if p != nil {
-			p.end(0, classUnused)
+			p.Release()
 			b.permits[i] = nil
 		}
 	}
 }
 
 // take hands the i-th permit to a call.
-func (b *batch) take(i int) *permit {
+func (b *batch) take(i int) *downstream.Permit {
 	p := b.permits[i]
 	b.permits[i] = nil
 	return p
@@ -349,11 +458,14 @@ func (b *batch) take(i int) *permit {
 
 // handle works one batch. What the lane's work leaves unsettled by a panic of ours has used up a try.
 func (d *Dispatch) handle(ctx context.Context, b *batch) {
-	err := guard(func() error {
+	err := downstream.Guard(func() error {
 		b.lane.work(ctx, b)
 		return nil
 	})
 	b.giveBack()
+	if b.bulk {
+		defer b.lane.budget.Done()
+	}
 	if err != nil {
 		d.log.Error("a batch panicked", "lane", b.lane.name.String(), "err", err)
 		s := d.settle(b)
@@ -372,136 +484,4 @@ func backoff(base, limit time.Duration, n int) time.Duration {
 		ceiling = base << n
 	}
 	return time.Duration(rand.Int64N(int64(ceiling)) + 1) //nolint:gosec // G404: jitter is no secret
-}
-
-// meter measures one lane.
-type meter struct {
-	mu       sync.Mutex
-	rate     float64
-	measured bool
-	working  bool // the runner has work in hand: it does not wait for the queue
-	since    time.Time
-	worked   time.Duration
-	last     time.Time // of the window's begin
-	count    int
-	took     [256]time.Duration // from lease to end, the last ones
-	samples  int
-	service  time.Duration // a high percentile of took
-}
-
-// newMeter starts with the rate that is published before any measurement.
-func newMeter(floor float64) *meter { return &meter{rate: floor} }
-
-// resume takes over what an earlier process measured.
-func (m *meter) resume(rate float64, service time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.service = max(service, 0)
-	if rate > 0 {
-		m.rate, m.measured = rate, true
-	}
-}
-
-// idle says that the runner waits for work from now on.
-func (m *meter) idle(now time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.working {
-		m.worked += now.Sub(m.since)
-		m.working = false
-	}
-}
-
-// busy says that the runner has work from now on.
-func (m *meter) busy(now time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.working {
-		m.since, m.working = now, true
-	}
-}
-
-// ended counts a job that ended, and how long it took from its lease.
-func (m *meter) ended(took time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.count++
-	m.took[m.samples%len(m.took)] = took
-	m.samples++
-}
-
-// smoothing of the rate: a window a second, so about the last five seconds of work.
-const smoothing = .2
-
-// read closes a window. A window says what the lane can do only if it had work all the time; else no more than that
-// it can do at least as much. While the downstream is out nothing is measured. A window of fewer jobs than the least
-// tells nothing: it goes on until it has them.
-func (m *meter) read(now time.Time, out bool, least int) (rate float64, service time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.working {
-		m.worked += now.Sub(m.since)
-		m.since = now
-	}
-	few := m.count < least
-	if few && !out && !m.last.IsZero() {
-		return max(m.rate, minRate), m.service
-	}
-	window := now.Sub(m.last)
-	if !m.last.IsZero() && window > 0 && !out && !few {
-		sample := float64(m.count) / window.Seconds()
-		switch full := m.worked > window/2; {
-		case full && m.measured:
-			m.rate += smoothing * (sample - m.rate)
-		case full && m.count > 0, sample > m.rate:
-			m.rate, m.measured = sample, true
-		}
-	}
-	m.last, m.count, m.worked = now, 0, 0
-	if n := min(m.samples, len(m.took)); n > 0 && !few {
-		sorted := slices.Sorted(slices.Values(m.took[:n]))
-		m.service = sorted[(n*95)/100]
-	}
-	return max(m.rate, minRate), m.service
-}
-
-// minRate keeps an ETA finite: a job in 100 s.
-const minRate = .01
-
-// waits is what DoneAfter is computed from: what the lanes published last.
-type waits struct {
-	mu       sync.Mutex
-	lookup   time.Duration
-	mail     time.Duration
-	outSince []time.Time
-}
-
-// set publishes: a high percentile of the look-up and of mails from their start job's end to their hand-off, and since
-// when the start and the mail lane are out.
-func (p *waits) set(lookup, mail time.Duration, outSince []time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lookup, p.mail, p.outSince = lookup, mail, outSince
-}
-
-const (
-	doneGrid = 250 * time.Millisecond
-	// doneMost ends a ticket that an outage would keep open: it promises no mail at that moment, it hides all.
-	doneMost = time.Hour
-)
-
-// doneAfter is the published look-up and mail waits of the lanes as a whole, rounded up to the grid.
-func (p *waits) doneAfter(now time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	sum := p.lookup + p.mail
-	for _, since := range p.outSince {
-		sum += now.Sub(since)
-	}
-	return onGrid(min(sum, doneMost))
-}
-
-// onGrid rounds up to the grid, once at least.
-func onGrid(d time.Duration) time.Duration {
-	return (max(d, 1) + doneGrid - 1) / doneGrid * doneGrid
 }

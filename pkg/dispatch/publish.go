@@ -9,11 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/credstore"
-	"github.com/surgegate/surgegate/pkg/pace"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/meter"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
@@ -33,6 +31,14 @@ type book struct {
 // bareEnough is how many accounts without a current hash make a store one that does not share them. One look-up that
 // was not needed costs a call; one that was left out lets the password that has to go come back.
 const bareEnough = 64
+
+// askAgain asks for another Describe: what is back may have changed.
+func (b *book) askAgain() {
+	select {
+	case b.describe <- struct{}{}:
+	default: // asked for already
+	}
+}
 
 func (b *book) get() credstore.Description {
 	b.mu.Lock()
@@ -112,7 +118,7 @@ func (d *Dispatch) Prepare(ctx context.Context) error {
 		var p reset.Pace
 		r, err := d.deps.Queue.Get(ctx, queue.RecordPace, l.name.String())
 		if err == nil && p.Unmarshal(r.Value) == nil {
-			l.meter.resume(p.Rate, p.Service)
+			l.meter.Resume(p.Rate, p.Service)
 		}
 	}
 	if r, err := d.deps.Queue.Get(ctx, queue.RecordDescribe, describeKey); err == nil {
@@ -124,7 +130,7 @@ func (d *Dispatch) Prepare(ctx context.Context) error {
 	askCtx, cancel := context.WithTimeout(ctx, d.cfg.StoreTimeout)
 	defer cancel()
 	var desc credstore.Description
-	err := guard(func() (err error) {
+	err := downstream.Guard(func() (err error) {
 		desc, err = d.deps.Store.Describe(askCtx)
 		return err
 	})
@@ -191,16 +197,16 @@ func (d *Dispatch) describeLoop(ctx context.Context) error {
 			wait = min(wait, backoff(time.Second, 30*time.Second, failures))
 		}
 		d.awaitDescribe(ctx, wait)
-		p, err := d.store.acquire(ctx, kindLookup, 1)
+		p, err := d.store.Acquire(ctx, downstream.Ask{Kind: downstream.KindLookup, Items: 1})
 		if err != nil {
 			return nil //nolint:nilerr // Run ends
 		}
 		var desc credstore.Description
-		c := d.do(ctx, p, 1, func(ctx context.Context) (err error) {
+		c := p.Do(ctx, 1, func(ctx context.Context) (err error) {
 			desc, err = d.deps.Store.Describe(ctx)
 			return err
 		})
-		if c != classOK {
+		if c != downstream.OK {
 			failures++
 			d.metrics.described.Set(0)
 			continue
@@ -221,19 +227,6 @@ func (d *Dispatch) awaitDescribe(ctx context.Context, wait time.Duration) {
 	case <-t.C():
 	case <-d.book.describe:
 	case <-ctx.Done():
-	}
-}
-
-// onBreaker follows a downstream's breaker.
-func (d *Dispatch) onBreaker(down *downstream) func(from, to breaker.State) {
-	return func(_, to breaker.State) {
-		down.breakerChanged()
-		if down == d.store && to == breaker.Closed {
-			select {
-			case d.book.describe <- struct{}{}:
-			default: // asked for already
-			}
-		}
 	}
 }
 
@@ -276,9 +269,9 @@ func (d *Dispatch) publishOnce(ctx context.Context, stats queue.Stats, last map[
 		if asks && held.Crowd() == 0 {
 			least = queue.CrowdMin
 		}
-		p.Rate, p.Service = l.meter.read(now, !out.IsZero(), least)
+		p.Rate, p.Service = l.meter.Read(now, !out.IsZero(), least)
 		if asks {
-			p.Service = onGrid(p.Service)
+			p.Service = meter.OnGrid(p.Service)
 		}
 		switch l.name {
 		case reset.LaneStart:
@@ -311,7 +304,7 @@ func (d *Dispatch) publishOnce(ctx context.Context, stats queue.Stats, last map[
 		}
 		last[l.name] = p
 	}
-	d.waits.set(lookup, mail, outSince)
+	d.waits.Set(lookup, mail, outSince)
 }
 
 // outage is since when any downstream of the lane is out; zero while all work.
@@ -321,7 +314,7 @@ func (d *Dispatch) outage(l *lane) time.Time {
 		since = d.book.unknownSince()
 	}
 	for _, n := range l.needs() {
-		if out := n.down.out(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
+		if out := n.down.Out(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
 			since = out
 		}
 	}
@@ -329,163 +322,13 @@ func (d *Dispatch) outage(l *lane) time.Time {
 }
 
 // Downstream is what an operator sees of one.
-type Downstream struct {
-	Name        string
-	Breaker     string // closed, open, half_open; none where there is none
-	Limits      pace.Limits
-	OutageSince time.Time // zero while it works
-}
+type Downstream = downstream.Status
 
 // Status tells how the downstreams fare.
 func (d *Dispatch) Status() []Downstream {
 	var all []Downstream
-	for _, s := range []*downstream{d.store, d.mail, d.revoker, d.hashPool} {
-		st := Downstream{Name: s.name, Breaker: "none", OutageSince: s.out()}
-		if s.breaker != nil {
-			st.Breaker = s.breaker.State().String()
-		}
-		s.mu.Lock()
-		st.Limits = s.pacer.Limits()
-		s.mu.Unlock()
-		all = append(all, st)
+	for _, s := range d.downstreams() {
+		all = append(all, s.Status())
 	}
 	return all
-}
-
-// What became of a mail.
-const (
-	mailSent     = "sent"
-	mailWithheld = "withheld"
-	mailRefused  = "refused"
-)
-
-// metrics are the work side's series; every one is there from the start.
-type metrics struct {
-	calls       *prometheus.CounterVec
-	seconds     *prometheus.HistogramVec
-	items       *prometheus.HistogramVec
-	inFlight    *prometheus.GaugeVec
-	concurrency *prometheus.GaugeVec
-	rate        *prometheus.GaugeVec
-	ramp        *prometheus.GaugeVec
-	age         *prometheus.HistogramVec
-	retries     *prometheus.CounterVec
-	parks       *prometheus.CounterVec
-	expiries    *prometheus.CounterVec
-	mailed      *prometheus.CounterVec
-	described   prometheus.Gauge
-}
-
-// downstreamMetrics are one downstream's series.
-type downstreamMetrics struct {
-	calls                             []prometheus.Counter // by class
-	seconds, items                    prometheus.Observer
-	inFlight, concurrency, rate, ramp prometheus.Gauge
-}
-
-// newMetrics registers everything.
-func newMetrics(r prometheus.Registerer) (*metrics, error) {
-	const native = 1.1 // bucket growth: 5 % error at most
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	}
-	gauge := func(name, help string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"downstream"})
-	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: name, Help: help, Buckets: buckets, NativeHistogramBucketFactor: native,
-			NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-		}, labels)
-	}
-	m := &metrics{
-		calls: counter("surgegate_downstream_calls_total", "Calls of downstreams by how they ended.",
-			"downstream", "outcome"),
-		seconds: histogram("surgegate_downstream_call_seconds", "How long calls of downstreams took.",
-			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}, "downstream"),
-		items: histogram("surgegate_downstream_batch_items", "Items in one call of a downstream.",
-			prometheus.ExponentialBuckets(1, 2, 11), "downstream"),
-		inFlight: gauge("surgegate_downstream_in_flight", "Calls that occupy the downstream now."),
-		concurrency: gauge("surgegate_downstream_concurrency_limit",
-			"Calls that the downstream's pacer allows at once; 0 for no limit."),
-		rate: gauge("surgegate_downstream_rate_limit",
-			"Items a second that the downstream's pacer allows; 0 for no limit."),
-		ramp: gauge("surgegate_downstream_ramp_ratio",
-			"Share of full speed that the downstream's pacer allows while it comes back after an outage; else 1."),
-		// Dense around the promise of a few seconds, and out to the longest sealed wait.
-		age: histogram("surgegate_ticket_age_seconds", "Age of jobs at their end, from acceptance.",
-			[]float64{.01, .025, .05, .1, .25, .5, 1, 2, 3, 4, 5, 7.5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800,
-				3600, 4 * 3600, 12 * 3600, 24 * 3600}, "lane", "state"),
-		retries: counter("surgegate_jobs_retried_total",
-			"Jobs put back in line, by whether that used up one of their tries.", "lane", "tries"),
-		parks:    counter("surgegate_jobs_parked_total", "Jobs set aside for an operator.", "lane"),
-		expiries: counter("surgegate_jobs_expired_total", "Completions whose sealed password waited too long.", "lane"),
-		mailed:   counter("surgegate_mails_total", "Mails by what became of them.", "purpose", "outcome"),
-		described: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "surgegate_store_described",
-			Help: "1 if the store's last description was had and can be met.",
-		}),
-	}
-	for _, l := range workedLanes() {
-		for _, s := range []reset.State{reset.StateDone, reset.StateRejected, reset.StateFailed} {
-			m.age.WithLabelValues(l.String(), s.String())
-		}
-		m.retries.WithLabelValues(l.String(), "kept")
-		m.retries.WithLabelValues(l.String(), "used")
-		m.parks.WithLabelValues(l.String())
-		m.expiries.WithLabelValues(l.String())
-	}
-	for _, p := range []reset.Purpose{reset.PurposeLink, reset.PurposeConfirmation, reset.PurposeReplacement} {
-		for _, o := range []string{mailSent, mailWithheld, mailRefused} {
-			m.mailed.WithLabelValues(p.String(), o)
-		}
-	}
-	for _, c := range []prometheus.Collector{
-		m.calls, m.seconds, m.items, m.inFlight, m.concurrency, m.rate, m.ramp, m.age, m.retries, m.parks, m.expiries, m.mailed,
-		m.described,
-	} {
-		if err := r.Register(c); err != nil {
-			return nil, fmt.Errorf("register: %w", err)
-		}
-	}
-	return m, nil
-}
-
-func (m *metrics) downstream(name string) downstreamMetrics {
-	d := downstreamMetrics{
-		seconds: m.seconds.WithLabelValues(name), items: m.items.WithLabelValues(name),
-		inFlight: m.inFlight.WithLabelValues(name), concurrency: m.concurrency.WithLabelValues(name),
-		rate: m.rate.WithLabelValues(name), ramp: m.ramp.WithLabelValues(name),
-	}
-	for c := classOK; c < classUnused; c++ {
-		d.calls = append(d.calls, m.calls.WithLabelValues(name, c.String()))
-	}
-	return d
-}
-
-// retried counts a job that was put back.
-func (m *metrics) retried(l reset.Lane, usedTry bool) {
-	tries := "kept"
-	if usedTry {
-		tries = "used"
-	}
-	m.retries.WithLabelValues(l.String(), tries).Inc()
-}
-
-// parked counts a job that was set aside.
-func (m *metrics) parked(l reset.Lane) { m.parks.WithLabelValues(l.String()).Inc() }
-
-// expired counts a completion that waited too long.
-func (m *metrics) expired(l reset.Lane) { m.expiries.WithLabelValues(l.String()).Inc() }
-
-// mails counts mails.
-func (m *metrics) mails(purpose, outcome string, n int) {
-	m.mailed.WithLabelValues(purpose, outcome).Add(float64(n))
-}
-
-// ended counts a final state; a job whose ticket lives on in a follow-up has not ended for anybody.
-func (m *metrics) ended(l reset.Lane, s reset.State, age time.Duration) {
-	if s.Final() {
-		m.age.WithLabelValues(l.String(), s.String()).Observe(age.Seconds())
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
@@ -37,7 +38,7 @@ type ending struct {
 
 func (d *Dispatch) settle(b *batch) *settlement {
 	down := b.lane.needs()[0].down
-	return &settlement{d: d, lane: b.lane, strain: down.strained, leased: b.leased}
+	return &settlement{d: d, lane: b.lane, strain: down.Strained, leased: b.leased}
 }
 
 // end ends a job.
@@ -144,7 +145,7 @@ func (s *settlement) finish(ctx context.Context) {
 				}
 				continue
 			}
-			s.lane.meter.ended(now.Sub(s.leased))
+			s.lane.meter.Ended(now.Sub(s.leased))
 			d.metrics.ended(s.lane.name, e.State, now.Sub(e.Lease.Job.AcceptTime))
 			if e.done != nil {
 				e.done()
@@ -174,9 +175,9 @@ const (
 // bisect calls f for the items [from, to) under the permit p, bisecting spans that fail whole for a reason that is
 // not the downstream's load. leases are the items', extended before each further call.
 func (d *Dispatch) bisect(
-	ctx context.Context, p *permit, lane *lane, leases []queue.Lease, f func(ctx context.Context, from, to int) error,
+	ctx context.Context, p *downstream.Permit, lane *lane, leases []queue.Lease, f func(ctx context.Context, from, to int) error,
 ) []fate {
-	again := need{p.d, p.kind}
+	again := need{p.Downstream(), p.Kind()}
 	fates := make([]fate, len(leases))
 	type span struct{ from, to int }
 	todo := []span{{0, len(leases)}}
@@ -189,18 +190,18 @@ func (d *Dispatch) bisect(
 				return fates
 			}
 		}
-		if s.to-s.from > p.granted {
-			todo = append(todo, span{s.from + p.granted, s.to})
-			s.to = s.from + p.granted
+		if s.to-s.from > p.Items() {
+			todo = append(todo, span{s.from + p.Items(), s.to})
+			s.to = s.from + p.Items()
 		}
-		c := d.do(ctx, p, s.to-s.from, func(ctx context.Context) error { return f(ctx, s.from, s.to) })
+		c := p.Do(ctx, s.to-s.from, func(ctx context.Context) error { return f(ctx, s.from, s.to) })
 		p = nil
 		switch {
-		case c == classOK:
+		case c == downstream.OK:
 			for i := s.from; i < s.to; i++ {
 				fates[i] = fateDone
 			}
-		case !c.usesTry():
+		case !c.UsesTry():
 			return fates
 		case s.to-s.from == 1:
 			fates[s.from] = fateFailed
@@ -215,15 +216,15 @@ func (d *Dispatch) bisect(
 // another gets the permit for one more call of a bisected batch, in less than the time that its leases last.
 func (d *Dispatch) another(
 	ctx context.Context, n need, lane *lane, leases []queue.Lease, want int,
-) (*permit, error) {
+) (*downstream.Permit, error) {
 	for _, err := range d.deps.Queue.Extend(ctx, leases, lane.visibility) {
 		if err != nil && !errors.Is(err, queue.ErrLeaseLost) { // a superseded one may be sent: the store knows better
 			return nil, err
 		}
 	}
-	waitCtx, cancel := context.WithTimeout(ctx, lane.visibility-2*n.down.timeout)
+	waitCtx, cancel := context.WithTimeout(ctx, lane.visibility-2*n.down.Timeout())
 	defer cancel()
-	return n.down.acquire(waitCtx, n.kind, want)
+	return n.down.Acquire(waitCtx, downstream.Ask{Lane: lane.name, Kind: n.kind, Items: want})
 }
 
 // onAllCores calls f for 0 to n-1. Verifying a token takes 50 µs, so a batch of 256 would keep its permit 13 ms before
@@ -241,7 +242,7 @@ func onAllCores(n int, f func(i int)) {
 	panics := make([]error, workers)
 	for worker := range workers {
 		wg.Go(func() {
-			panics[worker] = guard(func() error {
+			panics[worker] = downstream.Guard(func() error {
 				for i := next.Add(1); i <= int64(n); i = next.Add(1) {
 					f(int(i - 1))
 				}
@@ -264,7 +265,7 @@ type unmarshaler interface{ Unmarshal([]byte) error }
 // open opens a job's payload into v. What cannot be opened is settled; false then.
 func (d *Dispatch) open(ctx context.Context, s *settlement, l queue.Lease, v unmarshaler) bool {
 	var plain []byte
-	err := guard(func() (err error) {
+	err := downstream.Guard(func() (err error) {
 		plain, err = d.deps.Opener.Open(ctx, bindingOf(l.Job), l.Job.Payload)
 		return err
 	})
@@ -280,7 +281,7 @@ func (d *Dispatch) open(ctx context.Context, s *settlement, l queue.Lease, v unm
 	case errors.Is(err, seal.ErrTampered):
 		s.park(l, "the payload was tampered with")
 		return false
-	case errors.Is(err, errPanic):
+	case errors.Is(err, downstream.ErrPanic):
 		s.fail(l, "panic while opening the payload")
 		return false
 	default: // the key could not be read
@@ -302,7 +303,7 @@ func (d *Dispatch) follow(ctx context.Context, a seal.Audience, j reset.Job, pay
 	if j.AcceptTime.IsZero() {
 		j.AcceptTime = d.clock.Now().Truncate(time.Microsecond)
 	}
-	err := guard(func() (err error) {
+	err := downstream.Guard(func() (err error) {
 		j.Payload, err = d.deps.Sealer.Seal(ctx, a, bindingOf(j), payload)
 		return err
 	})

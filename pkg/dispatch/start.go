@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -46,12 +47,12 @@ func (d *Dispatch) workStart(ctx context.Context, b *batch) {
 		switch fates[i] {
 		case fateDone:
 			var e ending
-			err := guard(func() (err error) {
+			err := downstream.Guard(func() (err error) {
 				e, err = d.ended(ctx, a)
 				return err
 			})
 			switch {
-			case errors.Is(err, errPanic):
+			case errors.Is(err, downstream.ErrPanic):
 				s.fail(a.lease, "panic after the look-up")
 			case err != nil: // the queue's records or keys
 				s.again(a.lease)
@@ -172,7 +173,7 @@ func (d *Dispatch) workMail(ctx context.Context, b *batch) {
 	}
 	var refused bool
 	var m mailOut
-	err := guard(func() (err error) {
+	err := downstream.Guard(func() (err error) {
 		m, err = d.compose(ctx, l.Job, p)
 		return err
 	})

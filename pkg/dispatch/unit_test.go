@@ -1,17 +1,12 @@
 package dispatch
 
 import (
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
-	"github.com/surgegate/surgegate/pkg/breaker"
-	"github.com/surgegate/surgegate/pkg/clock"
-	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -106,68 +101,6 @@ func TestLinkRecord(t *testing.T) {
 	}
 	if !timeOf(nil).IsZero() {
 		t.Error("an absent record is a time")
-	}
-}
-
-func TestSpeedGrowsWithTheRampAfterAnOutage(t *testing.T) {
-	t.Parallel()
-	c := clock.NewManual(time.Unix(1e9, 0))
-	p, err := pace.NewFixed(pace.Config{Concurrency: 100, Batch: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := newMetrics(prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := newDownstream(downstreamSpec{name: "store", timeout: time.Second, pacer: p, most: mostCalls}, c, m.downstream("store"))
-	d.breaker, err = breaker.New(breaker.Config{Name: "store", Consecutive: 2, OpenWait: time.Second, Probes: 1},
-		breaker.Deps{Random: func() float64 { return .5 }, OnChange: func(_, _ breaker.State) { d.breakerChanged() }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	permits := func() (granted []*permit) {
-		for {
-			p, _, _ := d.try(kindMain, 100)
-			if p == nil {
-				return granted
-			}
-			granted = append(granted, p)
-		}
-	}
-	all := permits()
-	if len(all) != 100 || all[0].granted != 100 {
-		t.Fatalf("%d permits at first, for %d items", len(all), all[0].granted)
-	}
-	for _, p := range all {
-		p.end(1, classOverload)
-	}
-	if p, wait, _ := d.try(kindMain, 100); p != nil || wait <= 0 || d.out().IsZero() {
-		t.Fatalf("a permit while the breaker is open (wait %v, out since %v)", wait, d.out())
-	}
-	if n := d.pacer.Limits().InFlight; n != 0 {
-		t.Fatalf("%d in flight after a refusal", n)
-	}
-	c.Advance(5 * time.Second)
-	probes := permits()
-	if len(probes) != 1 || probes[0].granted != 1 {
-		t.Fatalf("%d probes", len(probes))
-	}
-	probes[0].end(1, classOK)
-	if !d.out().IsZero() {
-		t.Fatal("still out after the probe")
-	}
-	var steps []string
-	for range 4 {
-		ramped := permits()
-		steps = append(steps, strconv.Itoa(len(ramped))+"x"+strconv.Itoa(ramped[0].granted))
-		for _, p := range ramped {
-			p.end(1, classOK)
-		}
-		c.Advance(4 * time.Second)
-	}
-	if got := strings.Join(steps, " "); got != "10x10 46x46 82x82 100x100" {
-		t.Errorf("calls and items with the ramp: %s", got)
 	}
 }
 
