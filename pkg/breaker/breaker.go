@@ -84,6 +84,8 @@ type Breaker struct {
 	reopens int       // times it opened since it was last closed for Calm
 	until   time.Time // Open: when a probe may go out
 	closed  time.Time // when it closed last; zero before its first opening
+	epoch   int       // changes of state
+	failed  int       // failures in a row since the last one
 	changes []change  // made under mu, told after it
 }
 
@@ -92,6 +94,7 @@ type change struct{ from, to State }
 // call is one call that was let through; guarded by Breaker.mu.
 type call struct {
 	report   func(error) // nil once it has reported
+	epoch    int         // when it was let through
 	deadline time.Time   // probes only
 }
 
@@ -147,7 +150,7 @@ func (b *Breaker) Allow(now time.Time) (done func(now time.Time, r Result), err 
 		// Only where gobreaker's clock stands still or goes back: it still sees its wait of a nanosecond.
 		return nil, &OpenError{Name: b.config.Name, RetryAt: b.now.Add(b.config.OpenWait)}
 	}
-	c := &call{report: report}
+	c := &call{report: report, epoch: b.epoch}
 	if b.state == HalfOpen {
 		c.deadline = b.now.Add(b.config.ProbeTimeout)
 		b.probe = c
@@ -194,10 +197,17 @@ func (b *Breaker) end(c *call, r Result) {
 	if c.deadline.IsZero() && b.state != Closed {
 		return
 	}
+	current := c.epoch == b.epoch
 	switch r {
 	case Success:
+		if current {
+			b.failed = 0
+		}
 		report(nil)
 	case Failure:
+		if current {
+			b.failed++
+		}
 		report(errFailure)
 	default:
 		report(errIgnored)
@@ -206,7 +216,8 @@ func (b *Breaker) end(c *call, r Result) {
 
 // readyToTrip is called by gobreaker after a failure while Closed.
 func (b *Breaker) readyToTrip(counts gobreaker.Counts) bool {
-	if int(counts.ConsecutiveFailures) >= b.config.Consecutive {
+	// Not gobreaker's own count, which forgets with its window: calls that hang for longer than that would never trip it.
+	if b.failed >= b.config.Consecutive {
 		return true
 	}
 	// Requests also counts calls that have not ended.
@@ -217,6 +228,8 @@ func (b *Breaker) readyToTrip(counts gobreaker.Counts) bool {
 // changed is called by gobreaker, always within one of this package's calls, so under mu.
 func (b *Breaker) changed(_ string, from, to gobreaker.State) {
 	b.state = stateOf(to)
+	b.epoch++
+	b.failed = 0
 	switch b.state {
 	case Open:
 		b.until = b.now.Add(b.openWait())

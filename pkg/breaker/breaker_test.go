@@ -157,6 +157,39 @@ func TestOldResultsDoNotCount(t *testing.T) {
 	})
 }
 
+// Calls that hang for longer than the window: failures in a row have none.
+func TestTripsOnCallsThatHang(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, breaker.Config{Consecutive: 3, Window: 10 * time.Second})
+		for range 3 {
+			r.is(breaker.Closed)
+			done := r.allow()
+			pass(30 * time.Second)
+			done(time.Now(), breaker.Failure)
+		}
+		r.is(breaker.Open)
+	})
+}
+
+// What began before the breaker opened and closed again is no failure in a row.
+func TestFailuresInARowBeginAnewWithEachState(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, breaker.Config{Consecutive: 2, Probes: 1})
+		late := r.allow()
+		r.calls(2, breaker.Failure)
+		pass(2 * time.Second)
+		r.calls(1, breaker.Success)
+		r.is(breaker.Closed)
+		late(time.Now(), breaker.Failure)
+		r.calls(1, breaker.Failure)
+		r.is(breaker.Closed)
+		r.calls(1, breaker.Failure)
+		r.is(breaker.Open)
+	})
+}
+
 func TestUnendedCallsDoNotDiluteTheShare(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

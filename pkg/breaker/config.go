@@ -19,7 +19,8 @@ type Config struct {
 	// few samples one error is already 5 %.
 	FailureShare float64
 	MinVolume    int
-	// Window is how far back results count. Default 10 s.
+	// Window is how far back results count for the share, from the call's begin. It should be twice the deadline of the
+	// calls: one that lasts longer counts for nothing in it. Default 10 s.
 	Window time.Duration
 	// OpenWait is the first wait before a probe, doubled with every failed one up to MaxOpenWait, ± 20 %.
 	// Defaults 1 s and 2 s: one call in 2 s costs no store anything, and a store that is back is found by then.

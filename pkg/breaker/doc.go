@@ -14,6 +14,9 @@
 //     past it the probe counts as failed, whatever it reports later.
 //   - gobreaker lets all of a half-open state's calls out at once. To a stalled store probes are load, so here one
 //     probe is out at a time.
+//   - gobreaker counts a call in the part of its window in which the call began, and failures in a row no further back
+//     than the window: a mail server that hangs for 30 s, with a window of 10 s, would never open it. Here failures in a row
+//     are counted without a window; for the share, Window should be twice the deadline of the calls.
 //   - gobreaker waits the same time each time it opens. Here the wait doubles from OpenWait to MaxOpenWait and has a
 //     jitter of ±20 %, so that replicas do not probe in step. It starts over once it was closed for Calm.
 //   - gobreaker closes fully (Hystrix#1647: the herd that follows opens it again). Here the caller tells its pacer to

@@ -53,7 +53,7 @@ type Spec struct {
 	Pacer pace.Pacer
 	// Host is the downstream that this one's calls really load; nil: itself.
 	Host *Downstream
-	// Breaker is nil for what cannot break. Its Name, and its ProbeTimeout where that is zero, are set here.
+	// Breaker is nil for what cannot break. Its Name, and ProbeTimeout and Window where they are zero, are set here.
 	Breaker *breaker.Config
 	// Weights are the lanes' shares; lanes that are not in it weigh 1. Lane 0 is what no lane asks for.
 	Weights map[reset.Lane]float64
@@ -135,6 +135,9 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 		c.Name = s.Name
 		if c.ProbeTimeout == 0 {
 			c.ProbeTimeout = s.Timeout + time.Second // the call's own deadline comes first
+		}
+		if c.Window == 0 {
+			c.Window = max(c.WithDefaults().Window, 2*s.Timeout) // or calls that hang would not be in it
 		}
 		d.breaker, err = breaker.New(c, breaker.Deps{Registerer: deps.Register, Logger: deps.Logger, OnChange: d.breakerChanged})
 		if err != nil {
