@@ -128,12 +128,12 @@ func (a *App) openParts(ctx context.Context) (p parts, err error) {
 	if err := a.openMail(&p); err != nil {
 		return p, fmt.Errorf("mail: %w", err)
 	}
+	// Every store of today revokes too, so the revoker has no pacer of its own: one controller a real downstream.
 	for _, d := range []struct {
 		pacer *pace.Pacer
 		cfg   pace.Config
 	}{
 		{&p.pacers.Store, a.cfg.StorePace()},
-		{&p.pacers.Revoker, a.cfg.StorePace()},
 		{&p.pacers.Mail, a.cfg.MailPace()},
 		{&p.pacers.HashPool, pace.Config{Concurrency: p.hashes.Slots(), Batch: 1}},
 	} {

@@ -160,14 +160,27 @@ type Pace struct {
 
 // Mail is the mail provider: exactly one of Maildir and SMTP.
 type Mail struct {
-	Maildir    *Maildir `yaml:"maildir"`
-	SMTP       *SMTP    `yaml:"smtp"`
-	BaseURL    string   `yaml:"base_url" doc:"Where links lead: {base_url}/complete#token=TOKEN. https, but for loopback."`
-	SiteName   string   `yaml:"site_name" doc:"The site's name as people know it; in subject and text."`
-	From       string   `yaml:"from" doc:"Sender's address."`
-	Pace       Pace     `yaml:"pace"`
-	Timeout    Duration `yaml:"timeout" doc:"Deadline of one hand-off."`
-	AccountCap int      `yaml:"account_per_day" doc:"Most link mails to one account or one recipient in 24 h."`
+	Maildir     *Maildir        `yaml:"maildir"`
+	SMTP        *SMTP           `yaml:"smtp"`
+	BaseURL     string          `yaml:"base_url" doc:"Where links lead: {base_url}/complete#token=TOKEN. https, but for loopback."`
+	SiteName    string          `yaml:"site_name" doc:"The site's name as people know it; in subject and text."`
+	From        string          `yaml:"from" doc:"Sender's address."`
+	Pace        Pace            `yaml:"pace"`
+	Interactive InteractiveMail `yaml:"interactive"`
+	Bulk        BulkMail        `yaml:"bulk"`
+	Timeout     Duration        `yaml:"timeout" doc:"Deadline of one hand-off."`
+	AccountCap  int             `yaml:"account_per_day" doc:"Most link mails to one account or one recipient in 24 h."`
+}
+
+// InteractiveMail is what somebody waits for: the link that he asked for.
+type InteractiveMail struct {
+	Rate float64 `yaml:"rate" doc:"Most mails a second that people wait for, whoever asks; over it they wait in line. 0 for no bound but mail.pace."`
+}
+
+// BulkMail is what nobody waits for: confirmations, and links that replace expired passwords.
+type BulkMail struct {
+	Rate  float64 `yaml:"rate" doc:"Most mails a second that nobody waits for (confirmations, links that replace an expired password). 0 for no bound but share."`
+	Share float64 `yaml:"share" doc:"Share of mail.pace (calls at once, and rate where it is set) that such mails may use, so that a link finds a free call; over 0 to 1."`
 }
 
 // Maildir delivers into a folder.

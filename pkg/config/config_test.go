@@ -81,6 +81,7 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	same(t, "dispatch.Identifier", work.Identifier, def.Identifier)
 	same(t, "dispatch.DrainGrace", work.DrainGrace, def.DrainGrace)
 	same(t, "dispatch.SignOut", work.SignOut, def.SignOut)
+	same(t, "dispatch.MailBudget", work.MailBudget, def.MailBudget)
 }
 
 func same[T comparable](t *testing.T, name string, got, want T) {
@@ -131,6 +132,9 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 		{"same address", good + "listen: {grpc: \"127.0.0.1:7601\"}\n", "is the address of listen.grpc too"},
 		{"no reserve", strings.Replace(good, "2GiB", "0B", 1), "surgegate.yaml:6: queue.disk_reserve: leaves nothing"},
 		{"batch of mails", strings.Replace(good, "mail: {", "mail: {pace: {batch: 10}, ", 1), "surgegate.yaml:5: mail.pace.batch: 10 has no effect"},
+		{"bulk mail without a share", strings.Replace(good, "mail: {", "mail: {bulk: {share: 0}, ", 1), "surgegate.yaml:5: mail.bulk.share: 0 is out of bounds: write a share over 0 and up to 1"},
+		{"bulk mail backwards", strings.Replace(good, "mail: {", "mail: {bulk: {rate: -1}, ", 1), "surgegate.yaml:5: mail.bulk.rate: -1 is no rate"},
+		{"endless interactive mail", strings.Replace(good, "mail: {", "mail: {interactive: {rate: .inf}, ", 1), "surgegate.yaml:5: mail.interactive.rate: +Inf is no rate"},
 		{"no passes", good + "hash: {time: 0}\n", "surgegate.yaml:11: hash.time: 0 is out of bounds"},
 		{"no memory", good + "hash: {memory: 0B}\n", "surgegate.yaml:11: hash.memory"},
 		{"too large", good + strings.Repeat("# x\n", 1<<14), "surgegate.yaml: is larger than 64 KiB"},
@@ -301,4 +305,31 @@ func FuzzLoad(f *testing.F) {
 		}
 		_, _ = config.Load(path, nil) // must not panic
 	})
+}
+
+// Mail that nobody waits for gets the least of its own rate and its share of the pace.
+func TestBulkMailStaysWithinItsShareOfThePace(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ pace, bulk, share, want float64 }{
+		{0, 0, .5, 0}, {0, 7, .5, 7}, {100, 0, .5, 50}, {100, 7, .5, 7}, {10, 7, .5, 5},
+	} {
+		c := config.Default()
+		c.Mail.Pace.Rate, c.Mail.Bulk = tc.pace, config.BulkMail{Rate: tc.bulk, Share: tc.share}
+		c.Mail.Interactive.Rate = 3
+		got := c.Work().MailBudget
+		if got.Bulk.PerSecond != tc.want || got.BulkShare != tc.share || got.Interactive.PerSecond != 3 {
+			t.Errorf("%+v makes %+v", tc, got)
+		}
+	}
+}
+
+func TestMailBudgetsFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(write(t, good), []string{"SURGEGATE_MAIL_BULK_RATE=2.5", "SURGEGATE_MAIL_BULK_SHARE=0.25", "SURGEGATE_MAIL_INTERACTIVE_RATE=40"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Mail.Bulk != (config.BulkMail{Rate: 2.5, Share: .25}) || c.Mail.Interactive.Rate != 40 {
+		t.Errorf("read %+v", c.Mail)
+	}
 }

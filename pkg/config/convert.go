@@ -65,12 +65,26 @@ func (c Config) Work() dispatch.Config {
 		Identifier:    dispatch.Budget{Mails: c.Admission.Identifier.Rate.Count, Per: c.Admission.Identifier.Rate.Per, Burst: c.Admission.Identifier.Burst},
 		Account:       dispatch.Budget{Mails: c.Mail.AccountCap, Per: 24 * time.Hour, Burst: c.Mail.AccountCap},
 		Recipient:     dispatch.Budget{Mails: c.Mail.AccountCap, Per: 24 * time.Hour, Burst: c.Mail.AccountCap},
+		MailBudget:    c.mailBudget(),
 		Floors: map[reset.Lane]float64{
 			reset.LaneStart: c.Store.Pace.Floor,
 			reset.LaneApply: c.Store.Pace.Floor,
 			reset.LaneMail:  c.Mail.Pace.Floor,
 		},
 		DrainGrace: c.Shutdown.Grace.Std(),
+	}
+}
+
+// mailBudget keeps what nobody waits for within its share of the pace.
+func (c Config) mailBudget() dispatch.MailBudget {
+	bulk := c.Mail.Bulk.Rate
+	if share := c.Mail.Bulk.Share * c.Mail.Pace.Rate; share > 0 && (bulk == 0 || share < bulk) {
+		bulk = share
+	}
+	return dispatch.MailBudget{
+		Interactive: dispatch.MailRate{PerSecond: c.Mail.Interactive.Rate},
+		Bulk:        dispatch.MailRate{PerSecond: bulk},
+		BulkShare:   c.Mail.Bulk.Share,
 	}
 }
 

@@ -52,6 +52,7 @@ func Default() Config {
 			SiteName:   mail.TemplateConfig{}.WithDefaults().SiteName,
 			From:       "no-reply@localhost",
 			Pace:       Pace{Concurrency: 8, Floor: work.Floors[2]},
+			Bulk:       BulkMail{Share: work.MailBudget.BulkShare},
 			Timeout:    Duration(work.MailTimeout),
 			AccountCap: work.Account.Mails,
 		},

@@ -376,6 +376,17 @@ func (c *Config) validateMail(p *problems) {
 	if m.Pace.Batch > 1 {
 		p.add("mail.pace.batch", "%d has no effect, a provider takes one mail a call: leave it out", m.Pace.Batch)
 	}
+	for _, f := range []struct {
+		path string
+		rate float64
+	}{{"mail.interactive.rate", m.Interactive.Rate}, {"mail.bulk.rate", m.Bulk.Rate}} {
+		if !(f.rate >= 0) || math.IsInf(f.rate, 1) {
+			p.add(f.path, "%v is no rate: write mails a second, or 0 for no bound of its own", f.rate)
+		}
+	}
+	if !(m.Bulk.Share > 0 && m.Bulk.Share <= 1) {
+		p.add("mail.bulk.share", "%v is out of bounds: write a share over 0 and up to 1", m.Bulk.Share)
+	}
 	between(p, "mail.timeout", m.Timeout, 100*time.Millisecond, 10*time.Minute)
 	if m.AccountCap < 1 {
 		p.add("mail.account_per_day", "%d is out of bounds: write at least 1", m.AccountCap)

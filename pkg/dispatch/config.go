@@ -44,7 +44,7 @@ type Config struct {
 	Identifier, Account, Recipient Budget
 
 	// MailBudget bounds interactive and bulk mail, each by itself.
-	MailBudget mailbudget.Config
+	MailBudget MailBudget
 
 	// Weights are the shares of a downstream that lanes get while all of them have work for it. Defaults: apply 32, hash
 	// 16, start 8, mail 4, revoke 2, campaign 1: each has twice the share of the next. An apply is what somebody has
@@ -67,6 +67,12 @@ type Config struct {
 	// Breaker is the template for the breakers of store, mail and revoker; its Name is set here.
 	Breaker breaker.Config
 }
+
+// MailBudget bounds interactive and bulk mail, each by itself; MailRate is a bound in mails a second.
+type (
+	MailBudget = mailbudget.Config
+	MailRate   = mailbudget.Rate
+)
 
 // Budget is a number of link mails per time, Burst at once.
 type Budget struct {
