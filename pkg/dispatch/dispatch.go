@@ -70,32 +70,25 @@ type batch struct {
 	bulk    bool // it is in the bulk budget
 }
 
-// size decides how many jobs a lane asks its next permit for, from whether more were waiting after the last lease. What
-// it asks for tells the pacer how large a batch is worth while, and takes that many of its tokens until the call ends; so it
-// never asks for more than twice of what the lane has just got, and for one where it had to wait for work: a lease that was
-// full because one job was asked for is no backlog.
+// size decides for how many jobs a lane asks its next permit. Too few waste calls; too many tell the pacer of a backlog
+// that is not there, and keep tokens of its rate until the call ends. So it asks for what waits, spread over the calls
+// that are free: while there are some, the last of a hundred jobs need not wait for the other ninety-nine in one call, and
+// when there are none batches grow with the backlog. What it holds is the least to ask for: places of coalesced asks are no
+// backlog, and a lease that brought nothing else is followed by one of twice as many.
 type size int
 
-// want is what to ask for now.
-func (s size) want(limit int) int { return max(1, min(int(s), limit)) }
-
-// waited notes how long the lane waited for work.
-func (s *size) waited(d time.Duration) {
-	if d >= minWait {
-		*s = 1
-	}
+// want is what to ask for, with so many jobs waiting and so many calls free (0 or less: none or not known).
+func (s size) want(backlog, free, limit int) int {
+	free = max(1, free)
+	return max(1, min(max(int(s), (backlog+free-1)/free), limit))
 }
 
 // leased notes what a lease of at most so many jobs brought.
 func (s *size) leased(n, most int) {
-	if n == most {
-		n *= 2
+	if *s = 0; n == 0 {
+		*s = size(2 * most)
 	}
-	*s = size(n)
 }
-
-// minWait is how long a lane waits at least where it waits at all.
-const minWait = time.Millisecond
 
 // need is a permit that a batch takes.
 type need struct {
@@ -323,6 +316,9 @@ func (d *Dispatch) run(ctx, callCtx context.Context, l *lane) error {
 	return nil
 }
 
+// minWait keeps a lane from spinning.
+const minWait = time.Millisecond
+
 // next waits for work and for the permits, then leases. Neither batch nor error: look again.
 func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 	upTo, ok, news := d.terms(l)
@@ -341,21 +337,22 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 		<-queueCtx.Done()
 		return nil, nil
 	}
-	begin := d.clock.Now()
-	l.meter.Idle(begin)
+	l.meter.Idle(d.clock.Now())
 	err := d.deps.Queue.Wait(queueCtx, l.name, upTo)
-	now := d.clock.Now()
-	l.meter.Busy(now)
-	l.size.waited(now.Sub(begin))
+	l.meter.Busy(d.clock.Now())
+	backlog := 0
+	if err == nil {
+		backlog, err = d.deps.Queue.Backlog(queueCtx, l.name, upTo)
+	}
 	if err != nil {
 		if queueCtx.Err() != nil {
 			return nil, nil
 		}
 		return nil, err
 	}
-	b := &batch{lane: l}
-	most := l.size.want(l.limit())
-	for _, n := range l.needs() {
+	b, needs := &batch{lane: l}, l.needs()
+	most := l.size.want(backlog, needs[0].down.Free(), l.limit())
+	for _, n := range needs {
 		p, err := n.down.Acquire(waitCtx, downstream.Ask{Lane: l.name, Kind: n.kind, Items: most})
 		if err != nil {
 			b.giveBack()
@@ -395,10 +392,7 @@ func (d *Dispatch) lease(ctx context.Context, b *batch, upTo reset.Class, most i
 	for _, p := range b.permits {
 		p.Use(n)
 	}
-	if n == 0 && err == nil { // all of them were places
-		n = most
-	}
-	if n > 0 {
+	if err == nil {
 		l.size.leased(n, most)
 	}
 	return err

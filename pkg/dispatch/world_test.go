@@ -55,6 +55,7 @@ type world struct {
 	hashes   *hashpool.Pool
 	registry *prometheus.Registry
 	dispatch *dispatch.Dispatch
+	asks     *asks
 	stop     func() // ends Run and waits for it
 }
 
@@ -62,6 +63,11 @@ type options struct {
 	clock  clock.Clock
 	config dispatch.Config
 	store  pace.Config
+	mail   pace.Config
+	// revoker is the store itself: its calls have no pacer of their own.
+	oneBackend bool
+	// sender is the mail provider; nil: a maildir.
+	sender mail.Sender
 	// fs is the disk of an earlier world.
 	fs vfs.FS
 	// from is the world whose keys, store and mails this one goes on with.
@@ -124,14 +130,25 @@ func newWorld(t testing.TB, o options) *world {
 		must(err)
 		return p
 	}
+	if o.mail == (pace.Config{}) {
+		o.mail = pace.Config{Concurrency: 4}
+	}
+	if o.sender != nil {
+		w.mails.Sender = o.sender
+	}
+	w.asks = &asks{Pacer: pacer(o.store)}
+	pacers := dispatch.Pacers{
+		Store: w.asks, Mail: pacer(o.mail), Revoker: pacer(pace.Config{Concurrency: 2}),
+		HashPool: pacer(pace.Config{Concurrency: 2}),
+	}
+	if o.oneBackend {
+		pacers.Revoker = nil
+	}
 	w.dispatch, err = dispatch.New(c, dispatch.Deps{
 		Queue: w.queue, Store: w.store, Revoker: w.store, Mailer: w.mails, Templates: templates,
 		Sealer: w.sealer, Opener: w.opener, Index: w.keyring.Index(), Signer: w.signer, Verifier: w.verifier, Hasher: w.hashes,
-		Pacers: dispatch.Pacers{
-			Store: pacer(o.store), Mail: pacer(pace.Config{Concurrency: 4}), Revoker: pacer(pace.Config{Concurrency: 2}),
-			HashPool: pacer(pace.Config{Concurrency: 2}),
-		},
-		Clock: w.clock, Logger: slog.New(slog.DiscardHandler), Register: w.registry,
+		Pacers: pacers,
+		Clock:  w.clock, Logger: slog.New(slog.DiscardHandler), Register: w.registry,
 	})
 	must(err)
 	must(w.dispatch.Prepare(t.Context()))
@@ -450,6 +467,29 @@ func (q *watched) Put(ctx context.Context, w queue.RecordWrite) error {
 	return q.Queue.Put(ctx, w)
 }
 
+// asks is the store's real pacer; it remembers for how many items it was asked.
+type asks struct {
+	pace.Pacer
+	mu    sync.Mutex
+	items []int
+}
+
+func (a *asks) Ask(now time.Time, k pace.Kind, items int) pace.Verdict {
+	a.mu.Lock()
+	a.items = append(a.items, items)
+	a.mu.Unlock()
+	return a.Pacer.Ask(now, k, items)
+}
+
+// take returns what was asked for since the last time.
+func (a *asks) take() []int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	items := a.items
+	a.items = nil
+	return items
+}
+
 // store is the real store with faults that no database can be made to have at will.
 type store struct {
 	*sqlite.Store
@@ -458,6 +498,7 @@ type store struct {
 	lookup   func(ctx context.Context, identifiers, ids []string) error // before the real one
 	set      func(ctx context.Context, changes []credstore.Change) error
 	after    func(changes []credstore.Change, results []credstore.Result) error // after the real one
+	revoke   func(ctx context.Context) error
 	sets     []int
 	applied  map[string][]uint64 // sequences applied now, by account
 	revoked  []credstore.Revocation
@@ -518,8 +559,14 @@ func (s *store) SetPasswords(ctx context.Context, changes []credstore.Change) ([
 
 func (s *store) RevokeSessions(ctx context.Context, r []credstore.Revocation) ([]credstore.Revoked, error) {
 	s.mu.Lock()
+	f := s.revoke
 	s.revoked = append(s.revoked, r...)
 	s.mu.Unlock()
+	if f != nil {
+		if err := f(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return s.Store.RevokeSessions(ctx, r)
 }
 

@@ -130,6 +130,9 @@ func (s Stats) Conservation() int64 { return int64(s.Enqueued) - int64(s.Ended) 
 type Worker interface {
 	// Wait returns when the lane has something to lease (up to the class), or ctx is done, or the engine closed.
 	Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) error
+	// Backlog is how many jobs of the lane (up to the class) wait in line, so that a batch can be made as large as is
+	// worth while. Cheap, and so an estimate that may be a second old: retries that are due may or may not be in it.
+	Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class) (int, error)
 	// Lease hands out up to Max jobs, none if none is due. It does not block.
 	Lease(ctx context.Context, r LeaseRequest) ([]Lease, error)
 	// Extend moves the leases' deadlines to now + visibility; one error each.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"time"
 
@@ -498,6 +499,30 @@ type waiter struct {
 	lane  reset.Lane
 	upTo  reset.Class
 	ready chan struct{}
+}
+
+// Backlog implements queue.Worker. It is exact up to 1,024 due retries a class.
+func (e *Engine) Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class) (int, error) {
+	if !validLine(lane, upTo) {
+		return 0, fmt.Errorf("queue: no such line: %v, %v", lane, upTo)
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := e.enter(); err != nil {
+		return 0, err
+	}
+	defer e.leave()
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
+	n := uint64(0)
+	for class := reset.ClassInteractive; class <= upTo; class++ {
+		k, ln := &e.mem.Lines[lane][class], &e.mem.lines[lane][class]
+		n += k.InLine - ln.leased
+		n += uint64(ln.retries.countDue(0, now, 1024)) //nolint:gosec // G115: at most 1,024
+	}
+	return int(min(n, math.MaxInt)), nil //nolint:gosec // G115: bounded
 }
 
 // Wait implements queue.Worker.

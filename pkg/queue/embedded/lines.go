@@ -167,6 +167,15 @@ func (h *retryHeap) remove(seq uint64) {
 
 func (h *retryHeap) due(now int64) bool { return len(h.items) > 0 && h.items[0].at <= now }
 
+// countDue counts those that are due from the i-th downwards, at most so many: nothing below one that is not due is.
+func (h *retryHeap) countDue(i int, now int64, most int) int {
+	if i >= len(h.items) || most <= 0 || h.items[i].at > now {
+		return 0
+	}
+	n := 1 + h.countDue(2*i+1, now, most-1)
+	return n + h.countDue(2*i+2, now, most-n)
+}
+
 type leaseHeap []*lease
 
 func (h leaseHeap) Len() int           { return len(h) }

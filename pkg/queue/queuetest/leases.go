@@ -166,6 +166,34 @@ func waits(f *fixture) {
 	f.wantErr(f.q.Wait(ended, reset.LaneApply, 0), context.Canceled)
 }
 
+// backlog is what a batch is sized by: what waits, up to the class, and nothing that is in hand.
+func backlog(f *fixture) {
+	is := func(step string, upTo reset.Class, want int) {
+		f.t.Helper()
+		if n, err := f.q.Backlog(f.ctx(), reset.LaneApply, upTo); err != nil || n != want {
+			f.t.Fatalf("%s: a backlog of %d (%v), not %d", step, n, err, want)
+		}
+	}
+	is("nothing", reset.ClassDeferrable, 0)
+	for i := range 3 {
+		f.accept(f.completion(reset.LaneApply, uint64(i+1)), nil)
+	}
+	suspect := f.completion(reset.LaneApply, 4)
+	suspect.Class = reset.ClassSuspect
+	f.accept(suspect, nil)
+	is("of people", reset.ClassInteractive, 3)
+	is("of all", reset.ClassDeferrable, 4)
+	l := f.lease1(reset.LaneApply)
+	is("one is in hand", reset.ClassInteractive, 2)
+	f.finish(queue.Finish{Lease: l, State: reset.StateDone})
+	f.lease1(reset.LaneApply)
+	is("another is in hand", reset.ClassInteractive, 1)
+	is("the last and the suspect wait", reset.ClassDeferrable, 2)
+	next := f.lease1(reset.LaneApply)
+	f.wantErr(f.q.Retry(f.ctx(), []queue.Retry{{Lease: next, NotBefore: f.h.Clock.Now().Add(time.Minute)}})[0], nil)
+	is("a retry that is not due", reset.ClassDeferrable, 1)
+}
+
 func parkSteps(f *fixture) {
 	v := f.accept(f.completion(reset.LaneApply, 1), f.mark(1, 0, 0))
 	f.wantErr(f.q.Park(f.ctx(), []queue.Park{{Lease: f.lease1(reset.LaneApply), Cause: "store says no"}})[0], nil)

@@ -65,6 +65,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"retry not before its time", retryTime},
 		{"classes and order", order},
 		{"a wait wakes", waits},
+		{"the backlog is what waits", backlog},
 		{"park, requeue, give up, with a crash at each step", parkSteps},
 		{"expired jobs are found in every state but leased", expiredJobs},
 		{"position never grows", position},

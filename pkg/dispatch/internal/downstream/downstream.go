@@ -221,6 +221,15 @@ func (d *Downstream) Limits() pace.Limits {
 	return d.pacer.Limits()
 }
 
+// Free is how many calls could begin now; 0 where there is no bound, and so no number.
+func (d *Downstream) Free() int {
+	if d.host != nil {
+		return d.host.Free()
+	}
+	l := d.Limits()
+	return max(0, l.Concurrency-l.InFlight)
+}
+
 func (d *Downstream) showLocked() {
 	l := d.pacer.Limits()
 	d.metrics.inFlight.Set(float64(l.InFlight))
