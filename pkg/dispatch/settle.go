@@ -79,6 +79,22 @@ func (s *settlement) fail(l queue.Lease, cause string) {
 	s.retry(queue.Retry{Lease: l, NotBefore: s.d.clock.Now().Add(wait), UsedTry: true})
 }
 
+// recipientPatience is how much longer a mailbox is waited for than a downstream's fault: with the defaults a minute at
+// first and at most an hour. Greylisting lets through who comes back after 5 minutes or so; a mailbox that is full now may
+// be emptied within hours, but then whoever asked has asked again.
+const recipientPatience = 60
+
+// patient puts a mail back whose recipient cannot take it now, with a try used; false when it is out of tries: it ends
+// then, because nothing that an operator could do would mend a stranger's mailbox.
+func (s *settlement) patient(l queue.Lease) bool {
+	if l.Job.Attempts+1 >= s.d.cfg.MaxTries {
+		return false
+	}
+	wait := backoff(recipientPatience*s.d.cfg.TryDelay, recipientPatience*s.d.cfg.MaxDelay, int(min(l.Job.Attempts, 30)))
+	s.retry(queue.Retry{Lease: l, NotBefore: s.d.clock.Now().Add(wait), UsedTry: true})
+	return true
+}
+
 // park sets a job aside for an operator.
 func (s *settlement) park(l queue.Lease, cause string) {
 	s.mu.Lock()

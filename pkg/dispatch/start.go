@@ -171,7 +171,7 @@ func (d *Dispatch) workMail(ctx context.Context, b *batch) {
 	if !d.open(ctx, s, l, &p) {
 		return
 	}
-	var refused bool
+	var refused, deferred bool
 	var m mailOut
 	err := downstream.Guard(func() (err error) {
 		m, err = d.compose(ctx, l.Job, p)
@@ -183,17 +183,20 @@ func (d *Dispatch) workMail(ctx context.Context, b *batch) {
 	}
 	fates := d.bisect(ctx, b.take(0), b.lane, b.leases, func(ctx context.Context, _, _ int) error {
 		err := d.deps.Mailer.Send(ctx, m.message)
-		if refused = errors.Is(err, mail.ErrRefused); refused {
+		refused, deferred = errors.Is(err, mail.ErrRefused), errors.Is(err, mail.ErrDeferred)
+		if refused || deferred {
 			return nil // an answer, about this mail alone
 		}
 		return err
 	})
-	switch fates[0] {
-	case fateAgain:
+	switch fate := fates[0]; {
+	case fate == fateAgain:
 		s.again(l)
-	case fateFailed:
+	case fate == fateFailed:
 		s.fail(l, "the mail provider failed")
+	case deferred && s.patient(l):
 	default:
+		refused = refused || deferred // for so long that it is for good
 		outcome := mailSent
 		if refused {
 			outcome, m.records = mailRefused, nil // nobody is told: it would tell who has an account

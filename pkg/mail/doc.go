@@ -4,7 +4,9 @@
 //
 // Send hands one message off; nil means that the provider has taken responsibility for it. ErrOverloaded (a 4xx
 // answer, a connection refused, dropped or timed out, no session to be had) means later, and uses up no try;
-// ErrRefused (a 5xx answer about this recipient or message) means never for this message. Any other error is a fault
+// ErrDeferred (a 4xx answer about this recipient: his mailbox is full or busy) means later for this message, which uses up
+// one of its tries, and says that the provider works; ErrRefused (a 5xx answer about this recipient or message) means
+// never for this message. Any other error is a fault
 // that an operator has to look at. A message whose hand-off answer got lost is sent again: mail is at least once.
 // Errors hold codes, never the provider's own words: those quote the address.
 //

@@ -30,6 +30,9 @@ type Message struct {
 // ErrOverloaded is wrapped by errors that mean later.
 var ErrOverloaded = errors.New("mail: provider overloaded or unavailable")
 
+// ErrDeferred is wrapped by errors that mean later for this message, and say nothing of the provider.
+var ErrDeferred = errors.New("mail: recipient cannot take it now")
+
 // ErrRefused is wrapped by errors that mean never for this message.
 var ErrRefused = errors.New("mail: refused for good")
 

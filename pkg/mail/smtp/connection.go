@@ -105,6 +105,8 @@ func classify(err error) (_ error, usable bool) {
 			return fmt.Errorf("smtp: %w: %w: %s", mail.ErrOverloaded, errGone, said), false
 		}
 		return fmt.Errorf("smtp: %w: %s", mail.ErrOverloaded, said), false
+	case deferred(stage, code, e.EnhancedStatusCode()):
+		return fmt.Errorf("smtp: %w: %s", mail.ErrDeferred, said), true
 	case !aboutMessage(stage, code):
 		// DATA refused after its recipient was accepted leaves the transaction open.
 		return fmt.Errorf("smtp: %w: %s", mail.ErrOverloaded, said), stage != gomail.ErrSMTPData
@@ -113,6 +115,19 @@ func classify(err error) (_ error, usable bool) {
 	default:
 		return fmt.Errorf("smtp: %w: %s", mail.ErrRefused, said), true
 	}
+}
+
+// deferred tells whether a 4xx answer is about this recipient. RFC 3463: x.1 is about addresses and x.2 about mailboxes;
+// x.3 to x.5 are about the server and x.7 about what it lets us do, and in both cases sending less is what helps. Without
+// such a code only 450 to RCPT TO is about the mailbox (RFC 5321, section 4.2.3).
+func deferred(stage gomail.SendErrReason, code int, enhanced string) bool {
+	if code < 450 || code > 459 || stage != gomail.ErrSMTPRcptTo && stage != gomail.ErrSMTPDataClose {
+		return false
+	}
+	if strings.HasPrefix(enhanced, "4.") {
+		return strings.HasPrefix(enhanced, "4.1.") || strings.HasPrefix(enhanced, "4.2.")
+	}
+	return code == 450 && stage == gomail.ErrSMTPRcptTo
 }
 
 // aboutMessage tells whether an answer is about this recipient or message, for good.

@@ -14,14 +14,17 @@
 //
 // # What an answer means
 //
-//	4xx to anything; no answer, dropped, timed out       ErrOverloaded
+//	45x with 4.1.x or 4.2.x (address, mailbox full or    ErrDeferred: about this recipient, and the provider works
+//	busy) to RCPT TO or the content; 450 without such a
+//	code to RCPT TO
+//	any other 4xx; no answer, dropped, timed out         ErrOverloaded
 //	no session to be had: dial, TLS, AUTH                ErrOverloaded; the mails are fine, an operator has to mend it
 //	5xx to MAIL FROM                                     ErrOverloaded; it is about the sender: the same for every mail
 //	502, 503, 530, 535, 538 to RCPT TO or the content    ErrOverloaded; about the session
 //	5.7.x to RCPT TO or the content                      neither: a policy (relaying, block lists, spam) that may be
 //	                                                     about every mail; the try counts, and an operator sees it parked
 //	any other 5xx to RCPT TO or the content              ErrRefused
-//	250 to the content                                     handed off, even if the context has ended meanwhile
+//	250 to the content                                   handed off, even if the context has ended meanwhile
 //
 // A lost answer to the content is ErrOverloaded and the mail is sent again, with the same Message-ID.
 //

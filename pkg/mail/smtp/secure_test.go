@@ -23,6 +23,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
+	"github.com/surgegate/surgegate/pkg/mail/smtp/smtptest"
 )
 
 // selfSigned returns a server's certificate for 127.0.0.1, and the file to trust it by.
@@ -62,28 +63,28 @@ func TestTLSAndSignIn(t *testing.T) {
 	right := passwordFile(t, "s3cret\n")
 	for _, test := range []struct {
 		name      string
-		server    serverConfig
+		server    smtptest.Config
 		config    smtp.Config
 		ok        bool
 		encrypted int
 	}{
-		{"mandatory by default", serverConfig{tls: certificate}, smtp.Config{CAFile: ca}, true, 1},
-		{"mandatory but not offered", serverConfig{noTLS: true}, smtp.Config{CAFile: ca}, false, 0},
-		{"mandatory, certificate not trusted", serverConfig{tls: certificate}, smtp.Config{}, false, 1},
-		{"opportunistic and offered", serverConfig{tls: certificate}, smtp.Config{TLS: smtp.TLSOpportunistic, CAFile: ca}, true, 1},
-		{"opportunistic and not offered", serverConfig{noTLS: true}, smtp.Config{TLS: smtp.TLSOpportunistic}, true, 0},
-		{"none although offered", serverConfig{tls: certificate}, smtp.Config{TLS: smtp.TLSNone}, true, 0},
-		{"implicit", serverConfig{tls: certificate, implicit: true}, smtp.Config{TLS: smtp.TLSImplicit, CAFile: ca}, true, 0},
-		{"implicit, certificate not trusted", serverConfig{tls: certificate, implicit: true}, smtp.Config{TLS: smtp.TLSImplicit}, false, 0},
-		{"implicit to a plain server", serverConfig{noTLS: true}, smtp.Config{TLS: smtp.TLSImplicit, CAFile: ca}, false, 0},
-		{"signed in", serverConfig{tls: certificate}, smtp.Config{CAFile: ca, Username: "surgegate", PasswordFile: right}, true, 1},
-		{"signed in, implicit", serverConfig{tls: certificate, implicit: true}, smtp.Config{TLS: smtp.TLSImplicit, CAFile: ca, Username: "surgegate", PasswordFile: right}, true, 0},
-		{"wrong password", serverConfig{tls: certificate}, smtp.Config{CAFile: ca, Username: "surgegate", PasswordFile: passwordFile(t, "wrong")}, false, 1},
+		{"mandatory by default", smtptest.Config{TLS: certificate}, smtp.Config{CAFile: ca}, true, 1},
+		{"mandatory but not offered", smtptest.Config{NoTLS: true}, smtp.Config{CAFile: ca}, false, 0},
+		{"mandatory, certificate not trusted", smtptest.Config{TLS: certificate}, smtp.Config{}, false, 1},
+		{"opportunistic and offered", smtptest.Config{TLS: certificate}, smtp.Config{TLS: smtp.TLSOpportunistic, CAFile: ca}, true, 1},
+		{"opportunistic and not offered", smtptest.Config{NoTLS: true}, smtp.Config{TLS: smtp.TLSOpportunistic}, true, 0},
+		{"none although offered", smtptest.Config{TLS: certificate}, smtp.Config{TLS: smtp.TLSNone}, true, 0},
+		{"implicit", smtptest.Config{TLS: certificate, Implicit: true}, smtp.Config{TLS: smtp.TLSImplicit, CAFile: ca}, true, 0},
+		{"implicit, certificate not trusted", smtptest.Config{TLS: certificate, Implicit: true}, smtp.Config{TLS: smtp.TLSImplicit}, false, 0},
+		{"implicit to a plain server", smtptest.Config{NoTLS: true}, smtp.Config{TLS: smtp.TLSImplicit, CAFile: ca}, false, 0},
+		{"signed in", smtptest.Config{TLS: certificate}, smtp.Config{CAFile: ca, Username: "surgegate", PasswordFile: right}, true, 1},
+		{"signed in, implicit", smtptest.Config{TLS: certificate, Implicit: true}, smtp.Config{TLS: smtp.TLSImplicit, CAFile: ca, Username: "surgegate", PasswordFile: right}, true, 0},
+		{"wrong password", smtptest.Config{TLS: certificate}, smtp.Config{CAFile: ca, Username: "surgegate", PasswordFile: passwordFile(t, "wrong")}, false, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			server := startServer(t, test.server)
-			test.config.Address = server.address()
+			server := smtptest.Start(t, test.server)
+			test.config.Address = server.Address()
 			err := newSender(t, test.config).Send(t.Context(), message("a"))
 			switch {
 			case test.ok && err != nil, !test.ok && !errors.Is(err, mail.ErrOverloaded), errors.Is(err, mail.ErrRefused):
@@ -91,8 +92,8 @@ func TestTLSAndSignIn(t *testing.T) {
 			case err != nil && strings.Contains(err.Error(), "wrong password"):
 				t.Errorf("the error holds the password: %v", err)
 			}
-			c := server.counts()
-			if c.encrypted != test.encrypted || (c.mails == 1) != test.ok || (c.signedIn == 1) != (test.ok && test.config.Username != "") {
+			c := server.Counts()
+			if c.Encrypted != test.encrypted || (c.Mails == 1) != test.ok || (c.SignedIn == 1) != (test.ok && test.config.Username != "") {
 				t.Errorf("%+v", c)
 			}
 		})
@@ -103,9 +104,9 @@ func TestTLSAndSignIn(t *testing.T) {
 func TestPasswordIsReadAtEachDial(t *testing.T) {
 	t.Parallel()
 	certificate, ca := selfSigned(t)
-	server := startServer(t, serverConfig{tls: certificate})
+	server := smtptest.Start(t, smtptest.Config{TLS: certificate})
 	file := passwordFile(t, "old")
-	s := newSender(t, smtp.Config{Address: server.address(), CAFile: ca, Username: "surgegate", PasswordFile: file})
+	s := newSender(t, smtp.Config{Address: server.Address(), CAFile: ca, Username: "surgegate", PasswordFile: file})
 	if err := s.Send(t.Context(), message("a")); !errors.Is(err, mail.ErrOverloaded) {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestPasswordIsReadAtEachDial(t *testing.T) {
 
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
 	config := plain(server)
 	config.Connections = 3
 	s := newSender(t, config)
@@ -138,15 +139,15 @@ func TestConnectionsAreBounded(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if c := server.counts(); c.connections > 3 || c.mails != 60 {
+	if c := server.Counts(); c.Connections > 3 || c.Mails != 60 {
 		t.Errorf("%+v", c)
 	}
 }
 
 func TestWaitingForAConnectionEndsWithTheContext(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
-	server.answers(func(command string) string {
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
+	server.Answers(func(command string) string {
 		if strings.HasPrefix(command, "MAIL") {
 			return "hang"
 		}
@@ -156,7 +157,7 @@ func TestWaitingForAConnectionEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Send(ctx, message("a")) }()
-	<-server.hanging
+	<-server.Hanging
 	late, cancelLate := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancelLate()
 	if err := s.Send(late, message("b")); !errors.Is(err, mail.ErrOverloaded) || !errors.Is(err, context.DeadlineExceeded) {
@@ -168,7 +169,7 @@ func TestWaitingForAConnectionEndsWithTheContext(t *testing.T) {
 
 func TestServerThatDropsEverybodyIsFoundAgain(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
 	config := plain(server)
 	config.Connections = 2
 	s := newSender(t, config)
@@ -176,9 +177,9 @@ func TestServerThatDropsEverybodyIsFoundAgain(t *testing.T) {
 		if err := s.Send(t.Context(), message(fmt.Sprint(i))); err != nil {
 			t.Errorf("round %d: %v", i, err)
 		}
-		server.dropAll()
+		server.DropAll()
 	}
-	if c := server.counts(); c.mails != 4 {
+	if c := server.Counts(); c.Mails != 4 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -217,7 +218,7 @@ func (s *steps) Sleep(ctx context.Context, d time.Duration) error {
 
 func TestIdleConnectionIsClosed(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
 	c := &steps{now: time.Unix(1000, 0), wake: make(chan struct{}), slept: make(chan time.Duration)}
 	config := plain(server)
 	config.From, config.IdleTimeout = "no-reply@example.com", 20*time.Second
@@ -233,24 +234,24 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	}
 	c.wake <- struct{}{} // 10 s: too early
 	<-c.slept
-	if got := server.said("QUIT"); len(got) != 0 {
+	if got := server.Said("QUIT"); len(got) != 0 {
 		t.Error("closed too early")
 	}
 	c.wake <- struct{}{} // 20 s
 	<-c.slept
-	if got := server.said("QUIT"); len(got) != 1 {
+	if got := server.Said("QUIT"); len(got) != 1 {
 		t.Error("not closed")
 	}
 	if err := s.Send(t.Context(), message("b")); err != nil {
 		t.Error(err)
 	}
-	if got := server.counts(); got.connections != 2 {
+	if got := server.Counts(); got.Connections != 2 {
 		t.Errorf("%+v", got)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if got := server.said("QUIT"); len(got) != 2 {
+	if got := server.Said("QUIT"); len(got) != 2 {
 		t.Error("Close said no goodbye")
 	}
 	if err := s.Send(t.Context(), message("c")); err == nil {
@@ -261,7 +262,7 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 // Whatever a store answers as an address, the server is sent one recipient or none.
 func TestHeaderInjectionNeverReachesTheServer(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
 	s := newSender(t, plain(server))
 	for _, to := range []string{"ada@example.com\r\nRCPT TO:<eve@example.com>", "ada@example.com>\r\n", "ada@example.com, eve@example.com", "ada@example.com\n\nhello", ""} {
 		m := message("a")
@@ -270,7 +271,7 @@ func TestHeaderInjectionNeverReachesTheServer(t *testing.T) {
 			t.Errorf("%q: %v", to, err)
 		}
 	}
-	if c := server.counts(); c.connections != 0 {
+	if c := server.Counts(); c.Connections != 0 {
 		t.Errorf("%+v", c)
 	}
 }

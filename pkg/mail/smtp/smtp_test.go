@@ -12,6 +12,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
+	"github.com/surgegate/surgegate/pkg/mail/smtp/smtptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -37,30 +38,31 @@ func newSender(t *testing.T, config smtp.Config) *smtp.Sender {
 	return s
 }
 
-func plain(s *server) smtp.Config {
-	return smtp.Config{Address: s.address(), TLS: smtp.TLSNone, Connections: 1}
+func plain(s *smtptest.Server) smtp.Config {
+	return smtp.Config{Address: s.Address(), TLS: smtp.TLSNone, Connections: 1}
 }
 
 func TestConnectionIsReused(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
 	s := newSender(t, plain(server))
 	for i := range 5 {
 		if err := s.Send(t.Context(), message(fmt.Sprint("job-", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if c := server.counts(); c.connections != 1 || c.mails != 5 {
+	if c := server.Counts(); c.Connections != 1 || c.Mails != 5 {
 		t.Errorf("%+v", c)
 	}
-	got := server.lastMail()
+	mails := server.Mails()
+	got := mails[len(mails)-1]
 	for _, want := range []string{"Message-ID: <job-4@example.com>", "To: <ada@example.com>", "multipart/alternative"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
 		}
 	}
 	for _, wasted := range []string{"NOOP", "RSET"} {
-		if said := server.said(wasted); len(said) != 0 {
+		if said := server.Said(wasted); len(said) != 0 {
 			t.Errorf("a round trip for nothing: %v", said)
 		}
 	}
@@ -71,6 +73,7 @@ func TestAnswersAreClassified(t *testing.T) {
 	type class string
 	const (
 		later   class = "later"
+		his     class = "later for this one"
 		never   class = "never"
 		neither class = "neither"
 	)
@@ -86,8 +89,19 @@ func TestAnswersAreClassified(t *testing.T) {
 		{"MAIL", "550 5.1.8 bad sender", later},
 		{"MAIL", "530 5.7.0 sign in first", later},
 		{"MAIL", "drop", later},
-		{"RCPT", "450 4.2.1 mailbox busy <ada@example.com>", later},
+		{"RCPT", "450 4.2.1 mailbox busy <ada@example.com>", his},
+		{"RCPT", "452 4.2.2 mailbox full", his},
+		{"RCPT", "451 4.1.8 no such domain now", his},
+		{"RCPT", "450 mailbox busy", his},
+		{"RCPT", "450 4.3.2 not now", later},
+		{"RCPT", "450 4.7.1 too much mail from you", later},
+		{"RCPT", "451 local error", later},
+		{"RCPT", "452 insufficient storage", later},
 		{"RCPT", "452 4.5.3 too many", later},
+		{"RCPT", "421 4.2.1 closing", later},
+		{"MAIL", "450 4.1.8 sender", later},
+		{"CONTENT", "452 4.2.2 mailbox full", his},
+		{"CONTENT", "450 later", later},
 		{"RCPT", "550 5.1.1 no such user <ada@example.com>", never},
 		{"RCPT", "501 5.1.3 bad syntax", never},
 		{"RCPT", "552 5.2.2 mailbox full", never},
@@ -104,8 +118,8 @@ func TestAnswersAreClassified(t *testing.T) {
 	} {
 		t.Run(test.command+" "+test.answer, func(t *testing.T) {
 			t.Parallel()
-			server := startServer(t, serverConfig{noTLS: true})
-			server.answers(func(command string) string {
+			server := smtptest.Start(t, smtptest.Config{NoTLS: true})
+			server.Answers(func(command string) string {
 				if strings.HasPrefix(command, test.command) {
 					return test.answer
 				}
@@ -121,6 +135,8 @@ func TestAnswersAreClassified(t *testing.T) {
 				got = later
 			case errors.Is(err, mail.ErrRefused):
 				got = never
+			case errors.Is(err, mail.ErrDeferred):
+				got = his
 			}
 			if got != test.want {
 				t.Errorf("%s: %v", got, err)
@@ -129,7 +145,7 @@ func TestAnswersAreClassified(t *testing.T) {
 				t.Errorf("the error quotes the address: %v", err)
 			}
 			// Whatever it was, the next message goes through.
-			server.answers(nil)
+			server.Answers(nil)
 			if err := s.Send(t.Context(), message("job-2")); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
@@ -139,9 +155,9 @@ func TestAnswersAreClassified(t *testing.T) {
 
 func TestCleanRefusalKeepsTheConnection(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
 	s := newSender(t, plain(server))
-	server.answers(func(command string) string {
+	server.Answers(func(command string) string {
 		if strings.HasPrefix(command, "RCPT") {
 			return "550 5.1.1 nobody"
 		}
@@ -152,7 +168,7 @@ func TestCleanRefusalKeepsTheConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if c := server.counts(); c.connections != 1 {
+	if c := server.Counts(); c.Connections != 1 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -161,13 +177,13 @@ func TestCleanRefusalKeepsTheConnection(t *testing.T) {
 func TestConnectionClosedWhileIdleIsDialledAgain(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"drop", "421 4.4.2 idle for too long"} {
-		server := startServer(t, serverConfig{noTLS: true})
+		server := smtptest.Start(t, smtptest.Config{NoTLS: true})
 		s := newSender(t, plain(server))
 		if err := s.Send(t.Context(), message("a")); err != nil {
 			t.Fatal(err)
 		}
 		first := true
-		server.answers(func(command string) string {
+		server.Answers(func(command string) string {
 			if strings.HasPrefix(command, "MAIL") && first {
 				first = false
 				return how
@@ -177,7 +193,7 @@ func TestConnectionClosedWhileIdleIsDialledAgain(t *testing.T) {
 		if err := s.Send(t.Context(), message("b")); err != nil {
 			t.Errorf("%s: %v", how, err)
 		}
-		if c := server.counts(); c.connections != 2 || c.mails != 2 {
+		if c := server.Counts(); c.Connections != 2 || c.Mails != 2 {
 			t.Errorf("%s: %+v", how, c)
 		}
 	}
@@ -188,8 +204,8 @@ func TestHangingServerEndsWithTheContext(t *testing.T) {
 	for _, stage := range []string{"CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT"} {
 		t.Run(stage, func(t *testing.T) {
 			t.Parallel()
-			server := startServer(t, serverConfig{noTLS: true})
-			server.answers(func(command string) string {
+			server := smtptest.Start(t, smtptest.Config{NoTLS: true})
+			server.Answers(func(command string) string {
 				if strings.HasPrefix(command, stage) {
 					return "hang"
 				}
@@ -199,7 +215,7 @@ func TestHangingServerEndsWithTheContext(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			failed := make(chan error, 1)
 			go func() { failed <- s.Send(ctx, message("a")) }()
-			<-server.hanging
+			<-server.Hanging
 			cancel()
 			if err := <-failed; !errors.Is(err, context.Canceled) || errors.Is(err, mail.ErrOverloaded) {
 				t.Errorf("cancelled: %v", err)
@@ -215,8 +231,8 @@ func TestHangingServerEndsWithTheContext(t *testing.T) {
 
 func TestNobodyListens(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, serverConfig{noTLS: true})
-	_ = server.listener.Close()
+	server := smtptest.Start(t, smtptest.Config{NoTLS: true})
+	server.Down()
 	s := newSender(t, plain(server))
 	if err := s.Send(t.Context(), message("a")); !errors.Is(err, mail.ErrOverloaded) {
 		t.Error(err)
