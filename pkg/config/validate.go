@@ -90,7 +90,7 @@ func (c *Config) validateFiles(p *problems) {
 		authorities(p, "store.grpc.ca", g.CA)
 	}
 	if s := c.Store.Postgres; s != nil {
-		files = append(files, struct{ path, file string }{"store.postgres.password_file", s.PasswordFile})
+		contents(p, "store.postgres.password_file", s.PasswordFile)
 	}
 	if s := c.Mail.SMTP; s != nil {
 		contents(p, "mail.smtp.password_file", s.PasswordFile)

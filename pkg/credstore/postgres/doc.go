@@ -77,8 +77,8 @@
 //
 // New connects and checks: tables, columns, types, privileges, a unique key, statements with their parameters and
 // result columns. Each finding says what to do and wraps credstore.ErrConfig. A server that is away is no finding: the
-// first Describe that reaches it checks. Describe checks again each time, so that a schema that was changed under
-// surgegate is told in the same words.
+// first call that reaches it checks. Describe runs every statement for no items and rolls back; where that shows that the
+// schema was changed under surgegate it checks again, tells it in the same words, or takes a new column type over.
 //
 // # Errors
 //
@@ -94,6 +94,8 @@
 //
 // # Why batches
 //
-// One transaction costs a round trip, an fsync and six messages whether it carries one item or 256; see
-// BenchmarkSetPasswords and `storm bench --only postgres` for the ratio.
+// One transaction costs a round trip, an fsync and its messages whether it carries one item or 256. `storm bench --only
+// postgres`, on 2 cores that the client shares and fsync on: 28 µs of the server's processor time a write in batches of
+// 256, 172 µs in transactions of one row (which write the same two rows), and 6 to 9 times the rate. Of the 28 µs the
+// update itself takes 13, the lock 4, the side table 10; waiting for nobody and applying once is what they buy.
 package postgres

@@ -65,8 +65,8 @@ func wrap(ctx context.Context, what string, err error) error {
 
 func wrapCode(what, code string) error {
 	switch {
-	case code == codeCanceled:
-		return fmt.Errorf("postgres: %s: %w: %w (SQLSTATE %s)", what, credstore.ErrOverloaded, context.DeadlineExceeded, code)
+	case code == codeReadOnly:
+		return fmt.Errorf("postgres: %s: %w: the server only reads: a standby, or the role's default_transaction_read_only (SQLSTATE %s)", what, credstore.ErrOverloaded, code)
 	case overload(code):
 		return fmt.Errorf("postgres: %s: %w (SQLSTATE %s)", what, credstore.ErrOverloaded, code)
 	case misconfigured(code):

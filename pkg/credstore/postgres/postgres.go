@@ -66,7 +66,7 @@ func New(ctx context.Context, config Config, deps Deps) (*Store, error) {
 	if s.pool, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
 		return nil, fmt.Errorf("postgres: %w: url: cannot be used (%T)", credstore.ErrConfig, err)
 	}
-	if _, err := s.inspect(ctx); errors.Is(err, credstore.ErrConfig) || ctx.Err() != nil {
+	if _, err := s.inspect(ctx); errors.Is(err, credstore.ErrConfig) || err != nil && ctx.Err() != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
