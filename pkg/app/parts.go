@@ -129,19 +129,14 @@ func (a *App) openParts(ctx context.Context) (p parts, err error) {
 		return p, fmt.Errorf("mail: %w", err)
 	}
 	// Every store of today revokes too, so the revoker has no pacer of its own: one controller a real downstream.
-	for _, d := range []struct {
-		pacer *pace.Pacer
-		cfg   pace.Config
-	}{
-		{&p.pacers.Store, a.cfg.StorePace()},
-		{&p.pacers.Mail, a.cfg.MailPace()},
-		{&p.pacers.HashPool, pace.Config{Concurrency: p.hashes.Slots(), Batch: 1}},
-	} {
-		if *d.pacer, err = pace.NewFixed(d.cfg); err != nil {
-			return p, err
-		}
+	if p.pacers.Store, err = a.cfg.StorePacer(); err != nil {
+		return p, fmt.Errorf("store: %w", err)
 	}
-	return p, nil
+	if p.pacers.Mail, err = a.cfg.MailPacer(); err != nil {
+		return p, fmt.Errorf("mail: %w", err)
+	}
+	p.pacers.HashPool, err = pace.NewFixed(pace.Config{Concurrency: p.hashes.Slots(), Batch: 1})
+	return p, err
 }
 
 func (a *App) openStore(ctx context.Context, p *parts) error {

@@ -150,9 +150,11 @@ type PostgresStatements struct {
 	IDs       string `yaml:"ids" doc:"How account ids look where statements stand for the table: text, integer or uuid."`
 }
 
-// Pace bounds how fast a downstream is fed.
+// Pace is how fast a downstream is fed: as it can take, which is found by measuring, unless it is fixed here.
 type Pace struct {
-	Concurrency int     `yaml:"concurrency" doc:"Most calls at once."`
+	Concurrency int     `yaml:"concurrency" doc:"Calls at once; 0 to find by measuring how many the downstream can take."`
+	Min         int     `yaml:"min_concurrency" doc:"Fewest calls at once that measuring may settle on."`
+	Max         int     `yaml:"max_concurrency" doc:"Most calls at once that measuring may try; 0 for as many as there are connections, or 1000."`
 	Rate        float64 `yaml:"rate" doc:"Most items a second; 0 for no bound."`
 	Batch       int     `yaml:"batch" doc:"Most items in one call; 0 for what the downstream itself says."`
 	Floor       float64 `yaml:"floor" doc:"Items a second that ETAs assume before anything was measured."`

@@ -151,6 +151,8 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 		{"folder for a file", good + "password: {blocklist_file: .}\n", "surgegate.yaml:11: password.blocklist_file: policy: BlocklistFile: .: read .: is a directory"},
 		{"no hashes", good + "password: {breached_file: config.go}\n", "surgegate.yaml:11: password.breached_file: policy: BreachedFile: config.go"},
 		{"no such file", good + "password: {blocklist_file: ./none.txt}\n", "surgegate.yaml:11: password.blocklist_file: policy: BlocklistFile: open ./none.txt: no such file or directory: name a file that this user can read"},
+		{"fixed and bounded", strings.Replace(good, "headroom: 0.2", "pace: {concurrency: 8, max_concurrency: 16}", 1), "surgegate.yaml:4: store.pace.concurrency: 8 fixes it"},
+		{"bounds that cross", strings.Replace(good, "headroom: 0.2", "pace: {min_concurrency: 8, max_concurrency: 4}", 1), "surgegate.yaml:4: store.pace.max_concurrency: 4 is under"},
 		{"endless rate", strings.Replace(good, "headroom: 0.2", "pace: {rate: .inf}", 1), "surgegate.yaml:4: store.pace.rate"},
 		{"bad sender", strings.Replace(good, "mail: {", "mail: {from: nobody, ", 1), "surgegate.yaml:5: mail.from"},
 		{"two lines of name", strings.Replace(good, "mail: {", "mail: {site_name: \"a\\r\\nb\", ", 1), "surgegate.yaml:5: mail"},

@@ -173,14 +173,37 @@ func (c Config) PostgresStore() postgres.Config {
 	return p
 }
 
-// StorePace is how fast the store is fed: the bounds less the headroom for its other callers.
-func (c Config) StorePace() pace.Config {
-	share := 1 - c.Store.Headroom
-	p := c.Store.Pace
-	return pace.Config{Concurrency: max(1, int(float64(p.Concurrency)*share)), Rate: p.Rate * share, Batch: p.Batch}
+// StorePacer decides how fast the store is fed, with the headroom left for its other callers.
+func (c Config) StorePacer() (pace.Pacer, error) {
+	connections := 0
+	if p := c.Store.Postgres; p != nil {
+		connections = p.MaxConnections
+	}
+	return c.Store.Pace.pacer(c.Store.Headroom, connections)
 }
 
-// MailPace is how fast the mail provider is fed. One message is one call.
-func (c Config) MailPace() pace.Config {
-	return pace.Config{Concurrency: c.Mail.Pace.Concurrency, Rate: c.Mail.Pace.Rate, Batch: 1}
+// MailPacer decides how fast the mail provider is fed. One message is one call.
+func (c Config) MailPacer() (pace.Pacer, error) {
+	p, connections := c.Mail.Pace, 0
+	if s := c.Mail.SMTP; s != nil {
+		connections = s.Connections
+	}
+	p.Batch = 1
+	return p.pacer(0, connections)
+}
+
+// pacer of a downstream that cannot take more calls at once than it has connections; 0: it has as many as there are calls.
+func (p Pace) pacer(headroom float64, connections int) (pace.Pacer, error) {
+	if share := 1 - headroom; p.Concurrency > 0 {
+		return pace.NewFixed(pace.Config{
+			Concurrency: max(1, int(float64(p.Concurrency)*share)), Rate: p.Rate * share, Batch: p.Batch,
+		})
+	}
+	most := p.Max
+	if most == 0 {
+		most = connections
+	}
+	return pace.NewChart(pace.ChartConfig{
+		Min: p.Min, Max: most, Headroom: headroom, Rate: p.Rate * (1 - headroom), Batch: p.Batch,
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
+	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 )
 
@@ -42,16 +43,14 @@ func Default() Config {
 		},
 		Store: Store{
 			Headroom: 0.2,
-			// 16 calls at once of a store that nobody has measured: twice what most pools of connections allow a
-			// single client, and batches grow with the backlog.
-			Pace:    Pace{Concurrency: 16, Floor: work.Floors[1]},
-			Timeout: Duration(work.StoreTimeout),
+			Pace:     Pace{Min: pace.ChartConfig{}.WithDefaults().Min, Floor: work.Floors[1]},
+			Timeout:  Duration(work.StoreTimeout),
 		},
 		Mail: Mail{
 			BaseURL:    "http://127.0.0.1:8080",
 			SiteName:   mail.TemplateConfig{}.WithDefaults().SiteName,
 			From:       "no-reply@localhost",
-			Pace:       Pace{Concurrency: 8, Floor: work.Floors[2]},
+			Pace:       Pace{Min: pace.ChartConfig{}.WithDefaults().Min, Floor: work.Floors[2]},
 			Bulk:       BulkMail{Share: work.MailBudget.BulkShare},
 			Timeout:    Duration(work.MailTimeout),
 			AccountCap: work.Account.Mails,

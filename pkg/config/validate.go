@@ -328,8 +328,19 @@ func (c *Config) validatePostgres(p *problems) {
 }
 
 func validatePace(p *problems, path string, pace Pace) {
-	if pace.Concurrency < 1 || pace.Concurrency > 10_000 {
-		p.add(path+".concurrency", "%d is out of bounds: write 1 to 10000", pace.Concurrency)
+	if pace.Concurrency < 0 || pace.Concurrency > 10_000 {
+		p.add(path+".concurrency", "%d is out of bounds: write 1 to 10000, or 0 to find it by measuring", pace.Concurrency)
+	}
+	if pace.Min < 1 || pace.Min > 10_000 {
+		p.add(path+".min_concurrency", "%d is out of bounds: write 1 to 10000", pace.Min)
+	}
+	switch {
+	case pace.Max < 0 || pace.Max > 10_000:
+		p.add(path+".max_concurrency", "%d is out of bounds: write 1 to 10000, or leave it out", pace.Max)
+	case pace.Max > 0 && pace.Max < pace.Min:
+		p.add(path+".max_concurrency", "%d is under the min_concurrency of %d", pace.Max, pace.Min)
+	case pace.Concurrency > 0 && (pace.Max > 0 || pace.Min > 1):
+		p.add(path+".concurrency", "%d fixes it, so min_concurrency and max_concurrency have no effect: leave them out, or this", pace.Concurrency)
 	}
 	if !(pace.Rate >= 0) || math.IsInf(pace.Rate, 1) {
 		p.add(path+".rate", "%v is no rate: write items a second, or 0 for no bound", pace.Rate)
