@@ -1,6 +1,7 @@
 package grpcapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -348,13 +349,14 @@ func TestOperatorCertificate(t *testing.T) {
 func FuzzParseTokens(f *testing.F) {
 	f.Add([]byte("ada:0123456789012345678901234567890123456789\n"))
 	f.Add([]byte(":\n#\n"))
+	f.Add([]byte(" ")) // names nobody, which is no error: then nobody is let in
 	f.Fuzz(func(t *testing.T, b []byte) {
 		tokens, err := parseTokens([][]byte{b})
 		if err != nil {
 			return
 		}
-		if len(tokens) == 0 {
-			t.Fatal("no error and no operator")
+		if n, err := CountOperators(b); err != nil || n != len(tokens) || n > bytes.Count(b, []byte("\n"))+1 {
+			t.Fatalf("%d operators, counted %d, %v", len(tokens), n, err)
 		}
 		for _, tok := range tokens {
 			if tok.name == "" {
