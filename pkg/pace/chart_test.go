@@ -136,6 +136,29 @@ func TestChartGrowsTheBatchWhileItPays(t *testing.T) {
 	}
 }
 
+// A caller that needs a millisecond for each call cannot fill four of a third of one; what waits goes into larger calls.
+func TestChartGrowsTheBatchOfASlowCaller(t *testing.T) {
+	t.Parallel()
+	p, err := pace.NewChart(pace.ChartConfig{Batch: 256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := epoch
+	for range 5000 {
+		v := p.Ask(now, 0, 256)
+		if !v.Go {
+			t.Fatal("refused with nothing in flight")
+		}
+		start := now
+		now = now.Add(300*time.Microsecond + time.Duration(v.Items)*2*time.Microsecond)
+		p.Done(now, pace.Call{Start: start, Items: v.Items})
+		now = now.Add(time.Millisecond)
+	}
+	if b := p.Limits().Batch; b < 128 {
+		t.Errorf("a batch of %d after some seconds of backlog", b)
+	}
+}
+
 // A night of health checks must not teach it that one call at a time is enough, nor that a thousand are.
 func TestChartLearnsNothingFromAQuietNight(t *testing.T) {
 	t.Parallel()

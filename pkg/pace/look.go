@@ -89,10 +89,10 @@ func (c *Chart) progress() {
 	if !l.counting {
 		passed := c.now - l.since
 		settled := latency > 0 && passed >= .7*latency && float64(l.old) <= .3*float64(l.oldFirst) &&
-			l.reached && c.inFlight <= l.at.calls
+			(l.reached || c.bigger) && c.inFlight <= l.at.calls
 		late := latency > 0 && passed >= 4*latency
 		switch {
-		case late && !l.reached && !c.wanting:
+		case late && !l.reached && !c.pressed():
 			c.switchTo(lookBase, c.rest()) // nothing to measure: less is asked for than the limit allows
 			return
 		case !settled && !late:
@@ -123,7 +123,7 @@ func (c *Chart) progress() {
 		l.until = c.now + span
 		return
 	}
-	if l.calls == 0 || !c.wanting || inFlight < .5*float64(l.at.calls) {
+	if l.calls == 0 || !c.pressed() || c.wanting && inFlight < .5*float64(l.at.calls) {
 		c.switchTo(lookBase, c.rest())
 		return
 	}
@@ -133,6 +133,10 @@ func (c *Chart) progress() {
 	}
 	c.decide(point{calls: l.calls, work: l.work, seconds: passed, area: c.area - l.area, seen: c.now})
 }
+
+// pressed tells whether more is asked for than is let through. A caller that does not fill the calls but asks for more items
+// than one may carry is short of calls itself: to it, larger ones are speed.
+func (c *Chart) pressed() bool { return c.wanting || c.bigger }
 
 // dwell is how long the base is counted, in spans: as long as the look that it is compared with, and while nothing changes
 // longer, up to half a second, because looks elsewhere cost a few per cent.
