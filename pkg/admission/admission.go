@@ -46,7 +46,7 @@ type Admission struct {
 
 type brownout struct {
 	level int
-	cause string
+	cause Cause
 }
 
 // New returns an Admission at level 0 whose buckets are full. Errors are those of Config.Validate, or of registering
@@ -268,18 +268,26 @@ func (a *Admission) jitter(wait time.Duration) time.Duration {
 	return wait + time.Duration(a.random()*float64(wait)/2)
 }
 
-// SetLevel sets the brownout level, from 0 (normal) to 4 (closed), and its cause in words; outside it counts as the
-// nearest.
-func (a *Admission) SetLevel(level int, cause string) {
+// SetLevel sets the brownout level, from 0 (normal) to 4 (closed), and its cause; outside it counts as the nearest. A
+// change is logged and counted with its signal; that to level 0 with the one that was there before.
+func (a *Admission) SetLevel(level int, cause Cause) {
 	level = min(max(level, 0), MaxLevel)
-	before := a.level.Swap(&brownout{level, cause})
-	if before.level != level {
-		a.log.Warn("brownout level changed", "from", before.level, "to", level, "cause", cause)
+	if cause.Signal >= signals {
+		cause.Signal = SignalNone
 	}
+	before := a.level.Swap(&brownout{level, cause})
+	if before.level == level {
+		return
+	}
+	if level == 0 {
+		cause = before.cause
+	}
+	a.metrics.changes[level][cause.Signal].Inc()
+	a.log.Warn("brownout level changed", "from", before.level, "to", level, "signal", cause.Signal.String(), "cause", cause.Words)
 }
 
 // Level returns the brownout level and its cause in words.
 func (a *Admission) Level() (level int, cause string) {
 	b := a.level.Load()
-	return b.level, b.cause
+	return b.level, b.cause.Words
 }

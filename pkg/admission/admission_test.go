@@ -42,7 +42,7 @@ func ExampleNew() {
 		_, err = a.Admit(now, call)
 		fmt.Println(err)
 	}
-	a.SetLevel(3, "the queue is 90 % full")
+	a.SetLevel(3, admission.Cause{Words: "the queue is 90 % full"})
 	_, err = a.Admit(now.Add(time.Hour), call)
 	fmt.Println(err)
 	// Output:
@@ -84,7 +84,7 @@ func TestLevels(t *testing.T) {
 		{Op: admission.OpCheckToken}, {Op: admission.OpComplete, Suspect: true}, {Op: admission.OpRead, Suspect: true},
 	}
 	for level, admitted := range []string{"yyyyy", "yyyyy", "ynyyy", "nnyyy", "nnnny"} {
-		a.SetLevel(level, "a test")
+		a.SetLevel(level, admission.Cause{Words: "a test"})
 		for i, call := range calls {
 			_, err := a.Admit(epoch, call)
 			if (err == nil) != (admitted[i] == 'y') {
@@ -105,11 +105,11 @@ func TestLevels(t *testing.T) {
 			t.Errorf("Level says %d, %q", got, cause)
 		}
 	}
-	a.SetLevel(-5, "")
+	a.SetLevel(-5, admission.Cause{})
 	if level, _ := a.Level(); level != 0 {
 		t.Errorf("level %d", level)
 	}
-	a.SetLevel(99, "")
+	a.SetLevel(99, admission.Cause{})
 	if level, _ := a.Level(); level != admission.MaxLevel {
 		t.Errorf("level %d", level)
 	}
@@ -331,7 +331,7 @@ func TestDryRun(t *testing.T) {
 	if err := p.Charge(epoch); err != nil {
 		t.Fatal(err)
 	}
-	a.SetLevel(4, "a test")
+	a.SetLevel(4, admission.Cause{Words: "a test"})
 	if _, err := a.Admit(epoch, admission.Request{IP: netip.MustParseAddr("192.0.2.3")}); err != nil {
 		t.Fatal(err)
 	}
@@ -479,7 +479,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)
 	}
-	if n, err := testutil.GatherAndCount(registry); err != nil || n != 7+6+2+2+2+1+1 {
+	if n, err := testutil.GatherAndCount(registry); err != nil || n != 7+6+2+2+2+1+1+5*7+7 {
 		t.Errorf("%d series from the start, %v", n, err)
 	}
 	for range 3 {
@@ -492,7 +492,7 @@ func TestMetrics(t *testing.T) {
 		}
 		_ = p.Charge(epoch)
 	}
-	a.SetLevel(3, "a test")
+	a.SetLevel(3, admission.Cause{Words: "a test"})
 	_, _ = a.Admit(epoch, admission.Request{})
 	want := `
 # HELP surgegate_admission_charges_total Refused tokens and passwords, by whether the client's buckets could pay.
@@ -530,14 +530,62 @@ func TestLevelChangesAreLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	a := newAdmission(t, admission.Config{}, admission.Deps{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	a.SetLevel(2, "the queue is full")
-	a.SetLevel(2, "the queue is fuller")
-	a.SetLevel(0, "")
+	a.SetLevel(2, admission.Cause{Words: "the queue is full"})
+	a.SetLevel(2, admission.Cause{Words: "the queue is fuller"})
+	a.SetLevel(0, admission.Cause{})
 	if got := strings.Count(log.String(), "\n"); got != 2 {
 		t.Errorf("%d lines for 2 changes: %s", got, log.String())
 	}
 	if _, cause := a.Level(); cause != "" {
 		t.Errorf("cause %q", cause)
+	}
+}
+
+// Each change is counted with the level that was entered and the signal behind it; that to 0 with the one that eased.
+func TestLevelChangesAreCountedBySignal(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	a := newAdmission(t, admission.Config{}, admission.Deps{Registerer: registry})
+	if n, err := testutil.GatherAndCount(registry, "surgegate_brownout_changes_total", "surgegate_brownout_signal"); err != nil || n != 5*7+7 {
+		t.Errorf("%d series from the start, %v", n, err)
+	}
+	ladder := admission.NewLadder(admission.LadderConfig{})
+	signal := func() (on string) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				switch {
+				case f.GetName() == "surgegate_brownout_signal" && m.GetGauge().GetValue() == 1:
+					on += m.GetLabel()[0].GetValue() + ";"
+				case f.GetName() == "surgegate_brownout_changes_total" && m.GetCounter().GetValue() > 0:
+					on += fmt.Sprintf("%s %s %v;", m.GetLabel()[0].GetValue(), m.GetLabel()[1].GetValue(), m.GetCounter().GetValue())
+				}
+			}
+		}
+		return on
+	}
+	for i, step := range []struct {
+		at      time.Duration
+		signals admission.Signals
+		want    string
+	}{
+		{0, admission.Signals{}, "none;"},
+		{0, admission.Signals{OldestInteractiveWait: time.Minute}, "1 wait 1;wait;"},
+		{0, admission.Signals{QueueFill: .8, DiskFill: .1}, "1 wait 1;2 queue 1;queue;"},
+		{time.Second, admission.Signals{}, "1 wait 1;2 queue 1;queue;"},
+		{11 * time.Second, admission.Signals{}, "1 queue 1;1 wait 1;2 queue 1;queue;"},
+		{21 * time.Second, admission.Signals{}, "0 queue 1;1 queue 1;1 wait 1;2 queue 1;none;"},
+	} {
+		a.SetLevel(ladder.Step(epoch.Add(step.at), step.signals))
+		if got := signal(); got != step.want {
+			t.Errorf("step %d: %q, not %q", i, got, step.want)
+		}
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) != 0 {
+		t.Errorf("%v, %v", problems, err)
 	}
 }
 

@@ -19,6 +19,35 @@ type Signals struct {
 	CPUFill               float64       // processor time outside the hash pool of all there is outside it, smoothed
 }
 
+// Signal is what a brownout level comes from: a closed set, for metrics.
+type Signal uint8
+
+// The signals.
+const (
+	SignalNone      Signal = iota // level 0, or nobody said
+	SignalWait                    // the oldest interactive wait
+	SignalWaitShare               // that wait as a share of the acceptance bound
+	SignalQueue
+	SignalDisk
+	SignalHeap
+	SignalCPU
+	signals
+)
+
+// String returns the value of the metric label.
+func (s Signal) String() string {
+	if s >= signals {
+		return "unknown"
+	}
+	return [signals]string{"none", "wait", "wait_share", "queue", "disk", "heap", "cpu"}[s]
+}
+
+// Cause is why the level is what it is. While it eases, the signal is the one that had raised it.
+type Cause struct {
+	Signal Signal
+	Words  string
+}
+
 // Steps are the values from which a signal asks for levels 1, 2, 3 and 4. 0: it never asks for that level.
 type Steps [MaxLevel]float64
 
@@ -110,7 +139,7 @@ type Ladder struct {
 	config LadderConfig
 	now    time.Time // the latest seen
 	level  int
-	cause  string    // of the level, when it was last asked for
+	cause  Cause     // of the level, when it was last asked for
 	calm   time.Time // since when nothing has asked for the level; zero: something does
 }
 
@@ -118,8 +147,8 @@ type Ladder struct {
 // that first.
 func NewLadder(config LadderConfig) *Ladder { return &Ladder{config: config.WithDefaults()} }
 
-// Step takes the signals at now and returns the level and its cause in words; the cause of level 0 is empty.
-func (l *Ladder) Step(now time.Time, s Signals) (level int, cause string) {
+// Step takes the signals at now and returns the level and its cause; that of level 0 is empty.
+func (l *Ladder) Step(now time.Time, s Signals) (level int, cause Cause) {
 	if now.After(l.now) {
 		l.now = now
 	}
@@ -146,30 +175,31 @@ func (l *Ladder) Step(now time.Time, s Signals) (level int, cause string) {
 	return l.level, l.easing()
 }
 
-func (l *Ladder) easing() string { return "easing; was: " + l.cause }
+func (l *Ladder) easing() Cause { return Cause{l.cause.Signal, "easing; was: " + l.cause.Words} }
 
-// ask returns the highest level that a signal asks for, and in words which. The scale lowers what is asked for.
-func (l *Ladder) ask(s Signals, scale float64) (level int, cause string) {
+// ask returns the highest level that a signal asks for, and which. The scale lowers what is asked for.
+func (l *Ladder) ask(s Signals, scale float64) (level int, cause Cause) {
 	if float64(s.OldestInteractiveWait) > float64(l.config.Wait)*scale {
 		level = 1
-		cause = fmt.Sprintf("the oldest interactive job has waited %v, over %v",
-			s.OldestInteractiveWait.Round(100*time.Millisecond), l.config.Wait)
+		cause = Cause{SignalWait, fmt.Sprintf("the oldest interactive job has waited %v, over %v",
+			s.OldestInteractiveWait.Round(100*time.Millisecond), l.config.Wait)}
 	}
 	for _, f := range [...]struct {
-		steps Steps
-		value float64
-		words string
+		signal Signal
+		steps  Steps
+		value  float64
+		words  string
 	}{
-		{l.config.WaitShare, s.WaitShare, "the oldest interactive wait is at %.0f %% of its acceptance bound, level %d from %.0f %%"},
-		{l.config.QueueFill, s.QueueFill, "the queue is %.0f %% full, level %d from %.0f %%"},
-		{l.config.DiskFill, s.DiskFill, "the disk is %.0f %% full up to its reserve, level %d from %.0f %%"},
-		{l.config.HeapFill, s.HeapFill, "the heap is at %.0f %% of the memory limit, level %d from %.0f %%"},
-		{l.config.CPUFill, s.CPUFill, "the processors are %.0f %% busy outside the hash pool, level %d from %.0f %%"},
+		{SignalWaitShare, l.config.WaitShare, s.WaitShare, "the oldest interactive wait is at %.0f %% of its acceptance bound, level %d from %.0f %%"},
+		{SignalQueue, l.config.QueueFill, s.QueueFill, "the queue is %.0f %% full, level %d from %.0f %%"},
+		{SignalDisk, l.config.DiskFill, s.DiskFill, "the disk is %.0f %% full up to its reserve, level %d from %.0f %%"},
+		{SignalHeap, l.config.HeapFill, s.HeapFill, "the heap is at %.0f %% of the memory limit, level %d from %.0f %%"},
+		{SignalCPU, l.config.CPUFill, s.CPUFill, "the processors are %.0f %% busy outside the hash pool, level %d from %.0f %%"},
 	} {
 		for i := MaxLevel; i > level; i-- {
 			if at := f.steps[i-1]; at > 0 && f.value >= at*scale {
 				level = i
-				cause = fmt.Sprintf(f.words, 100*f.value, i, 100*at)
+				cause = Cause{f.signal, fmt.Sprintf(f.words, 100*f.value, i, 100*at)}
 			}
 		}
 	}

@@ -14,10 +14,14 @@ import (
 func ExampleNewLadder() {
 	ladder := admission.NewLadder(admission.LadderConfig{})
 	now := time.Unix(0, 0)
-	fmt.Println(ladder.Step(now, admission.Signals{OldestInteractiveWait: 7 * time.Second}))
-	fmt.Println(ladder.Step(now, admission.Signals{WaitShare: .6}))
-	fmt.Println(ladder.Step(now.Add(time.Second), admission.Signals{}))
-	fmt.Println(ladder.Step(now.Add(11*time.Second), admission.Signals{}))
+	step := func(pass time.Duration, s admission.Signals) {
+		level, cause := ladder.Step(now.Add(pass), s)
+		fmt.Println(level, cause.Words)
+	}
+	step(0, admission.Signals{OldestInteractiveWait: 7 * time.Second})
+	step(0, admission.Signals{WaitShare: .6})
+	step(time.Second, admission.Signals{})
+	step(11*time.Second, admission.Signals{})
 	// Output:
 	// 1 the oldest interactive job has waited 7s, over 5s
 	// 2 the oldest interactive wait is at 60 % of its acceptance bound, level 2 from 50 %
@@ -50,8 +54,8 @@ func TestLadderGoesUpAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			level, cause := admission.NewLadder(admission.LadderConfig{}).Step(epoch, tc.signals)
-			if level != tc.level || !strings.Contains(cause, tc.words) || (level == 0) != (cause == "") {
-				t.Fatalf("level %d, %q; want %d, with %q", level, cause, tc.level, tc.words)
+			if level != tc.level || !strings.Contains(cause.Words, tc.words) || (level == 0) != (cause == admission.Cause{}) {
+				t.Fatalf("level %d, %q; want %d, with %q", level, cause.Words, tc.level, tc.words)
 			}
 		})
 	}
@@ -65,7 +69,7 @@ func TestLadderGoesDownSlowly(t *testing.T) {
 		t.Helper()
 		now = now.Add(pass)
 		if level, cause := ladder.Step(now, s); level != want {
-			t.Fatalf("after %v: level %d (%s), want %d", now.Sub(epoch), level, cause, want)
+			t.Fatalf("after %v: level %d (%s), want %d", now.Sub(epoch), level, cause.Words, want)
 		}
 	}
 	step(0, admission.Signals{QueueFill: .86}, 3)
@@ -130,8 +134,8 @@ func TestLadderHoldsItsRules(t *testing.T) {
 			if level < last-1 || level < last && !lastChange.IsZero() && now.Sub(lastChange) < hold {
 				t.Fatalf("level fell from %d to %d after %v", last, level, now.Sub(lastChange))
 			}
-			if (level == 0) != (cause == "") {
-				t.Fatalf("level %d with cause %q", level, cause)
+			if (level == 0) != (cause == admission.Cause{}) {
+				t.Fatalf("level %d with cause %q", level, cause.Words)
 			}
 			if level != last {
 				last, lastChange = level, now

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -53,6 +54,7 @@ type metrics struct {
 	dryRuns   [reasons]prometheus.Counter // that of reasonNone is nil
 	charges   [2]prometheus.Counter
 	overflow  [2]prometheus.Counter
+	changes   [MaxLevel + 1][signals]prometheus.Counter // by the level that was entered
 }
 
 func newMetrics() *metrics {
@@ -78,6 +80,13 @@ func newMetrics() *metrics {
 			m.dryRuns[r] = dryRuns.WithLabelValues(name)
 		}
 	}
+	changes := vec("surgegate_brownout_changes_total",
+		"Changes of the brownout level, by the level that was entered and the signal behind it.", "level", "signal")
+	for level := range m.changes {
+		for s := range signals {
+			m.changes[level][s] = changes.WithLabelValues(strconv.Itoa(level), s.String())
+		}
+	}
 	m.charges = [2]prometheus.Counter{charges.WithLabelValues("spent"), charges.WithLabelValues("refused")}
 	m.overflow = [2]prometheus.Counter{overflow.WithLabelValues("ip"), overflow.WithLabelValues("id")}
 	return m
@@ -97,6 +106,15 @@ func (m *metrics) register(r prometheus.Registerer, a *Admission, c clock.Clock)
 		func() float64 { return a.global.TokensAt(c.Now()) })
 	gauge("surgegate_brownout_level", "Brownout level: 0 normal, 1 defer extras, 2 shed bulk, 3 completions only, 4 closed.", nil,
 		func() float64 { level, _ := a.Level(); return float64(level) })
+	for s := range signals {
+		gauge("surgegate_brownout_signal", "1 for the signal that the brownout level comes from, 0 for the others.",
+			prometheus.Labels{"signal": s.String()}, func() float64 {
+				if a.level.Load().cause.Signal == s {
+					return 1
+				}
+				return 0
+			})
+	}
 	var errs []error
 	for _, collector := range m.collectors {
 		errs = append(errs, r.Register(collector))

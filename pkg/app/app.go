@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/dispatch"
@@ -149,7 +150,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy,
-		parts.admission.SetLevel, func(level int, _ string) { a.dispatch.SetLevel(level) })
+		parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
 	if a.server, err = grpcapi.New(a.edge(), grpcapi.Deps{
 		Gate: a.gate, Queue: engine, Downstreams: a.downstreams, Level: parts.admission.Level,
 		Ready:      func() error { return a.ready(ctx) },

@@ -25,12 +25,11 @@ type leveller struct {
 	queue   queue.Producer
 	clock   clock.Clock
 	bounds  map[reset.Lane]time.Duration // acceptance bound of the interactive lanes
-	set     []func(level int, cause string)
+	set     []func(level int, cause admission.Cause)
 	samples []metrics.Sample
 	usage   usage
 	dataDir string
 	reserve uint64
-	current int
 }
 
 // usage is processor time outside the hash pool as a share of what there is outside it, smoothed over cpuSmoothing.
@@ -80,7 +79,7 @@ func diskFill(dir string, queued, reserve uint64) float64 {
 	return float64(queued) / float64(queued+free-reserve)
 }
 
-func newLeveller(q queue.Producer, c clock.Clock, cfg config.Config, hashBusy func() time.Duration, set ...func(int, string)) *leveller {
+func newLeveller(q queue.Producer, c clock.Clock, cfg config.Config, hashBusy func() time.Duration, set ...func(int, admission.Cause)) *leveller {
 	maxStart, maxSealed := cfg.Queue.MaxStartWait.Std(), cfg.Queue.MaxSealedWait.Std()
 	return &leveller{
 		ladder: admission.NewLadder(admission.LadderConfig{}),
@@ -110,10 +109,6 @@ func (l *leveller) run(ctx context.Context) {
 func (l *leveller) step(stats queue.Stats) {
 	now := l.clock.Now()
 	level, cause := l.ladder.Step(now, l.signals(now, stats))
-	if level == l.current {
-		return
-	}
-	l.current = level
 	for _, set := range l.set {
 		set(level, cause)
 	}

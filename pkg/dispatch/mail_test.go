@@ -261,8 +261,9 @@ func TestInteractiveMailFindsAFreeCall(t *testing.T) {
 	}
 	w.start("grace")
 	w.until("a link was mailed", func() bool { links, _ := w.mails.to("grace@example.com"); return len(links) == 1 })
-	if len(g.arrived) != 0 || w.stats().Lanes[reset.LaneMail].Leased != 2 {
-		t.Errorf("%d more bulk mails under way, %d leased", len(g.arrived), w.stats().Lanes[reset.LaneMail].Leased)
+	w.until("only two bulk mails are under way", func() bool { return w.stats().Lanes[reset.LaneMail].Leased == 2 })
+	if n := len(g.arrived); n != 0 {
+		t.Errorf("%d more bulk mails under way", n)
 	}
 	close(g.open)
 	w.drained()

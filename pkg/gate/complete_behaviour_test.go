@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/queue"
@@ -265,7 +266,7 @@ func TestCompletionRefusals(t *testing.T) {
 		{name: "full", spoil: func(w *world) { w.faults.enqueue(queue.ErrFull) }, kind: reset.KindQueueFull, cost: givenBack},
 		{name: "store dark for long", spoil: outage(reset.LaneApply, 9*time.Hour), kind: reset.KindQueueFull, cost: givenBack},
 		{name: "hash pool stuck for long", spoil: outage(reset.LaneHash, 9*time.Hour), kind: reset.KindQueueFull, cost: givenBack},
-		{name: "level 4", spoil: func(w *world) { w.admission.SetLevel(4, "test") }, kind: reset.KindShed, cost: givenBack},
+		{name: "level 4", spoil: func(w *world) { w.admission.SetLevel(4, admission.Cause{Words: "test"}) }, kind: reset.KindShed, cost: givenBack},
 		{name: "data key not durable", spoil: func(w *world) { w.keys.fault.Store(&queue.ErrNotDurable) }, kind: reset.KindNotDurable, cost: givenBack},
 		{name: "key not here yet", kind: reset.KindKeyUnknown, cost: givenBack},
 		{name: "garbage token", request: func(r *gate.CompleteRequest) { r.Token = "garbage" }, kind: reset.KindTokenInvalid, cost: charged},

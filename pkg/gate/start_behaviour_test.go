@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -159,7 +160,7 @@ func TestDoneSurvivesAClockSetBack(t *testing.T) {
 func TestWaitIsIgnoredFromLevel1(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, options{})
-	w.admission.SetLevel(1, "test")
+	w.admission.SetLevel(1, admission.Cause{Words: "test"})
 	if a := w.start(gate.StartRequest{Identifier: "ada", Client: w.client("192.0.2.1"), Wait: time.Minute}); a.Ticket.State != reset.StateAccepted {
 		t.Errorf("%+v", a)
 	}
@@ -185,7 +186,7 @@ func TestStartRefusals(t *testing.T) {
 			w.pace(reset.Pace{Lane: reset.LaneStart, Rate: 100, OutageSince: w.clock.Now().Add(-9 * time.Hour)})
 			w.refresh()
 		}, kind: reset.KindQueueFull, givenBack: true},
-		{name: "shed", spoil: func(w *world) { w.admission.SetLevel(3, "test") }, kind: reset.KindShed, givenBack: true},
+		{name: "shed", spoil: func(w *world) { w.admission.SetLevel(3, admission.Cause{Words: "test"}) }, kind: reset.KindShed, givenBack: true},
 		{name: "empty identifier", request: func(r *gate.StartRequest) { r.Identifier = " \n" }, kind: reset.KindInvalid},
 		{name: "64 KiB identifier", request: func(r *gate.StartRequest) { r.Identifier = strings.Repeat("x", 64<<10) }, kind: reset.KindInvalid},
 		{name: "bad UTF-8", request: func(r *gate.StartRequest) { r.Identifier = "\xc3\x28" }, kind: reset.KindInvalid},

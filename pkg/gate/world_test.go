@@ -201,7 +201,7 @@ func (w *world) mend() {
 	w.faults.notAccepting(nil)
 	w.faults.ticket(nil)
 	w.keys.fault.Store(nil)
-	w.admission.SetLevel(0, "test")
+	w.admission.SetLevel(0, admission.Cause{Words: "test"})
 	for _, lane := range reset.Lanes() {
 		w.pace(reset.Pace{Lane: lane, Rate: 1000, Service: 10 * time.Millisecond})
 	}
