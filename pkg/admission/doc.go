@@ -43,6 +43,10 @@
 //	                                                      down: by one, after Hold in which every signal was under
 //	                                                            Release × what asks for the level
 //
+// Each level has a Cause: the signal, from a closed set, and words with its value. A change is logged in one line, and
+// counted by the level that was entered and the signal; surgegate_brownout_signal tells which one holds the level now.
+// While it eases that is the one that had raised it.
+//
 // The waits' thresholds are CONTROL.md's; those of queue, disk, heap and processor are chosen so that each step comes while
 // the one before can still help, and have not been swept.
 //

@@ -68,11 +68,11 @@ type Config struct {
 	Breaker breaker.Config
 }
 
-// MailBudget bounds interactive and bulk mail, each by itself; MailRate is a bound in mails a second.
-type (
-	MailBudget = mailbudget.Config
-	MailRate   = mailbudget.Rate
-)
+// MailBudget bounds interactive and bulk mail, each by itself.
+type MailBudget = mailbudget.Config
+
+// MailRate is a bound in mails a second; zero is none.
+type MailRate = mailbudget.Rate
 
 // Budget is a number of link mails per time, Burst at once.
 type Budget struct {

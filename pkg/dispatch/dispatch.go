@@ -333,8 +333,7 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 		upTo, ok = t.UpTo, t.OK
 	}
 	if !ok {
-		l.meter.Idle(d.clock.Now())
-		<-queueCtx.Done()
+		d.rest(queueCtx, l, upTo)
 		return nil, nil
 	}
 	l.meter.Idle(d.clock.Now())
@@ -370,6 +369,18 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// rest waits until the lane may work again. A lane that has work and is out of budget is measured as working: people who
+// wait for it are told the pace that the budget allows.
+func (d *Dispatch) rest(ctx context.Context, l *lane, upTo reset.Class) {
+	l.meter.Idle(d.clock.Now())
+	if l.budget != nil {
+		if n, err := d.deps.Queue.Backlog(ctx, l.name, upTo); err == nil && n > 0 {
+			l.meter.Busy(d.clock.Now())
+		}
+	}
+	<-ctx.Done()
 }
 
 // lease fills the batch.

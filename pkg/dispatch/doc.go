@@ -3,18 +3,33 @@
 //
 // # A runner, one a lane
 //
-//	        ┌────────────────────────── batch given to a goroutine of its own ◄──────────────┐
-//	        ▼                                                                                 │
-//	Queue.Wait ──► permit (pacer) ──► breaker ──► Lease (batch sized by the backlog) ──► call ─┴─► Finish | Retry | Park
-//	   ▲                │ refused: wait for the end of a call or for RetryAt
-//	   └── level, description or breaker changed
+//	        ┌──────────────────────────── batch given to a goroutine of its own ◄───────────────────┐
+//	        ▼                                                                                        │
+//	Queue.Wait ──► (mail: budget) ──► permit (share, pacer, breaker) ──► Lease (sized by the backlog) ──► call ─┴─► Finish | Retry | Park
+//	   ▲                │                     │ waits for its turn, the end of a call, or RetryAt
+//	   └── level, description or budget changed ┘
 //
 // A permit comes before the lease, so that no lease runs out while it waits for its turn, and nothing polls: a job is
-// leased the moment that it is committed. A lane doubles its batch while leases come back full and falls back to
-// what it got when they do not, so that batches are as large as the backlog makes worth while and 1 without any.
+// leased the moment that it is committed.
 //
-// start, the look-ups of hash, and apply share the store's pacer and breaker; permits of one downstream are handed
-// out in the order in which lanes asked, so no lane starves another. The hash pool has a pacer and no breaker.
+// A lane asks for a permit for as many jobs as wait, spread over the calls that are free; the pacer says how many of them one
+// call may carry (Verdict.Items), and no more are leased. So a backlog travels in batches as large as the pacer finds
+// worth while, a few jobs at once take a call each while calls are free, and one job is never announced as two.
+//
+// # Who goes first
+//
+// start, the look-ups of hash, apply, and revoke where the revoker is the store share the store's pacer and breaker.
+// Permits of one downstream are handed out by weighted fair sharing of cost (pkg/fair, internal/downstream): apply 32, hash
+// 16, start 8, mail 4, revoke 2, campaign 1 (Config.Weights says why). No lane starves another, a lane alone has all, and one that
+// was idle is served at once. The further calls of a bisected batch wait in their lane's line like any other. Inside a lane
+// the queue's classes decide: suspects behind people, what is deferrable behind both.
+//
+// The hash pool has a pacer and no breaker. The revoker has a breaker of its own in any case, and a pacer of its own only
+// where it is a thing of its own (Pacers.Revoker): one controller a real downstream. Where it is the store, a broken
+// RevokeSessions stops revocations and nothing else (internal/downstream).
+//
+// Interactive and bulk mail have separate budgets (internal/mailbudget): bulk mail is what is deferrable, keeps to its own
+// rate and its share of the calls, and so never keeps a link waiting for longer than one call.
 //
 // # What ends how
 //
@@ -23,7 +38,12 @@
 //	overload, time-out, configuration      Retry, no try used, back-off with jitter   overload   failure
 //	other error, several items             bisected until the poisonous one is alone  error      success (it answered)
 //	other error or panic, one item         Retry, one try used; out of tries: Park    error      success
+//	mail deferred (mailbox full, busy)     Retry, one try used; out of tries: refused ok         success
 //	ended by us (drain)                    Retry at once, no try used                 canceled   ignored
+//
+// A mail that its recipient's mailbox cannot take now is tried again after minutes, not seconds, and ends as one that was
+// refused, because nothing that an operator could do would mend it. Mail is sent at least once: a mail is sent again, with
+// the same Message-ID, if the process died, or the answer got lost, between the provider's taking it and the Finish.
 //
 // A bisected batch makes at most 4·log2(n)+4 calls, each under a permit of its own; what is left is retried without
 // a try used. A call that ended before its deadline by a time-out or by us keeps its permit until the deadline,

@@ -211,6 +211,11 @@ func (d *Downstream) Status() Status {
 		s.Breaker = d.breaker.State().String()
 	}
 	s.Limits = d.Limits()
+	if d.host != nil { // what it may is the host's to say; what it has under way is its own
+		own := s.Limits.InFlight
+		s.Limits = d.host.Limits()
+		s.Limits.InFlight = own
+	}
 	return s
 }
 

@@ -66,7 +66,7 @@ func TestSpeedGrowsWithTheRampAfterAnOutage(t *testing.T) {
 		if n := d.Limits().InFlight; n != 0 {
 			t.Fatalf("%d in flight after a refusal", n)
 		}
-		time.Sleep(5 * time.Second) // of the bubble: at once
+		pass(5 * time.Second)
 		probes := permits()
 		if len(probes) != 1 || probes[0].Items() != 1 {
 			t.Fatalf("%d probes", len(probes))
@@ -82,7 +82,7 @@ func TestSpeedGrowsWithTheRampAfterAnOutage(t *testing.T) {
 			for _, p := range ramped {
 				p.Do(t.Context(), 1, answers(nil))
 			}
-			time.Sleep(4 * time.Second)
+			pass(4 * time.Second)
 		}
 		if got := strings.Join(steps, " "); got != "10x10 46x46 82x82 100x100" {
 			t.Errorf("calls and items with the ramp: %s", got)
@@ -148,7 +148,7 @@ func TestShareIsOfCost(t *testing.T) {
 						}
 						p.Use(sends.sends)
 						p.Do(ctx, sends.sends, func(context.Context) error {
-							time.Sleep(time.Millisecond)
+							pass(time.Millisecond)
 							return nil
 						})
 						mu.Lock()
@@ -158,7 +158,7 @@ func TestShareIsOfCost(t *testing.T) {
 				})
 			}
 		}
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		cancel()
 		lanes.Wait()
 		d.Wait()
@@ -179,7 +179,7 @@ func TestNobodyIsAskedInVain(t *testing.T) {
 			q.join(t.Context(), Ask{Lane: reset.LaneStart, Items: 1})
 		}
 		asked := pacer.asks
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if pacer.asks != asked {
 			t.Errorf("asked %d times while nothing happened", pacer.asks-asked)
 		}
@@ -335,7 +335,7 @@ func TestAProbeDoesNotWaitForTheStore(t *testing.T) {
 		busy := mustAcquire(t, s, Ask{Lane: reset.LaneApply, Items: 1})
 		q := &queue{t: t, d: r}
 		q.join(t.Context(), Ask{Lane: reset.LaneRevoke, Items: 1})
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		busy.Release()
 		q.pop()
 		if r.breaker.State() != breaker.Closed {

@@ -83,6 +83,9 @@ func inBubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, f)
 }
 
+// pass lets so much of the bubble's time go by; it takes none of ours.
+func pass(d time.Duration) { _ = clock.System{}.Sleep(context.Background(), d) }
+
 func mustAcquire(t *testing.T, d *Downstream, a Ask) *Permit {
 	t.Helper()
 	p, err := d.Acquire(t.Context(), a)
