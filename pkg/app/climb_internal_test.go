@@ -279,7 +279,7 @@ func (c *climber) until(what string, ok func() bool) {
 // what it is there for, and no more. When they are served it comes down, one level each hold.
 func TestLevelsFollowARealBacklog(t *testing.T) {
 	t.Parallel()
-	c := newClimber(t, 4, "queue: {disk_reserve: 1MiB, max_start_wait: 1h}", "{rate: 0.001, batch: 1}")
+	c := newClimber(t, 4, "queue: {disk_reserve: 1MiB, max_start_wait: 1h}", "{concurrency: 16, rate: 0.001, batch: 1}")
 	c.pass(time.Second)
 	c.is(0, admission.SignalNone)
 
@@ -383,7 +383,7 @@ func TestLevelsFollowARealBacklog(t *testing.T) {
 // down again as it empties.
 func TestLevelsFollowTheQueuesBytes(t *testing.T) {
 	t.Parallel()
-	c := newClimber(t, 1, "queue: {disk_reserve: 1MiB, max_bytes: 1MiB, max_start_wait: 12h}", "{rate: 1000, batch: 100}")
+	c := newClimber(t, 1, "queue: {disk_reserve: 1MiB, max_bytes: 1MiB, max_start_wait: 12h}", "{concurrency: 16, rate: 1000, batch: 100}")
 	c.until("the store's bucket is used up", func() bool {
 		c.ask(fmt.Sprintf("%0300d", time.Now().UnixNano()))
 		return c.stats().Lanes[reset.LaneStart].Waiting[reset.ClassInteractive] > 20
