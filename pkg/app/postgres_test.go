@@ -21,7 +21,7 @@ import (
 // accepted while it was away is in place when it is back.
 func TestTheWholeResetOnPostgres(t *testing.T) {
 	t.Parallel()
-	server, err := postgrestest.New(t.Context(), postgrestest.Config{})
+	server, err := postgrestest.New(t.Context(), postgrestest.Config{Settings: map[string]string{"log_min_duration_statement": "0"}})
 	if errors.Is(err, postgrestest.ErrNotInstalled) && os.Getenv("CI") == "" {
 		t.Skip(err)
 	}
@@ -50,6 +50,7 @@ func TestTheWholeResetOnPostgres(t *testing.T) {
 		INSERT INTO members SELECT i, 'member' || i || '@example.com' FROM generate_series(1, 2) AS i;
 		INSERT INTO logins VALUES (1, now() - interval '1 hour'), (1, now() + interval '1 hour');
 		CREATE ROLE surgegate LOGIN PASSWORD 'a role''s'; GRANT CREATE ON SCHEMA public TO surgegate;
+		ALTER ROLE surgegate SET log_parameter_max_length = 0;
 		GRANT SELECT (no, mail), UPDATE (phc) ON members TO surgegate; GRANT SELECT, DELETE ON logins TO surgegate;`)
 	password := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte("a role's\n"), 0o600); err != nil {
@@ -106,8 +107,8 @@ func TestTheWholeResetOnPostgres(t *testing.T) {
 			t.Errorf("the log tells %q", secret)
 		}
 	}
-	if strings.Contains(server.Log(), "CANARY") {
-		t.Error("the database's log tells the password")
+	if log := server.Log(); !strings.Contains(log, "INSERT INTO \"surgegate_changes\"") || strings.Contains(log, "CANARY") || strings.Contains(log, "argon2id$v") {
+		t.Errorf("the database's log tells a password, or nothing: %s", log)
 	}
 }
 

@@ -30,6 +30,10 @@
 //	GRANT SELECT, INSERT, UPDATE ON surgegate_changes TO surgegate;
 //	GRANT SELECT (user_id, created_at), DELETE ON sessions TO surgegate;   -- where it is to end sessions
 //
+// A server that logs slow statements logs their parameters, hashes and ids among them; only a superuser can keep them out:
+//
+//	ALTER ROLE surgegate SET log_parameter_max_length = 0;
+//
 // It makes the table itself only where Changes.Create says so, and then the role needs CREATE in the schema.
 //
 // # One batch

@@ -168,7 +168,7 @@ const longestCall = 24 * time.Hour
 
 // call is one connection for the time of one call.
 type call struct {
-	ctx     context.Context //nolint:containedctx // it lives as long as the call
+	ctx     context.Context // it lives as long as the call
 	conn    *pgxpool.Conn
 	timeout time.Duration // of each statement
 	lock    time.Duration

@@ -23,7 +23,7 @@ func readmeGrants(t *testing.T) string {
 		t.Fatal("the README has no SQL")
 	}
 	sql := regexp.MustCompile("CREATE ROLE surgegate [^;]*;").ReplaceAllString(block[1], "")
-	return strings.ReplaceAll(sql, "TO surgegate;", "TO $role;")
+	return strings.NewReplacer("TO surgegate;", "TO $role;", "ALTER ROLE surgegate ", "ALTER ROLE $role ").Replace(sql)
 }
 
 // The role can do its work with the grants that the README names, and nothing beside it.

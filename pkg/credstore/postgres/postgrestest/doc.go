@@ -5,5 +5,5 @@
 // itself. initdb is looked for in PATH and where Debian puts it. Durability is off unless Config.Durable: a killed
 // process loses nothing that it has written to a file, only a power cut would, and no test here cuts the power.
 //
-// A server ends with Close, and with the process that started it, however that ends.
+// A server ends with Close, and with the process that started it, however that ends; its folder goes with Close only.
 package postgrestest

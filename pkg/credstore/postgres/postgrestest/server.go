@@ -36,6 +36,8 @@ type Config struct {
 	Durable bool
 	// Settings are lines of postgresql.conf, such as max_connections: "20".
 	Settings map[string]string
+	// Files are put into the data folder for the server alone to read, such as server.key.
+	Files map[string][]byte
 }
 
 // Server is one PostgreSQL server. Its methods are not safe for concurrent use.
@@ -81,6 +83,15 @@ func New(ctx context.Context, config Config) (_ *Server, err error) {
 	}
 	if err := s.configure(config); err != nil {
 		return nil, err
+	}
+	for name, content := range config.Files {
+		path := filepath.Join(s.data(), name)
+		if err = os.WriteFile(path, content, 0o600); err == nil && s.owner != nil {
+			err = os.Chown(path, int(s.owner.Uid), int(s.owner.Gid))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("postgrestest: %w", err)
+		}
 	}
 	return s, s.Start(ctx)
 }
