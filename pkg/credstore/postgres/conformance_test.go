@@ -167,8 +167,8 @@ func TestAccountIDsOfOtherTypes(t *testing.T) {
 func TestCitext(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, server(t))
-	w.exec("CREATE SCHEMA " + w.schema + "x; CREATE EXTENSION citext SCHEMA " + w.schema + "x; GRANT USAGE ON SCHEMA " + w.schema + "x TO $role")
-	w.exec(strings.ReplaceAll(plainSchema, "email text", "email "+w.schema+"x.citext") + plainGrants)
+	w.exec("CREATE SCHEMA IF NOT EXISTS extensions; CREATE EXTENSION IF NOT EXISTS citext SCHEMA extensions; GRANT USAGE ON SCHEMA extensions TO $role")
+	w.exec(strings.ReplaceAll(plainSchema, "email text", "email extensions.citext") + plainGrants)
 	w.users(3)
 	var log bytes.Buffer
 	s, err := postgres.New(t.Context(), w.config(), postgres.Deps{Logger: slog.New(slog.NewTextHandler(&log, nil))})

@@ -49,6 +49,28 @@ func TestLockedRowIsItsItemsRetry(t *testing.T) {
 	wantOutcomes(t, got, err, credstore.AlreadyApplied, credstore.Applied, credstore.UnknownAccount, credstore.AlreadyApplied)
 }
 
+// The same where the site's own statements lock and write.
+func TestLockedRowOfAStatementIsItsItemsRetry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server(t), statementSchema, statementGrants)
+	w.exec("SELECT join_us('a' || i, 'u' || i, 'u' || i || '@example.com', NULL, NULL, false) FROM generate_series(0, 2) AS i")
+	s := w.open(postgres.Config{URL: w.server.SocketURL(w.role, "postgres"), Statements: statements()})
+	site := w.begin()
+	if _, err := site.Exec(t.Context(), "UPDATE credentials SET sso = true WHERE person = 'a1'"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.SetPasswords(t.Context(), changes(1, "a2", "a1", "ghost", "a0"))
+	wantOutcomes(t, got, err, credstore.Applied, credstore.RetryItem, credstore.UnknownAccount, credstore.Applied)
+	if n := w.text("SELECT count(*)::text FROM history"); n != "2" {
+		t.Errorf("%s passwords were written", n)
+	}
+	if err := site.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err = s.SetPasswords(t.Context(), changes(1, "a1"))
+	wantOutcomes(t, got, err, credstore.Applied)
+}
+
 // A sign-in that inserts a session holds its account's row by a foreign key only: that keeps no reset from it.
 func TestForeignKeysDoNotMakeAnAccountBusy(t *testing.T) {
 	t.Parallel()
