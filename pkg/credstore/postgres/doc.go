@@ -100,6 +100,6 @@
 //
 // One transaction costs a round trip, an fsync and its messages whether it carries one item or 256. `storm bench --only
 // postgres`, on 2 cores that the client shares and fsync on: 28 µs of the server's processor time a write in batches of
-// 256, 172 µs in transactions of one row (which write the same two rows), and 6 to 9 times the rate. Of the 28 µs the
+// 256, 172 µs in transactions of one row (which write the same two rows), and 5.6 to 7.9 times the rate. Of the 28 µs the
 // update itself takes 13, the lock 4, the side table 10; waiting for nobody and applying once is what they buy.
 package postgres
