@@ -24,9 +24,12 @@ const (
 	mostCV2  = 5
 	// memory is how many calls cv² and weights remember: enough that one mix of calls is like the next.
 	memory = 200
+	// firstCV2 is what it is taken for before any call, with the weight of doubt calls: a few calls of a store with a heavy
+	// tail look regular.
+	firstCV2, doubt = 2, 20
 )
 
-func (c *costs) reset() { *c = costs{ref: -1, cv2: 1} }
+func (c *costs) reset() { *c = costs{ref: -1, cv2: firstCV2} }
 
 // add learns from one answered call; atOnce is how many were in flight.
 func (c *costs) add(kind Kind, items int, latency, atOnce float64) {
@@ -44,7 +47,7 @@ func (c *costs) add(kind Kind, items int, latency, atOnce float64) {
 	fastKind := 1 / math.Min(k.seen, math.Max(10, atOnce))
 	if k.seen > 10 {
 		x := latency/k.latency - 1
-		c.cv2 += (x*x - c.cv2) / math.Min(k.seen, memory)
+		c.cv2 += (x*x - c.cv2) / math.Min(k.seen+doubt, memory)
 	}
 	k.latency += fastKind * (latency - k.latency)
 	perItem := latency / float64(items)
@@ -65,14 +68,20 @@ func (c *costs) work(kind Kind, items int) float64 { return c.kinds[kind].weight
 // for a saturated store (between a Poisson stream's 1 and a regular one's 0).
 func (c *costs) spread() float64 { return .1 + .9*math.Max(leastCV2, math.Min(mostCV2, c.cv2)) }
 
+// settling is how long, in s, new calls take to be like those that have been in flight for long: .7 of a latency, and where
+// few calls take most of the time more, because the fast ones end first (the prototype's first looks read 98 ms for a
+// store of 250 ms).
+func (c *costs) settling() float64 { return .7 * c.latency * math.Max(1, math.Min(mostCV2, c.cv2)/1.3) }
+
 // failures counts calls that load may have broken.
 type failures struct {
 	total, failed float64 // calls of the window
 	since         float64 // when it began
 	row           float64 // failures since the last success, and those of them that were time-outs
 	rowTimeouts   float64
-	first         float64 // items in flight at the first of the row, and when
+	first         float64 // items in flight at the first of the row, when, and whether that was more than the base
 	firstAt       float64
+	above         bool
 	cutAt         float64 // when speed was last cut for them
 	survived      float64 // the most items in flight that did no harm, and when
 	at            float64
@@ -101,10 +110,10 @@ func (e *failures) survive(now, inFlight float64) {
 // survives forgets over a minute.
 func (e *failures) survives(now float64) float64 { return e.survived * math.Exp(-(now-e.at)/60) }
 
-// refusedAt is the load at which the failures in a row began, if it was load: refusals, not time-outs, at a
-// concurrency that had not been survived lately. Else 0.
+// refusedAt is the load at which the failures in a row began, if it was load: refusals, not time-outs, at more than the base
+// or than had been survived lately. Else 0.
 func (e *failures) refusedAt() float64 {
-	if e.first == 0 || e.rowTimeouts > e.row/2 || e.first <= 1.05*e.survives(e.firstAt) {
+	if e.first == 0 || e.rowTimeouts > e.row/2 || !e.above && e.first <= 1.05*e.survives(e.firstAt) {
 		return 0
 	}
 	return e.first
@@ -122,6 +131,8 @@ func (c *Chart) failed(o Outcome, started float64) {
 	e.count(c.now, c.costs.latency)
 	if e.row == 0 {
 		e.first, e.firstAt = float64(c.inFlight+1)*float64(c.look.at.batch), c.now
+		base := c.plan.base
+		e.above = e.first > 1.05*float64(base.calls)*float64(base.batch)
 	}
 	e.row++
 	e.failed++

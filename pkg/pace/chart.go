@@ -127,13 +127,12 @@ func (c *Chart) Ask(now time.Time, kind Kind, items int) Verdict {
 		panic(fmt.Sprintf("pace: Ask for %d items of kind %d", items, kind))
 	}
 	now = c.tick(now)
+	c.press(items)
 	c.progress()
+	c.press(items) // the look may be another now
 	at := c.look.at
-	if items > at.batch {
-		items, c.bigger = at.batch, true
-	}
+	items = min(items, at.batch)
 	if c.inFlight >= at.calls {
-		c.wanting = true
 		return Verdict{RetryAt: c.time(c.look.until)}
 	}
 	if c.tokens != nil && !c.tokens.AllowN(now, items) {
@@ -144,6 +143,12 @@ func (c *Chart) Ask(now time.Time, kind Kind, items int) Verdict {
 		c.look.reached = true
 	}
 	return Verdict{Go: true, Items: items}
+}
+
+// press notes what of an Ask the look's setting does not let through.
+func (c *Chart) press(items int) {
+	c.bigger = c.bigger || items > c.look.at.batch
+	c.wanting = c.wanting || c.inFlight >= c.look.at.calls
 }
 
 // Done implements Pacer.

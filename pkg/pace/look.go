@@ -79,7 +79,7 @@ const least = .05
 
 func (c *Chart) switchTo(r role, s setting) {
 	c.look = look{role: r, at: s, since: c.now, old: c.inFlight, oldFirst: c.inFlight, reached: c.inFlight >= s.calls}
-	c.look.until = c.now + math.Max(.7*c.costs.latency, 1e-3)
+	c.look.until = c.now + math.Max(c.costs.settling(), 1e-3)
 	c.wanting, c.bigger = false, false
 }
 
@@ -88,9 +88,10 @@ func (c *Chart) progress() {
 	l, latency := &c.look, c.costs.latency
 	if !l.counting {
 		passed := c.now - l.since
-		settled := latency > 0 && passed >= .7*latency && float64(l.old) <= .3*float64(l.oldFirst) &&
+		settling := c.costs.settling()
+		settled := latency > 0 && passed >= settling && float64(l.old) <= .3*float64(l.oldFirst) &&
 			(l.reached || c.bigger) && c.inFlight <= l.at.calls
-		late := latency > 0 && passed >= 4*latency
+		late := latency > 0 && passed >= 4*settling
 		switch {
 		case late && !l.reached && !c.pressed():
 			c.switchTo(lookBase, c.rest()) // nothing to measure: less is asked for than the limit allows
