@@ -27,6 +27,8 @@ const (
 	// firstCV2 is what it is taken for before any call, with the weight of doubt calls: a few calls of a store with a heavy
 	// tail look regular.
 	firstCV2, doubt = 2, 20
+	// outlier bounds what one call adds to cv²: one that hung says nothing of the others.
+	outlier = 4 * mostCV2
 )
 
 func (c *costs) reset() { *c = costs{ref: -1, cv2: firstCV2} }
@@ -47,7 +49,7 @@ func (c *costs) add(kind Kind, items int, latency, atOnce float64) {
 	fastKind := 1 / math.Min(k.seen, math.Max(10, atOnce))
 	if k.seen > 10 {
 		x := latency/k.latency - 1
-		c.cv2 += (x*x - c.cv2) / math.Min(k.seen+doubt, memory)
+		c.cv2 += (math.Min(x*x, outlier) - c.cv2) / math.Min(k.seen+doubt, memory)
 	}
 	k.latency += fastKind * (latency - k.latency)
 	perItem := latency / float64(items)
@@ -58,6 +60,14 @@ func (c *costs) add(kind Kind, items int, latency, atOnce float64) {
 	}
 	if k.weight > 0 {
 		c.unit += fast * (perItem/k.weight - c.unit)
+	}
+}
+
+// renew forgets latencies, which an outage has spoilt, and keeps what kinds cost beside each other.
+func (c *costs) renew() {
+	c.seen = 0
+	for i := range c.kinds {
+		c.kinds[i].seen = 0
 	}
 }
 

@@ -174,8 +174,9 @@ func (c *Chart) Done(now time.Time, call Call) {
 	case OutcomeError: // answered, but nothing was delivered, and perhaps much faster than what is
 		c.fails.succeeded(c.now, c.costs.latency)
 	default:
-		latency := math.Max(c.now-started, 1e-6)
-		c.costs.add(call.Kind, call.Items, latency, float64(c.inFlight+1))
+		if started >= c.fails.cutAt {
+			c.costs.add(call.Kind, call.Items, math.Max(c.now-started, 1e-6), float64(c.inFlight+1))
+		}
 		c.fails.succeeded(c.now, c.costs.latency)
 		c.look.calls++
 		c.look.work += c.costs.work(call.Kind, call.Items)
@@ -188,6 +189,7 @@ func (c *Chart) Resume(now time.Time) {
 	c.tick(now)
 	c.before = float64(c.sound)
 	c.fails.cutAt = c.now
+	c.costs.renew()
 	if n := c.fails.refusedAt(); n > 0 {
 		c.lower(.8 * n)
 	}
