@@ -82,7 +82,6 @@ type Chart struct {
 	sound int
 	// before is the concurrency before the outage that it comes back from; 0: none.
 	before  float64
-	grant   int  // items of a call, at most
 	wanting bool // somebody was refused for want of a slot since the look began
 	bigger  bool // somebody asked for more items than a call may carry since the look began
 }
