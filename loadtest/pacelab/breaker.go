@@ -1,113 +1,174 @@
 package pacelab
 
 import (
-	"math/rand/v2"
+	"time"
 
-	"github.com/surgegate/surgegate/pkg/pace"
+	"github.com/surgegate/surgegate/pkg/breaker"
 )
 
-type breakerState uint8
-
-const (
-	closed breakerState = iota
-	halfOpen
-	open
-)
-
-// breakerModel is pkg/breaker with its defaults, without its clock: gobreaker reads the machine's, which stands still
-// here. A test holds the two together.
+// breakerModel is pkg/breaker without its clock: gobreaker, inside of it, reads the machine's, which stands still here.
+// Times count from the run's start. A test drives both with the same calls and holds each answer equal.
 type breakerModel struct {
-	rand      *rand.Rand
-	state     breakerState
-	row       int // failures in a row while closed, successes in a row while half open
-	window    [10]struct{ second, failures, total int }
-	reopens   int
-	until     float64 // open: when a probe may go out
-	closedAt  float64
-	probing   bool
-	probeEnds float64
+	config breaker.Config
+	random func() float64
+
+	state      breaker.State
+	generation int           // counts changes of state: results of calls from before the last one say nothing
+	since      time.Duration // of the generation
+	failures   window
+	successes  int // half open: in a row
+	probing    bool
+	probeEnds  time.Duration
+	until      time.Duration // open: when a probe may go out
+	closedAt   time.Duration
+	reopens    int // openings since it was last closed for Calm
+	trips      int // closed → open
 }
 
-const (
-	consecutive  = 10
-	failureShare = .5
-	minVolume    = 20
-	openWait     = 1.0
-	maxOpenWait  = 2.0
-	probes       = 2
-	calm         = 10.0
-)
+// ticket is a call that was let through.
+type ticket struct {
+	generation int
+	age        int // which second of the generation it began in, for the default window
+	probe      bool
+}
 
-// allow tells whether a call may go out, as a probe, or how long to wait.
-func (b *breakerModel) allow(now float64) (probe bool, wait float64) {
-	if b.probing && now >= b.probeEnds {
-		b.open(now)
-	}
+func newBreakerModel(config breaker.Config, random func() float64) *breakerModel {
+	return &breakerModel{config: config.WithDefaults(), random: random}
+}
+
+// allow lets a call through, or says when to ask again.
+func (b *breakerModel) allow(now time.Duration) (t ticket, retryAt time.Duration, ok bool) {
+	b.expire(now)
 	switch {
-	case b.state == closed:
-		return false, 0
-	case b.state == open && now < b.until:
-		return false, b.until - now
+	case b.state == breaker.Open && now < b.until:
+		return ticket{}, b.until, false
 	case b.probing:
-		return false, b.probeEnds - now
+		return ticket{}, b.probeEnds, false
+	case b.state == breaker.Open:
+		b.enter(breaker.HalfOpen, now)
+	case b.state == breaker.Closed:
+		b.failures.grow(b.age(now))
 	}
-	if b.state == open {
-		b.state, b.row = halfOpen, 0
+	t = ticket{b.generation, b.failures.age, b.state == breaker.HalfOpen}
+	if t.probe {
+		b.probing, b.probeEnds = true, now+b.config.ProbeTimeout
 	}
-	b.probing, b.probeEnds = true, now+deadline+1
-	return true, 0
+	return t, 0, true
 }
 
-func (b *breakerModel) open(now float64) {
-	wait := openWait
-	for i := 0; i < b.reopens && wait < maxOpenWait; i++ {
-		wait *= 2
-	}
-	b.reopens++
-	b.state, b.row, b.probing = open, 0, false
-	b.until = now + min(wait, maxOpenWait)*(.8+.4*b.rand.Float64())
-	b.window = [10]struct{ second, failures, total int }{}
-}
-
-func (b *breakerModel) report(now float64, probe bool, o pace.Outcome) {
-	failed := o == pace.OutcomeOverload || o == pace.OutcomeTimeout
-	switch {
-	case o == pace.OutcomeCanceled:
-		b.probing = b.probing && !probe
-	case probe && b.state == halfOpen && b.probing:
-		b.probing = false
-		if failed {
-			b.open(now)
-		} else if b.row++; b.row == probes {
-			b.state, b.row, b.closedAt = closed, 0, now
-		}
-	case !probe && b.state == closed:
-		if now-b.closedAt >= calm {
-			b.reopens = 0
-		}
-		b.count(now, failed)
-	}
-}
-
-func (b *breakerModel) count(now float64, failed bool) {
-	w := &b.window[int(now)%len(b.window)]
-	if w.second != int(now) {
-		w.second, w.failures, w.total = int(now), 0, 0
-	}
-	w.total++
-	b.row++
-	if !failed {
-		b.row = 0
+// report tells of the call's end.
+func (b *breakerModel) report(now time.Duration, t ticket, r breaker.Result) {
+	b.expire(now)
+	if t.generation != b.generation {
 		return
 	}
-	w.failures++
-	failures, total := 0, 0
-	for _, w := range b.window {
-		if w.second > int(now)-len(b.window) {
-			failures, total = failures+w.failures, total+w.total
+	if t.probe {
+		b.probing = false
+	}
+	if b.state == breaker.Closed {
+		b.failures.grow(b.age(now))
+	}
+	switch {
+	case r == breaker.Ignored:
+	case t.probe && r == breaker.Success:
+		if b.successes++; b.successes == b.config.Probes {
+			b.enter(breaker.Closed, now)
+		}
+	case t.probe:
+		b.enter(breaker.Open, now)
+	default:
+		b.failures.count(t.age, r == breaker.Failure)
+		if r == breaker.Failure && b.tripped() {
+			b.trips++
+			b.enter(breaker.Open, now)
 		}
 	}
-	if b.row >= consecutive || total >= minVolume && float64(failures) >= failureShare*float64(total) {
-		b.open(now)
+}
+
+// expire fails a probe that is overdue.
+func (b *breakerModel) expire(now time.Duration) {
+	if b.probing && now >= b.probeEnds {
+		b.enter(breaker.Open, now)
+	}
+}
+
+func (b *breakerModel) age(now time.Duration) int {
+	return int((now - b.since) / (b.config.Window / buckets))
+}
+
+func (b *breakerModel) tripped() bool {
+	all := float64(b.failures.total)
+	return b.failures.row >= b.config.Consecutive ||
+		b.failures.total >= b.config.MinVolume && float64(b.failures.failed) >= b.config.FailureShare*all
+}
+
+func (b *breakerModel) enter(state breaker.State, now time.Duration) {
+	if b.state == breaker.Closed && now-b.closedAt >= b.config.Calm {
+		b.reopens = 0
+	}
+	b.state, b.since, b.failures, b.successes, b.probing = state, now, window{}, 0, false
+	b.generation++
+	switch state {
+	case breaker.Open:
+		wait := b.config.OpenWait
+		for i := 0; i < b.reopens && wait < b.config.MaxOpenWait; i++ {
+			wait *= 2
+		}
+		wait = min(wait, b.config.MaxOpenWait)
+		const jitter = .2 // pkg/breaker's
+		b.until = now + time.Duration(float64(wait)*(1-jitter+2*jitter*b.random()))
+		b.reopens++
+	case breaker.Closed:
+		b.closedAt = now
+	case breaker.HalfOpen:
+	}
+}
+
+// buckets of a window, as pkg/breaker tells gobreaker.
+const buckets = 10
+
+// window is gobreaker's rolling count of results. A result counts in the bucket in which its call began.
+type window struct {
+	tally       // of all buckets
+	age     int // of the latest bucket
+	buckets [buckets]tally
+}
+
+// tally counts results; row is the failures since the last success.
+type tally struct{ total, failed, row int }
+
+func (t *tally) count(failed bool) {
+	t.total++
+	if !failed {
+		t.row = 0
+		return
+	}
+	t.failed++
+	t.row++
+}
+
+func (w *window) count(age int, failed bool) {
+	if w.age-age < buckets {
+		w.tally.count(failed)
+		w.buckets[age%buckets].count(failed)
+	}
+}
+
+// grow drops the buckets that a later age has left behind.
+func (w *window) grow(age int) {
+	if age-w.age >= buckets {
+		*w = window{age: age}
+		return
+	}
+	for w.age < age {
+		w.age++
+		old := &w.buckets[w.age%buckets]
+		// The row reaches back into the bucket only if every failure since then is part of it.
+		if w.row == old.row+w.failed-old.failed {
+			w.row -= old.row
+		}
+		w.total -= old.total
+		w.failed -= old.failed
+		*old = tally{}
 	}
 }

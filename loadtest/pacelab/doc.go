@@ -24,5 +24,5 @@
 //
 // goodput: items completed ÷ what the store could have completed at its best point and largest batch, after warm-up.
 // inside ÷ knee: the calls inside, abandoned ones too, over the concurrency where μ stops growing.
-// recovery: time from a step until each following second of goodput is within 10 % of the best.
+// recovery: seconds from a step until the three that follow are within 10 % of the best together.
 package pacelab

@@ -1,98 +1,92 @@
 package pacelab
 
 import (
-	"container/heap"
 	"math"
 	"math/rand/v2"
 	"time"
 
+	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/pace"
 )
 
-// deadline of a call in s, as dispatch's default for stores.
+// deadline of a call in s, as pkg/dispatch's default for stores.
 const deadline = 5.0
+
+const (
+	// minWait in s keeps a pacer that answers with a time just past from spinning, as in pkg/dispatch.
+	minWait = 1e-3
+	// refusal in s is how long a store that is down takes to say so, and at most a crash to break a connection.
+	refusal = 1e-3
+)
 
 // Result of one run.
 type Result struct {
-	Goodput  float64   // ÷ best, after warm-up
-	Recovery []float64 // s until within 10 % of the best, one a step that changes the best; the run's rest where never
+	Goodput  float64   // items completed ÷ best, after warm-up
+	Recovery []float64 // s until within 10 % of the best, one for each step but those to a standstill; the time to the next step where never
 	Holding  float64   // inside ÷ knee, time average after warm-up
 	Peak     float64   // inside ÷ knee, at its highest before any step
 	Crashes  int
 	Late     int // crashes after the first minute
+	Trips    int // times that the breaker opened after it was closed
+	Calls    int // calls made
 	Trace    []Point
 }
 
 // Point is a second of a run.
 type Point struct {
-	At, Done, Best, Inside, Limit float64
-	Batch                         int
+	At           float64 // the second's end
+	Done, Best   float64 // items
+	Inside, Knee float64 // calls, at its end
+	Limit        int     // the pacer's, at its end
+	Batch        int
 }
 
+// call is one call; it is used again when nothing holds it any more.
 type call struct {
-	kind        pace.Kind
-	items       int
-	start       float64
-	ended       bool
-	probe       bool
-	fails       bool
-	bestStart   float64
-	sequence    uint64
-	overOutcome pace.Outcome
+	items   int
+	start   float64
+	ticket  ticket
+	fails   bool // for no reason of load
+	ended   bool // its permit is free
+	holders int  // of the store, the line of deadlines and the schedule of refusals
 }
 
-// event is a time at which the driver does something.
-type event struct {
-	at   float64
-	seq  uint64
-	call *call // its deadline, or its refusal; nil: ask again
-	end  pace.Outcome
+// backlog is what there is to send. Without one the run has a backlog that never ends.
+type backlog interface {
+	waiting(now float64) int // items
+	take(now float64, items int)
+	next(now float64) float64 // when there is more
+	changed(now float64, state breaker.State)
 }
-
-type events []event
-
-func (e events) Len() int { return len(e) }
-func (e events) Less(a, b int) bool {
-	return e[a].at < e[b].at || e[a].at == e[b].at && e[a].seq < e[b].seq
-}
-func (e events) Swap(a, b int) { e[a], e[b] = e[b], e[a] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	old := *e
-	last := old[len(old)-1]
-	*e = old[:len(old)-1]
-	return last
-}
-
-// epoch is time 0 of every run.
-var epoch = time.Unix(1_600_000_000, 0) //nolint:gochecknoglobals // a constant that Go cannot write as one
-
-func at(t float64) time.Time { return epoch.Add(time.Duration(t * 1e9)) }
 
 type run struct {
 	m       Model
 	pacer   pace.Pacer
 	store   *store
-	breaker breakerModel
+	breaker *breakerModel
+	backlog backlog
 	rand    *rand.Rand
-	queue   events
-	seq     uint64
-	now     float64
-	poll    float64 // when an ask is due already; +Inf: none
 
-	done, best   float64 // items since warm-up
-	second       Point
-	points       []Point
-	steps        []Step
-	peak         float64
-	holding, end float64
+	now       float64
+	poll      float64 // when to ask again; +Inf: when a call ends
+	deadlines line
+	refusals  schedule
+	seq       uint64
+	free      []*call
+	ends      float64 // when the present second ends
+	steps     []Step  // to come
+
+	done, best float64 // items since the warm-up
+	holding    float64 // ∫ inside ÷ knee dt since the warm-up
+	peak       float64 // before the first step; 0: none has come
+	calls      int
+	second     Point
+	trace      []Point
 }
 
-// Run drives the pacer against the model.
+// Run drives the pacer against the model. The same seed gives the same run.
 func Run(m Model, pacer pace.Pacer, seed uint64) Result {
-	r := &run{m: m, pacer: pacer, rand: rand.New(rand.NewPCG(seed, 1)), poll: math.Inf(1), steps: m.Steps}
-	r.store = newStore(m, rand.New(rand.NewPCG(seed, 2)))
-	r.breaker.rand = rand.New(rand.NewPCG(seed, 3))
+	r := newRun(m, pacer, seed)
 	r.ask()
 	for r.now < m.Length {
 		r.turn()
@@ -100,162 +94,240 @@ func Run(m Model, pacer pace.Pacer, seed uint64) Result {
 	return r.result()
 }
 
-// turn goes to the next thing that happens.
-func (r *run) turn() {
-	next, what := r.store.next(), 0
-	if len(r.queue) > 0 && r.queue[0].at < next {
-		next, what = r.queue[0].at, 1
-	}
-	if len(r.steps) > 0 && r.steps[0].At < next {
-		next, what = r.steps[0].At, 2
-	}
-	// Speeds change with time (creep, cold, back from a crash): never leap over a whole second.
-	if second := math.Floor(r.now) + 1; second < next {
-		next, what = second, 3
-	}
-	if until := r.store.downUntil; until > r.now && until < next {
-		next, what = until, 4
-	}
-	r.account(next)
-	switch what {
-	case 0:
-		r.leave(r.store.leave())
-	case 1:
-		e := heap.Pop(&r.queue).(event)
-		if e.call == nil {
-			if e.at >= r.poll {
-				r.poll = math.Inf(1)
-			}
-			r.ask()
-		} else {
-			r.finish(e.call, e.end)
-		}
-	case 2:
-		s := r.steps[0]
-		r.steps = r.steps[1:]
-		if r.store.speed == 0 && s.Speed > 0 {
-			r.store.coldUntil = r.now + 60
-		}
-		r.store.step(s)
-		if r.peak == 0 {
-			r.peak = r.store.peak
-		}
-	case 3:
-		r.close()
+func newRun(m Model, pacer pace.Pacer, seed uint64) *run {
+	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) } //nolint:gosec // a simulation's draw, no secret
+	return &run{
+		m: m, pacer: pacer, rand: random(1), store: newStore(m, random(2)),
+		// As pkg/dispatch makes it: the call's own deadline comes before the probe's.
+		breaker: newBreakerModel(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3).Float64),
+		poll:    math.Inf(1), ends: 1, steps: m.Steps, trace: make([]Point, 0, int(m.Length)),
 	}
 }
 
-func (r *run) account(t float64) {
-	best := r.store.best()
-	if r.now >= r.m.WarmUp {
-		r.best += best * (t - r.now)
-		r.holding += float64(len(r.store.inside)) / r.store.knee() * (t - r.now)
+// seconds is a time of the run for the code under test.
+func seconds(t float64) time.Duration { return time.Duration(math.Round(t * 1e9)) }
+
+// at is the same as a time; every run begins at the same one.
+func at(t float64) time.Time { return time.Unix(1_600_000_000, 0).Add(seconds(t)) }
+
+// happening is what happens next.
+type happening uint8
+
+const (
+	nothing happening = iota // but the store changes by itself
+	leaving
+	overdue
+	refused
+	asking
+	secondEnds
+	stepping
+)
+
+// upcoming is the next thing that happens. Of what happens at once the first in the list goes first.
+func (r *run) upcoming() (at float64, what happening) {
+	at, done := r.store.next()
+	if done {
+		what = leaving
 	}
-	r.second.Best += best * (t - r.now)
+	earlier := func(t float64, w happening) {
+		if t < at {
+			at, what = t, w
+		}
+	}
+	for c := r.deadlines.first(); c != nil; c = r.deadlines.first() {
+		if !c.ended {
+			earlier(c.start+deadline, overdue)
+			break
+		}
+		r.deadlines.pop()
+		r.release(c)
+	}
+	if len(r.refusals) > 0 {
+		earlier(r.refusals[0].due, refused)
+	}
+	earlier(r.poll, asking)
+	// Creep changes the speed all the time: it is taken anew every second at least.
+	earlier(r.ends, secondEnds)
+	if len(r.steps) > 0 {
+		earlier(r.steps[0].At, stepping)
+	}
+	return at, what
+}
+
+// turn goes to the next thing that happens.
+func (r *run) turn() {
+	at, what := r.upcoming()
+	r.advance(at)
+	switch what {
+	case leaving:
+		r.leave(r.store.leave())
+	case overdue:
+		c := r.deadlines.first()
+		r.deadlines.pop()
+		r.finish(c, pace.OutcomeTimeout)
+		r.release(c)
+	case refused:
+		c := r.refusals.pop().call
+		r.finish(c, pace.OutcomeOverload)
+		r.release(c)
+	case asking:
+		r.ask()
+	case stepping:
+		if r.peak == 0 {
+			r.peak = r.store.peak
+		}
+		r.store.change(r.steps[0])
+		r.steps = r.steps[1:]
+	case secondEnds:
+		r.endSecond()
+	case nothing:
+	}
+}
+
+func (r *run) advance(t float64) {
+	passed := t - r.now
+	best := r.store.best() * passed
+	if r.now >= r.m.WarmUp {
+		r.best += best
+		r.holding += float64(len(r.store.inside)) / r.store.knee() * passed
+	}
+	r.second.Best += best
 	r.store.advance(t)
 	r.now = t
 }
 
-// close ends a second.
-func (r *run) close() {
+func (r *run) endSecond() {
 	l := r.pacer.Limits()
-	r.second.At, r.second.Inside = r.now, float64(len(r.store.inside))
-	r.second.Limit, r.second.Batch = float64(l.Concurrency), l.Batch
-	r.points = append(r.points, r.second)
+	p := r.second
+	p.At, p.Inside, p.Knee = r.now, float64(len(r.store.inside)), r.store.knee()
+	p.Limit, p.Batch = l.Concurrency, l.Batch
+	r.trace = append(r.trace, p)
 	r.second = Point{}
+	r.ends++
 }
 
-// ask starts what the pacer and the breaker allow.
+// ask starts what the pacer and the breaker allow, as pkg/dispatch does.
 func (r *run) ask() {
-	most := max(1, r.m.MaxBatch)
+	r.poll = math.Inf(1)
 	for {
-		items := most
-		if r.breaker.state != closed {
-			items = 1
+		items := max(1, r.m.MaxBatch)
+		if r.backlog != nil {
+			if items = min(items, r.backlog.waiting(r.now)); items == 0 {
+				r.poll = r.backlog.next(r.now)
+				return
+			}
 		}
-		v := r.pacer.Ask(at(r.now), 0, items)
+		if r.breaker.state != breaker.Closed {
+			items = 1 // a probe risks as little as it can
+		}
+		now := at(r.now)
+		v := r.pacer.Ask(now, 0, items)
 		if !v.Go {
 			if !v.RetryAt.IsZero() {
-				r.again(math.Max(v.RetryAt.Sub(epoch).Seconds(), r.now+1e-3))
+				r.poll = r.now + max(v.RetryAt.Sub(now).Seconds(), minWait)
 			}
 			return
 		}
-		probe, wait := r.breaker.allow(r.now)
-		if wait > 0 {
-			r.pacer.Done(at(r.now), pace.Call{Start: at(r.now), Unused: v.Items, Outcome: pace.OutcomeCanceled})
-			r.again(r.now + wait)
+		t, retryAt, ok := r.breaker.allow(seconds(r.now))
+		if !ok {
+			r.pacer.Done(now, pace.Call{Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
+			r.poll = max(retryAt.Seconds(), r.now+minWait)
 			return
 		}
-		c := &call{items: v.Items, start: r.now, probe: probe, fails: r.rand.Float64() < r.m.Noise}
-		r.seq++
-		taken, crashed := r.store.enter(c, r.seq)
-		switch {
-		case !taken:
-			r.at(r.now+1e-3, c, pace.OutcomeOverload)
-		default:
-			r.at(r.now+deadline, c, pace.OutcomeTimeout)
-			for _, dead := range crashed {
-				if !dead.ended {
-					r.at(r.now+1e-3*r.rand.Float64(), dead, pace.OutcomeOverload)
-				}
-			}
+		if r.backlog != nil {
+			r.backlog.take(r.now, v.Items)
 		}
+		r.start(v.Items, t)
 	}
 }
 
-func (r *run) at(t float64, c *call, o pace.Outcome) {
+func (r *run) start(items int, t ticket) {
+	var c *call
+	if last := len(r.free) - 1; last >= 0 {
+		c, r.free = r.free[last], r.free[:last]
+	} else {
+		c = new(call)
+	}
+	*c = call{items: items, start: r.now, ticket: t, fails: r.m.Noise > 0 && r.rand.Float64() < r.m.Noise}
+	r.calls++
 	r.seq++
-	heap.Push(&r.queue, event{at: t, seq: r.seq, call: c, end: o})
+	taken, crashed := r.store.enter(c, r.seq)
+	if !taken {
+		r.refuse(c, r.now+refusal)
+		return
+	}
+	c.holders = 2
+	r.deadlines.push(c)
+	for _, dead := range crashed {
+		if !dead.call.ended {
+			r.refuse(dead.call, r.now+refusal*r.rand.Float64())
+		}
+		r.release(dead.call)
+	}
 }
 
-func (r *run) again(t float64) {
-	if t < r.poll {
-		r.poll = t
-		r.at(t, nil, 0)
+func (r *run) refuse(c *call, at float64) {
+	c.holders++
+	r.seq++
+	r.refusals.push(entry{at, r.seq, c})
+}
+
+// release takes away one holder of a call.
+func (r *run) release(c *call) {
+	if c.holders--; c.holders == 0 {
+		r.free = append(r.free, c)
 	}
 }
 
 // leave is a call that the store has worked.
 func (r *run) leave(c *call) {
-	if c.ended {
-		return // nobody waits for it any more
-	}
-	if c.fails {
+	switch {
+	case c.ended: // nobody waits for it any more
+	case c.fails:
 		r.finish(c, pace.OutcomeOverload)
-		return
+	default:
+		if r.now >= r.m.WarmUp {
+			r.done += float64(c.items)
+		}
+		r.second.Done += float64(c.items)
+		r.finish(c, pace.OutcomeOK)
 	}
-	if r.now >= r.m.WarmUp {
-		r.done += float64(c.items)
-	}
-	r.second.Done += float64(c.items)
-	r.finish(c, pace.OutcomeOK)
+	r.release(c)
 }
 
-// finish ends a call's permit.
+// finish ends a call's permit, if it has not ended.
 func (r *run) finish(c *call, o pace.Outcome) {
 	if c.ended {
 		return
 	}
 	c.ended = true
-	was := r.breaker.state
-	r.breaker.report(r.now, c.probe, o)
+	result := breaker.Failure
+	if o == pace.OutcomeOK {
+		result = breaker.Success
+	}
+	before := r.breaker.state
+	r.breaker.report(seconds(r.now), c.ticket, result)
 	r.pacer.Done(at(r.now), pace.Call{Start: at(c.start), Items: c.items, Outcome: o})
-	if was != closed && r.breaker.state == closed {
+	if before != breaker.Closed && r.breaker.state == breaker.Closed {
 		r.pacer.Resume(at(r.now))
+	}
+	if before != r.breaker.state && r.backlog != nil {
+		r.backlog.changed(r.now, r.breaker.state)
 	}
 	r.ask()
 }
 
 func (r *run) result() Result {
 	res := Result{
-		Goodput: r.done / math.Max(1, r.best), Holding: r.holding / (r.m.Length - r.m.WarmUp),
-		Peak: r.peak, Crashes: len(r.store.crashes), Trace: r.points,
+		Goodput: r.done / max(1, r.best), Holding: r.holding / (r.m.Length - r.m.WarmUp), Peak: r.peak,
+		Crashes: len(r.store.crashes), Trips: r.breaker.trips, Calls: r.calls, Trace: r.trace,
 	}
 	if res.Peak == 0 {
 		res.Peak = r.store.peak
 	}
 	for _, t := range r.store.crashes {
-		if t > 60 {
+		const firstMinute = 60
+		if t > firstMinute {
 			res.Late++
 		}
 	}
@@ -265,27 +337,30 @@ func (r *run) result() Result {
 			until = r.m.Steps[i+1].At
 		}
 		if s.Speed > 0 {
-			res.Recovery = append(res.Recovery, r.recovery(s.At, until))
+			res.Recovery = append(res.Recovery, recovery(r.trace, s.At, until))
 		}
 	}
 	return res
 }
 
-// recovery is how long after a step the last second of three was first within 10 % of the best.
-func (r *run) recovery(from, until float64) float64 {
+// recovery is how long after from delivery is first within 10 % of the best for three seconds in a row, taken together;
+// until − from where it never is.
+func recovery(trace []Point, from, until float64) float64 {
 	const window = 3
-	for i := range r.points {
-		p := r.points[i]
-		if p.At <= from+window || p.At > until || i < window {
+	for i := range trace {
+		last := i + window - 1
+		begin := trace[i].At - 1
+		if begin < from || last >= len(trace) || trace[last].At > until {
 			continue
 		}
 		done, best := 0.0, 0.0
-		for _, q := range r.points[i-window+1 : i+1] {
-			done, best = done+q.Done, best+q.Best
+		for _, p := range trace[i : last+1] {
+			done, best = done+p.Done, best+p.Best
 		}
-		// Poisson noise of a slow store's three seconds is no fault of the pacer: allow one standard error.
+		// Three seconds of a slow store are a few dozen calls: their Poisson noise is no fault of the pacer, so one
+		// standard error is allowed.
 		if done >= .9*best-math.Sqrt(best) {
-			return p.At - window - from
+			return begin - from
 		}
 	}
 	return until - from

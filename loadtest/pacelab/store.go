@@ -1,12 +1,11 @@
 package pacelab
 
 import (
-	"container/heap"
 	"math"
 	"math/rand/v2"
 )
 
-// Step changes a store at a time.
+// Step changes a store at a time. Factors are on what the Model says, not on the step before.
 type Step struct {
 	At      float64 // s
 	Speed   float64 // factor on μ; 0: stalled
@@ -14,67 +13,50 @@ type Step struct {
 	Latency float64 // factor on the time of one call alone, with as many more workers: slow, but healthy
 }
 
-// Model describes a store.
+// Model describes a store and a run with it.
 type Model struct {
 	Name     string
-	Service  float64 // s of one call alone
-	Knee     float64 // concurrency where throughput stops growing
-	Sigma    float64 // USL: contention; with USL false unused
-	USL      bool
+	Service  float64 // s of one call of one item alone
+	Knee     float64 // calls inside at which throughput stops growing
+	USL      bool    // throughput falls past the knee; else it stays
+	Sigma    float64 // USL's contention
 	Heavy    bool    // heavy-tailed work
 	Noise    float64 // share of calls that fail for no reason of load
 	Crash    float64 // dies when more than Crash·Knee calls are inside; 0: never
 	Restart  float64 // s until it is back after a crash
 	Fixed    float64 // share of a one-item call that is not the item: a = Fixed, b = 1 − Fixed
 	MaxBatch int     // items a call may carry; 0: 1
-	Steps    []Step
-	Creep    float64 // relative change of speed per second
-	Length   float64 // s of the run
-	WarmUp   float64 // s that do not count
+	Steps    []Step  // by time
+	Creep    float64 // relative change of speed a second
+	Length   float64 // s of the run, whole
+	WarmUp   float64 // s that do not count, whole
 }
+
+// coldFor is how long, in s, a store that was stalled runs at half speed: its caches are empty.
+const coldFor = 60
+
+// Best is the most items a second that the store can complete at its start.
+func (m Model) Best() float64 { return newStore(m, nil).best() }
 
 // store is one model at work.
 type store struct {
-	m    Model
-	rand *rand.Rand
+	m             Model
+	rand          *rand.Rand
+	lambda, kappa float64
 
-	now, virtual  float64 // virtual: work done per call inside so far
-	inside        jobs
-	speed, scale  float64 // factors of the present step
-	latency       float64
-	downUntil     float64
-	coldUntil     float64
-	crashes       []float64
-	peak          float64 // inside ÷ knee
-	area, areaAt  float64 // ∫ inside ÷ knee dt
-	kappa, lambda float64
-}
+	now     float64
+	virtual float64  // work done so far for each call inside
+	inside  schedule // due: when virtual is there
+	step    Step
 
-// job is one call inside.
-type job struct {
-	finish float64 // in virtual work
-	seq    uint64
-	call   *call
-}
-
-type jobs []job
-
-func (j jobs) Len() int { return len(j) }
-func (j jobs) Less(a, b int) bool {
-	return j[a].finish < j[b].finish || j[a].finish == j[b].finish && j[a].seq < j[b].seq
-}
-func (j jobs) Swap(a, b int) { j[a], j[b] = j[b], j[a] }
-func (j *jobs) Push(x any)   { *j = append(*j, x.(job)) }
-func (j *jobs) Pop() any {
-	old := *j
-	last := old[len(old)-1]
-	*j = old[:len(old)-1]
-	return last
+	downUntil float64
+	coldUntil float64
+	crashes   []float64 // when
+	peak      float64   // inside ÷ knee, at its highest
 }
 
 func newStore(m Model, r *rand.Rand) *store {
-	s := &store{m: m, rand: r, speed: 1, scale: 1, latency: 1}
-	s.lambda = 1 / m.Service
+	s := &store{m: m, rand: r, lambda: 1 / m.Service, step: Step{Speed: 1, Workers: 1, Latency: 1}}
 	if m.USL {
 		s.kappa = (1 - m.Sigma) / (m.Knee * m.Knee)
 	}
@@ -82,86 +64,109 @@ func newStore(m Model, r *rand.Rand) *store {
 }
 
 // knee is where throughput stops growing now.
-func (s *store) knee() float64 { return s.m.Knee * s.scale * s.latency }
+func (s *store) knee() float64 { return s.m.Knee * s.step.Workers * s.step.Latency }
 
-// rate is μ(n): calls of one item a second.
+// down tells whether it has crashed and is not back.
+func (s *store) down() bool { return s.now < s.downUntil }
+
+// speed is the factor of the moment on μ.
+func (s *store) speed() float64 {
+	f := s.step.Speed / s.step.Latency
+	if s.m.Creep != 0 {
+		f *= math.Exp(s.m.Creep * s.now)
+	}
+	if s.now < s.coldUntil {
+		f /= 2
+	}
+	return f
+}
+
+// rate is μ(n): calls of one item a second with n inside, were it up.
 func (s *store) rate(n float64) float64 {
 	if n <= 0 {
 		return 0
 	}
-	f := s.speed * math.Exp(s.m.Creep*s.now) / s.latency
-	if s.now < s.coldUntil {
-		f /= 2
+	f := s.speed() * s.lambda
+	if !s.m.USL {
+		return f * min(n, s.knee())
 	}
-	if s.now < s.downUntil {
-		return 0
-	}
-	if s.m.USL {
-		// A scale moves the knee: the same curve, stretched.
-		x := n / (s.scale * s.latency)
-		return f * s.scale * s.latency * s.lambda * x / (1 + s.m.Sigma*max(0, x-1) + s.kappa*x*max(0, x-1))
-	}
-	return f * s.lambda * min(n, s.knee())
+	// A factor on the knee stretches the curve.
+	stretch := s.step.Workers * s.step.Latency
+	x := n / stretch
+	return f * stretch * x / (1 + s.m.Sigma*max(0, x-1) + s.kappa*x*max(0, x-1))
 }
 
-// best is the most items a second that it can complete now.
+// best is the most items a second that it could complete now. A crash is the caller's doing, so a store that is down
+// counts as what it would deliver if it were not.
 func (s *store) best() float64 {
 	n := float64(max(1, s.m.MaxBatch))
-	return s.rate(max(1, s.knee())) * n / (s.m.Fixed + (1-s.m.Fixed)*n)
+	return s.rate(max(1, s.knee())) * n / s.cost(n)
 }
 
-// advance moves to t, which is not past the next finish.
-func (s *store) advance(t float64) {
-	n := float64(len(s.inside))
-	if n > 0 {
-		s.virtual += (t - s.now) * s.rate(n) / n
+// cost is the mean work of a call of n items.
+func (s *store) cost(n float64) float64 { return s.m.Fixed + (1-s.m.Fixed)*n }
+
+// each is how much work a second every call inside gets.
+func (s *store) each() float64 {
+	if len(s.inside) == 0 || s.down() {
+		return 0
 	}
-	s.area += (t - s.now) * n / s.knee()
+	n := float64(len(s.inside))
+	return s.rate(n) / n
+}
+
+// advance moves to t, which is not past next.
+func (s *store) advance(t float64) {
+	s.virtual += (t - s.now) * s.each()
 	s.now = t
 }
 
-// next is when the next call inside is done.
-func (s *store) next() float64 {
-	if len(s.inside) == 0 {
-		return math.Inf(1)
+// next is when the next call inside is done, or the next change that the store makes by itself.
+func (s *store) next() (t float64, done bool) {
+	t = math.Inf(1)
+	for _, change := range [...]float64{s.downUntil, s.coldUntil} {
+		if change > s.now && change < t {
+			t = change
+		}
 	}
-	n := float64(len(s.inside))
-	r := s.rate(n)
-	if r <= 0 {
-		return math.Inf(1)
+	if each := s.each(); each > 0 {
+		if end := s.now + max(0, s.inside[0].due-s.virtual)/each; end <= t {
+			return end, true
+		}
 	}
-	return s.now + max(0, s.inside[0].finish-s.virtual)*n/r
+	return t, false
 }
 
-// enter takes a call in; false: refused, the store is down.
-func (s *store) enter(c *call, seq uint64) (taken bool, crashed []*call) {
-	if s.now < s.downUntil {
+// enter takes a call in; false: refused, the store is down. Too many inside kill it: crashed are all that were.
+func (s *store) enter(c *call, seq uint64) (taken bool, crashed []entry) {
+	if s.down() {
 		return false, nil
 	}
-	work := s.m.Fixed + (1-s.m.Fixed)*float64(c.items)
+	work := s.cost(float64(c.items))
 	if s.m.Heavy {
-		const sigma2 = 1.6094379 // cv 2: ln(1 + 2²)
+		sigma2 := math.Log(1 + 2*2) // of a lognormal with a cv of 2
 		work *= math.Exp(math.Sqrt(sigma2)*s.rand.NormFloat64() - sigma2/2)
 	} else {
 		work *= s.rand.ExpFloat64()
 	}
-	heap.Push(&s.inside, job{s.virtual + work, seq, c})
+	s.inside.push(entry{s.virtual + work, seq, c})
 	inside := float64(len(s.inside)) / s.knee()
 	s.peak = max(s.peak, inside)
 	if s.m.Crash > 0 && inside > s.m.Crash {
-		for _, j := range s.inside {
-			crashed = append(crashed, j.call)
-		}
-		s.inside = s.inside[:0]
+		crashed, s.inside = s.inside, nil
 		s.crashes = append(s.crashes, s.now)
 		s.downUntil = s.now + s.m.Restart
 	}
 	return true, crashed
 }
 
-// leave is the call that is done at s.next().
-func (s *store) leave() *call { return heap.Pop(&s.inside).(job).call }
+// leave is the call that is done at next.
+func (s *store) leave() *call { return s.inside.pop().call }
 
-func (s *store) step(p Step) {
-	s.speed, s.scale, s.latency = p.Speed, p.Workers, p.Latency
+// change makes a step.
+func (s *store) change(to Step) {
+	if s.step.Speed == 0 && to.Speed > 0 {
+		s.coldUntil = s.now + coldFor
+	}
+	s.step = to
 }
