@@ -51,6 +51,7 @@ func parts() []part {
 	return []part{
 		{"accept", (*suite).accept},
 		{"complete", (*suite).complete},
+		{"control", (*suite).control},
 		{"sqlite", (*suite).sqlite},
 		{"postgres", (*suite).postgres},
 		{"tickets", (*suite).tickets},

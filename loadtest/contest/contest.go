@@ -1,0 +1,232 @@
+package contest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/surgegate/surgegate/loadtest/baseline"
+	"github.com/surgegate/surgegate/loadtest/pacelab"
+	"github.com/surgegate/surgegate/pkg/pace"
+)
+
+// ChartName is the controller that the others are the baselines of.
+const ChartName = "chart"
+
+// Controllers are what is compared, the chart first. Each has the same breaker in front of it: without one, whatever
+// refuses at once would be asked again at once, and nothing here would ever let a stalled store be.
+func Controllers() []string { return append([]string{ChartName}, baseline.Names()...) }
+
+// Options of a comparison.
+type Options struct {
+	Seeds     int      // stores of each shape and class; default 12
+	MostCalls float64  // of a run, about; default 600 000. See pacelab.Draw
+	Shapes    []string // default: all
+	// Controllers: default all.
+	Controllers []string
+}
+
+// Spread is a figure over the seeds. Worst is the one farthest on the bad side.
+type Spread struct {
+	Median float64 `json:"median"`
+	Worst  float64 `json:"worst"`
+}
+
+// Cell is what one controller did with all the stores of one shape and class.
+type Cell struct {
+	Shape      string `json:"shape"`
+	Slow       bool   `json:"slow"`
+	Controller string `json:"controller"`
+	// Goodput ÷ the store's best, in items, after the warm-up, and the seed of the worst.
+	Goodput   Spread `json:"goodput"`
+	WorstSeed uint64 `json:"worst_seed"`
+	// Recovery in s, for each step but those to a standstill; RecoveryLarge of the stores with a knee of 40 or more,
+	// empty if no seed has one.
+	Recovery      []Spread `json:"recovery_seconds,omitempty"`
+	RecoveryLarge []Spread `json:"recovery_seconds_knee_40,omitempty"`
+	Holding       *Spread  `json:"inside_holding,omitempty"` // inside ÷ knee after the warm-up; shapes without steps only
+	Peak          Spread   `json:"inside_peak"`              // inside ÷ knee at its highest before the first step
+	Crashes       int      `json:"crashes"`                  // the most in one run
+	Late          int      `json:"crashes_late"`             // the most in one run after its first minute
+	Example       Example  `json:"-"`
+}
+
+// Example is the run of one seed.
+type Example struct {
+	Seed  uint64
+	Model pacelab.Model
+	Trace []pacelab.Point
+}
+
+// Comparison is what Run measured, cells in the order of shapes, fast before slow, controllers.
+type Comparison struct {
+	Seeds       int      `json:"seeds"`
+	MostCalls   float64  `json:"most_calls"`
+	Calls       int      `json:"calls"` // made in all runs
+	Controllers []string `json:"controllers"`
+	Cells       []Cell   `json:"cells"`
+}
+
+// exampleSeed has a knee of 93 and slow calls of 398 ms, neither near a bound: neither the first looks nor the bound of
+// calls make its picture.
+const exampleSeed = 9
+
+// Run runs every controller with the same stores and seeds, on all cores.
+func Run(ctx context.Context, o Options) (Comparison, error) {
+	if o.Seeds == 0 {
+		o.Seeds = 12
+	}
+	if o.MostCalls == 0 {
+		o.MostCalls = 6e5
+	}
+	if len(o.Controllers) == 0 {
+		o.Controllers = Controllers()
+	}
+	c := Comparison{Seeds: o.Seeds, MostCalls: o.MostCalls, Controllers: o.Controllers}
+	var jobs []*job
+	for _, shape := range pacelab.Shapes() {
+		if len(o.Shapes) > 0 && !slices.Contains(o.Shapes, shape.Name) {
+			continue
+		}
+		for _, slow := range []bool{false, true} {
+			for _, name := range o.Controllers {
+				for seed := range uint64(o.Seeds) { //nolint:gosec // a count
+					m := shape.Make(pacelab.Draw{Seed: seed, Slow: slow, MostCalls: o.MostCalls})
+					jobs = append(jobs, &job{name: name, slow: slow, seed: seed, m: m, example: seed == min(exampleSeed, uint64(o.Seeds)-1)})
+				}
+			}
+		}
+	}
+	if err := runAll(ctx, jobs); err != nil {
+		return Comparison{}, err
+	}
+	for cell := range slices.Chunk(jobs, o.Seeds) {
+		c.Cells = append(c.Cells, summarise(cell))
+		for _, j := range cell {
+			c.Calls += j.result.Calls
+		}
+	}
+	return c, nil
+}
+
+// job is one run.
+type job struct {
+	example bool // its trace is kept
+	name    string
+	slow    bool
+	seed    uint64
+	m       pacelab.Model
+	result  pacelab.Result
+	err     error
+}
+
+func (j *job) run() {
+	p, err := newPacer(j.name, j.m, j.seed)
+	if err != nil {
+		j.err = fmt.Errorf("contest: %s: %w", j.name, err)
+		return
+	}
+	j.result = pacelab.Run(j.m, p, j.seed)
+	if !j.example {
+		j.result.Trace = nil
+	}
+}
+
+// newPacer makes a controller. Of the store's capacity only the fixed bucket is told: its rate is the store's best at the
+// start, as an operator would configure who has measured it. Batches may be as large as the store takes them for all.
+func newPacer(name string, m pacelab.Model, seed uint64) (pace.Pacer, error) {
+	batch := max(1, m.MaxBatch)
+	if name == ChartName {
+		return pace.NewChart(pace.ChartConfig{Batch: batch})
+	}
+	return baseline.New(name, baseline.Config{Batch: batch, Rate: m.Best(), Seed: seed})
+}
+
+func runAll(ctx context.Context, jobs []*job) error {
+	todo := make(chan *job)
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for j := range todo {
+				j.run()
+			}
+		})
+	}
+	for _, j := range jobs {
+		if ctx.Err() != nil {
+			break
+		}
+		todo <- j // a worker takes it within seconds
+	}
+	close(todo)
+	workers.Wait()
+	for _, j := range jobs {
+		if j.err != nil {
+			return j.err
+		}
+	}
+	return ctx.Err()
+}
+
+// summarise makes a cell of its runs, one for each seed.
+func summarise(runs []*job) Cell {
+	first := runs[0]
+	c := Cell{Shape: first.m.Name, Slow: first.slow, Controller: first.name}
+	var goodput, holding, peak []float64
+	recovery := make([][]float64, len(first.result.Recovery))
+	large := make([][]float64, len(recovery))
+	worst := math.Inf(1)
+	for _, j := range runs {
+		r := j.result
+		if j.example {
+			c.Example = Example{Seed: j.seed, Model: j.m, Trace: r.Trace}
+		}
+		goodput, holding, peak = append(goodput, r.Goodput), append(holding, r.Holding), append(peak, r.Peak)
+		if r.Goodput < worst {
+			worst, c.WorstSeed = r.Goodput, j.seed
+		}
+		c.Crashes, c.Late = max(c.Crashes, r.Crashes), max(c.Late, r.Late)
+		for i, s := range r.Recovery {
+			recovery[i] = append(recovery[i], s)
+			if j.m.Knee >= 40 {
+				large[i] = append(large[i], s)
+			}
+		}
+	}
+	c.Goodput = Spread{Median: median(goodput), Worst: worst}
+	c.Peak = atMost(peak)
+	if len(first.m.Steps) == 0 {
+		s := atMost(holding)
+		c.Holding = &s
+	}
+	for i := range recovery {
+		c.Recovery = append(c.Recovery, atMost(recovery[i]))
+		if len(large[i]) > 0 {
+			c.RecoveryLarge = append(c.RecoveryLarge, atMost(large[i]))
+		}
+	}
+	return c
+}
+
+// atMost is the spread of a figure that had better be small.
+func atMost(values []float64) Spread {
+	return Spread{Median: median(values), Worst: slices.Max(values)}
+}
+
+func median(values []float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// Find is the cell of a shape, class and controller.
+func (c Comparison) Find(shape string, slow bool, controller string) (Cell, bool) {
+	for _, cell := range c.Cells {
+		if cell.Shape == shape && cell.Slow == slow && cell.Controller == controller {
+			return cell, true
+		}
+	}
+	return Cell{}, false
+}
