@@ -15,7 +15,7 @@ import (
 // in the same state.
 func TestTheModelIsTheBreaker(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(60) {
+	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { compareBreakers(t, seed) })
@@ -46,7 +46,7 @@ func compareBreakers(t *testing.T, seed uint64) {
 	var out []both
 	trouble := 0.0 // share of calls that fail; changes as a store's does
 	reached := map[breaker.State]int{}
-	for step := range 4000 {
+	for step := range 3000 {
 		// Now and then exactly on the second, where windows turn.
 		pause := time.Duration(r.Int64N(int64(80 * time.Millisecond)))
 		switch r.IntN(40) {
