@@ -8,9 +8,22 @@
 // identifier takes 1 ms, a revoked account 0.5 ms. A batch of n passwords is n pieces of work for whichever workers are
 // free; its answer waits for the last. What has been applied already, or is superseded, takes a look-up's time.
 //
+// # Other stores
+//
+// Config makes it other stores too; each field alone or with the others:
+//
+//	Knee, Sigma   no line: everything inside is worked on at once, and past the knee more of it gets less done (USL)
+//	Batched       a batch of n is one piece of work, BatchTime + n·HashTime, as a statement with many rows is
+//	Latency       answers come later, while nothing of the store is in use: slow, but healthy
+//	Spread        work varies, log-normal; Noise: calls fail for no reason of load; MaxCalls: it dies of calls inside
+//
+// At Control it listens, on loopback, for steps while it runs: half the workers or half the knee, another speed (0 is a
+// stall: what is inside stays there), more latency, cold for a while; for a crash; and it tells its status, with the
+// number of calls inside now, at the most, and integrated over time. A step is forgotten when the process dies.
+//
 // # How it dies
 //
-//	up ──(bytes held > MemoryBound)──► dead (exit 137, nothing flushed) ──RestartDelay──► up, cold ──ColdFor──► up
+//	up ──(bytes held > MemoryBound, or calls inside > MaxCalls)──► dead (exit 137, nothing flushed) ──RestartDelay──► up, cold ──ColdFor──► up
 //
 // Each request item holds RequestMemory of really allocated memory from arrival until a worker is done with it, as parsed
 // requests, sessions and buffers do. A caller that goes away does not take its work with it: what is in line is still

@@ -28,10 +28,12 @@ type Victim struct {
 	credstorev1.UnimplementedCredentialStoreServer
 	cfg      Config
 	clock    clock.Clock
+	born     time.Time
 	ledger   *ledger
 	workers  *workers
 	listener net.Listener
 	server   *grpc.Server
+	control  net.Listener // nil: none
 	applied  atomic.Int64
 	lookups  atomic.Int64
 }
@@ -57,10 +59,15 @@ func New(cfg Config, deps Deps) (*Victim, error) {
 		return nil, errors.Join(fmt.Errorf("victim: %w", err), l.close())
 	}
 	v := &Victim{
-		cfg: cfg, clock: deps.Clock, ledger: l, listener: listener,
+		cfg: cfg, clock: deps.Clock, born: deps.Clock.Now(), ledger: l, listener: listener,
 		workers: newWorkers(cfg, deps.Clock, deps.Die), server: grpc.NewServer(grpc.WaitForHandlers(true)),
 	}
 	credstorev1.RegisterCredentialStoreServer(v.server, v)
+	if cfg.Control != "" {
+		if v.control, err = net.Listen("tcp", cfg.Control); err != nil {
+			return nil, errors.Join(fmt.Errorf("victim: control: %w", err), listener.Close(), l.close())
+		}
+	}
 	return v, nil
 }
 
@@ -71,17 +78,11 @@ func (v *Victim) Addr() string { return v.listener.Addr().String() }
 func (v *Victim) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, v.server.Stop)
 	defer stop()
+	endControl := v.serveControl()
 	err := v.server.Serve(v.listener)
+	endControl()
 	v.workers.close()
 	return errors.Join(err, v.ledger.close())
-}
-
-// Status is what goes on inside.
-func (v *Victim) Status() Status {
-	return Status{
-		Up: true, Cold: v.workers.cold(), Inside: v.workers.inside.Load(), Bytes: v.workers.bytes.Load(),
-		Applied: v.applied.Load(), Lookups: v.lookups.Load(),
-	}
 }
 
 // Describe implements CredentialStore.
@@ -108,7 +109,9 @@ func (v *Victim) Lookup(ctx context.Context, req *credstorev1.LookupRequest) (*c
 	for _, id := range req.GetAccountIds() {
 		find(v.cfg.byAccount(id))
 	}
-	err := v.hold(ctx, len(resp.GetResults()), func(int) time.Duration { return v.cfg.LookupTime }, func(int) { v.lookups.Add(1) })
+	err := v.hold(ctx, work{
+		items: len(resp.GetResults()), cost: func(int) time.Duration { return v.cfg.LookupTime }, do: func(int) { v.lookups.Add(1) },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +132,8 @@ func (v *Victim) SetPasswords(ctx context.Context, req *credstorev1.SetPasswords
 		}
 		return v.cfg.HashTime
 	}
-	if err := v.hold(ctx, len(changes), cost, func(i int) { results[i] = v.set(changes[i]) }); err != nil {
+	set := work{items: len(changes), once: v.cfg.BatchTime, cost: cost, do: func(i int) { results[i] = v.set(changes[i]) }}
+	if err := v.hold(ctx, set); err != nil {
 		return nil, err
 	}
 	return &credstorev1.SetPasswordsResponse{Results: results}, nil
@@ -163,9 +167,11 @@ func (v *Victim) set(c *credstorev1.PasswordChange) *credstorev1.SetPasswordResu
 // RevokeSessions implements CredentialStore.
 func (v *Victim) RevokeSessions(ctx context.Context, req *credstorev1.RevokeSessionsRequest) (*credstorev1.RevokeSessionsResponse, error) {
 	results := make([]*credstorev1.RevokeSessionsResult, len(req.GetRevocations()))
-	err := v.hold(ctx, len(results), func(int) time.Duration { return v.cfg.RevokeTime }, func(i int) {
-		_, known := v.cfg.byAccount(req.GetRevocations()[i].GetAccountId())
-		results[i] = &credstorev1.RevokeSessionsResult{Known: known}
+	err := v.hold(ctx, work{
+		items: len(results), cost: func(int) time.Duration { return v.cfg.RevokeTime }, do: func(i int) {
+			_, known := v.cfg.byAccount(req.GetRevocations()[i].GetAccountId())
+			results[i] = &credstorev1.RevokeSessionsResult{Known: known}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -173,20 +179,74 @@ func (v *Victim) RevokeSessions(ctx context.Context, req *credstorev1.RevokeSess
 	return &credstorev1.RevokeSessionsResponse{Results: results}, nil
 }
 
-// hold puts n items in line and waits for the last. A caller that goes away leaves its items in line.
-func (v *Victim) hold(ctx context.Context, n int, cost func(int) time.Duration, work func(int)) error {
+// work is what a call asks for.
+type work struct {
+	items int
+	once  time.Duration // of a call that is one piece of work
+	cost  func(int) time.Duration
+	do    func(int)
+}
+
+// pieces are the tasks of a call.
+func (v *Victim) pieces(w work, factor float64, pending *sync.WaitGroup) []task {
+	slow := func(d time.Duration) time.Duration { return time.Duration(float64(d) * factor) }
+	if v.cfg.Batched || v.cfg.Knee > 0 {
+		return []task{{items: w.items, done: pending, cost: func() time.Duration {
+			sum := w.once
+			for i := range w.items {
+				sum += w.cost(i)
+			}
+			return slow(sum)
+		}, work: func() {
+			for i := range w.items {
+				w.do(i)
+			}
+		}}}
+	}
+	var list []task
+	for i := range w.items {
+		list = append(list, task{items: 1, cost: func() time.Duration { return slow(w.cost(i)) }, work: func() { w.do(i) }, done: pending})
+	}
+	return list
+}
+
+// hold takes a call in and waits for its last piece. A caller that goes away leaves its work inside.
+func (v *Victim) hold(ctx context.Context, w work) error {
+	if w.items == 0 {
+		return nil
+	}
+	factor, noise := v.workers.draw()
+	if noise {
+		w.do = func(int) {}
+	}
+	if !v.workers.call(1) {
+		v.workers.call(-1)
+		return status.Error(codes.Unavailable, "out of memory")
+	}
 	var pending sync.WaitGroup
-	for i := range n {
-		if !v.workers.enter(task{cost: func() time.Duration { return cost(i) }, work: func() { work(i) }, done: &pending}) {
-			return status.Error(codes.Unavailable, "out of memory")
+	dying := false
+	for _, t := range v.pieces(w, factor, &pending) {
+		if dying = !v.workers.enter(t); dying {
+			break
 		}
 	}
 	done := make(chan struct{})
-	v.workers.waiters.Go(func() { pending.Wait(); close(done) })
+	v.workers.waiters.Go(func() {
+		pending.Wait()
+		v.workers.late()
+		v.workers.call(-1)
+		close(done)
+	})
+	if dying {
+		return status.Error(codes.Unavailable, "out of memory")
+	}
 	select {
 	case <-done:
-		return nil
 	case <-ctx.Done():
 		return status.FromContextError(ctx.Err()).Err()
 	}
+	if noise {
+		return status.Error(codes.Unavailable, "as happens now and then")
+	}
+	return nil
 }

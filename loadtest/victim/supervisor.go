@@ -86,7 +86,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return fmt.Errorf("victim: the process ended, but not of its memory bound: %w", err)
 		}
 		s.mu.Lock()
-		s.status.Up, s.status.Cold, s.status.Inside, s.status.Bytes = false, false, 0, 0
+		s.status.Up, s.status.Cold, s.status.Inside, s.status.Bytes, s.status.Calls = false, false, 0, 0, 0
 		s.status.Crashes++
 		s.before = s.status
 		crashes := s.status.Crashes
@@ -95,7 +95,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		if err := s.deps.Clock.Sleep(ctx, s.cfg.RestartDelay); err != nil {
 			return nil //nolint:nilerr // the run is over
 		}
-		cfg.Cold = true
+		cfg.Cold, cfg.Deaths = true, crashes
 	}
 }
 
