@@ -10,6 +10,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"google.golang.org/grpc"
 
+	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/replay"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -79,7 +80,7 @@ func (c *caller) closed(ctx context.Context, s *suite) float64 {
 }
 
 func (s *suite) accept(ctx context.Context) ([]Row, error) {
-	echoAddress, err := freeAddress()
+	echoAddress, err := process.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -87,18 +88,18 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer bare.stop()
+	defer bare.Stop()
 	gateway, err := s.gateway(ctx, "accept", "{sqlite: {sample: true}, pace: {rate: 200}}", "")
 	if err != nil {
 		return nil, err
 	}
-	defer gateway.stop()
-	toEcho, err := newCaller(bare.address)
+	defer gateway.Stop()
+	toEcho, err := newCaller(bare.Address)
 	if err != nil {
 		return nil, err
 	}
 	defer toEcho.close()
-	toGateway, err := newCaller(gateway.address)
+	toGateway, err := newCaller(gateway.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +107,10 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 	toEcho.closed(ctx, s) // warm-up
 	toGateway.closed(ctx, s)
 	var ratios, accepts, echoes []float64
-	perCall := func(p *process, c *caller) func() float64 {
-		used, calls := p.processorTime(), c.next.Load()
+	perCall := func(p *process.Process, c *caller) func() float64 {
+		used, calls := p.ProcessorTime(), c.next.Load()
 		return func() float64 {
-			return float64((p.processorTime() - used).Microseconds()) / float64(c.next.Load()-calls)
+			return float64((p.ProcessorTime() - used).Microseconds()) / float64(c.next.Load()-calls)
 		}
 	}
 	echoCost, acceptCost := perCall(bare, toEcho), perCall(gateway, toGateway)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/loadtest/mailbox"
+	"github.com/surgegate/surgegate/loadtest/process"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -25,7 +26,7 @@ const (
 // complete compares, one call at a time on an idle machine, a completion that waits for its end with SetPasswords
 // called straight at the same store.
 func (s *suite) complete(ctx context.Context) ([]Row, error) {
-	storeAddress, err := freeAddress()
+	storeAddress, err := process.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -33,18 +34,18 @@ func (s *suite) complete(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer store.stop()
+	defer store.Stop()
 	gateway, err := s.gateway(ctx, "complete", fmt.Sprintf("{grpc: {address: %q, insecure: true}}", storeAddress), "reset: {sign_out: keep}\n")
 	if err != nil {
 		return nil, err
 	}
-	defer gateway.stop()
+	defer gateway.Stop()
 	toStore, err := dial(storeAddress)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = toStore.Close() }()
-	toGateway, err := dial(gateway.address)
+	toGateway, err := dial(gateway.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (s *suite) complete(ctx context.Context) ([]Row, error) {
 
 	tokens, err := s.tokens(ctx, front, filepath.Join(s.dir, "complete", "mail"))
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, gateway.log)
+		return nil, fmt.Errorf("%w\n%s", err, gateway.Output())
 	}
 	var straight, through []float64
 	for i, token := range tokens {

@@ -1,108 +1,30 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/surgegate/surgegate/loadtest/process"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
-// process is a server started for a measurement.
-type process struct {
-	cmd     *exec.Cmd
-	address string
-	log     *buffer
-}
-
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// startTimeout bounds the start of a server.
-const startTimeout = 30 * time.Second
-
-func (s *suite) start(ctx context.Context, address, name string, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, name, args...), address: address, log: &buffer{}} //nolint:gosec // our own binaries
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	deadline := s.Clock.Now().Add(startTimeout)
-	for {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
-		if err == nil {
-			return p, conn.Close()
-		}
-		if s.Clock.Now().After(deadline) || s.Clock.Sleep(ctx, 20*time.Millisecond) != nil {
-			p.stop()
-			return nil, fmt.Errorf("%s does not listen on %s: %s", name, address, p.log)
-		}
-	}
-}
-
-func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	_ = p.cmd.Wait()
-}
-
-// processorTime is what the process has used so far, from /proc; 0 where there is none.
-func (p *process) processorTime() time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	// Fields 14 and 15, utime and stime in ticks of 1/100 s (proc(5)); the name in field 2 ends with ")".
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	var ticks int64
-	for i := 11; i <= 12 && i < len(fields); i++ {
-		n, _ := strconv.ParseInt(fields[i], 10, 64)
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
+func (s *suite) start(ctx context.Context, address, name string, args ...string) (*process.Process, error) {
+	return process.Start(ctx, s.Clock, address, name, args...)
 }
 
 // gateway starts surgegate with its store as given, in YAML.
-func (s *suite) gateway(ctx context.Context, name, store, rest string) (*process, error) {
+func (s *suite) gateway(ctx context.Context, name, store, rest string) (*process.Process, error) {
 	var addresses [3]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = freeAddress(); err != nil {
+		if addresses[i], err = process.FreeAddress(); err != nil {
 			return nil, err
 		}
 	}
