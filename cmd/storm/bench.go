@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/surgegate/surgegate/loadtest/bench"
+	"github.com/surgegate/surgegate/loadtest/capacity"
 )
 
 func benchCommand() *cobra.Command {
@@ -31,6 +32,8 @@ func benchCommand() *cobra.Command {
 	f.IntVar(&o.Rounds, "rounds", 5, "rounds of the accept benchmark; the median counts")
 	f.IntVar(&o.Jobs, "jobs", 15_000_000, "tickets queued")
 	f.StringSliceVar(&o.Only, "only", nil, fmt.Sprintf("parts to run, of %v", bench.Names()))
+	f.StringSliceVar(&o.CapacityParts, "capacity-parts", nil, fmt.Sprintf("of the capacity part, some of %v", capacity.Names()))
+	f.StringSliceVar(&o.CapacityModels, "capacity-models", nil, fmt.Sprintf("of its models, some of %v", capacity.ModelNames()))
 	return cmd
 }
 

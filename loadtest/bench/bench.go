@@ -33,8 +33,10 @@ type Options struct {
 	Rounds    int    // of accepts; default 5
 	Jobs      int    // tickets queued; default 15 000 000
 	Only      []string
-	Output    io.Writer
-	Clock     clock.Clock
+	// CapacityParts and CapacityModels are what to run of the capacity part; none: all.
+	CapacityParts, CapacityModels []string
+	Output                        io.Writer
+	Clock                         clock.Clock
 }
 
 type suite struct {
@@ -55,6 +57,7 @@ func parts() []part {
 		{"sqlite", (*suite).sqlite},
 		{"postgres", (*suite).postgres},
 		{"tickets", (*suite).tickets},
+		{"capacity", (*suite).capacity},
 	}
 }
 

@@ -22,6 +22,7 @@ type Config struct {
 	ColdFor       time.Duration // half speed for so long after a restart; default 10 s
 	Cold          bool          // start cold: this is a restart
 	MaxSetBatch   int           // as Describe tells; default 32
+	MaxLookup     int           // identifiers in one Lookup, as Describe tells; default 64
 
 	// Knee makes the store one with contention instead of a line before workers: all calls inside are worked on at once,
 	// and of N each goes on at 1 ÷ (1 + σ(N−1) + κN(N−1)) of the speed of one alone, with κ such that throughput is
@@ -60,6 +61,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.MemoryBound, 256<<20)
 	def(&c.ColdFor, 10*time.Second)
 	def(&c.MaxSetBatch, 32)
+	def(&c.MaxLookup, 64)
 	return c
 }
 
@@ -73,6 +75,7 @@ func (c Config) Validate() error {
 		{"Accounts", c.Accounts < 0}, {"Workers", c.Workers < 0}, {"HashTime", c.HashTime < 0},
 		{"LookupTime", c.LookupTime < 0}, {"RevokeTime", c.RevokeTime < 0}, {"RequestMemory", c.RequestMemory < 0},
 		{"MemoryBound", c.MemoryBound < c.RequestMemory}, {"ColdFor", c.ColdFor < 0}, {"MaxSetBatch", c.MaxSetBatch < 0},
+		{"MaxLookup", c.MaxLookup < 0},
 		{"Knee", c.Knee < 0}, {"Sigma", !(c.Sigma >= 0 && c.Sigma < 1)}, {"BatchTime", c.BatchTime < 0},
 		{"Latency", c.Latency < 0}, {"Spread", !(c.Spread >= 0 && c.Spread <= 5)}, {"Noise", !(c.Noise >= 0 && c.Noise < 1)},
 		{"MaxCalls", c.MaxCalls < 0}, {"Control", c.Control != "" && !loopback(c.Control)},

@@ -165,3 +165,16 @@ func ReadAudit(path string) (Audit, error) {
 	}
 	return a, nil
 }
+
+// AppliedAt is when each account's password was last changed, by a ledger that may still be written.
+func AppliedAt(path string) (map[string]time.Time, error) {
+	entries, _, err := readLedger(path)
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[string]time.Time, len(entries))
+	for _, e := range entries {
+		at[e.Account] = e.Time
+	}
+	return at, nil
+}

@@ -89,7 +89,7 @@ func (v *Victim) Run(ctx context.Context) error {
 func (v *Victim) Describe(context.Context, *credstorev1.DescribeRequest) (*credstorev1.DescribeResponse, error) {
 	return &credstorev1.DescribeResponse{
 		PasswordForm:   credstorev1.PasswordForm_PASSWORD_FORM_PLAINTEXT,
-		MaxLookupBatch: 64, MaxSetBatch: uint32(v.cfg.MaxSetBatch), MaxRevokeBatch: 64,
+		MaxLookupBatch: uint32(v.cfg.MaxLookup), MaxSetBatch: uint32(v.cfg.MaxSetBatch), MaxRevokeBatch: 64,
 	}, nil
 }
 

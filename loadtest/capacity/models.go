@@ -1,0 +1,248 @@
+package capacity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/surgegate/surgegate/loadtest/replay"
+	"github.com/surgegate/surgegate/loadtest/victim"
+)
+
+// model is a store and what happens to it.
+type model struct {
+	name, about string
+	store       victim.Config
+	events      []event
+	outage      bool // an event takes the store away: what is judged is how it comes back
+	steady      bool // no event: ETAs are judged
+}
+
+// event happens to a store once it has been found out.
+type event struct {
+	at    time.Duration
+	step  *victim.Step
+	crash bool
+}
+
+// The windows of a model's run; see doc.go.
+const (
+	foundOut  = 25 * time.Second
+	lastCall  = 65 * time.Second
+	judged    = 80 * time.Second
+	runLength = 95 * time.Second
+	pressure  = 1.3
+	burst     = 3 * time.Second
+)
+
+func models() []model {
+	usl := func(knee int, hash time.Duration) victim.Config {
+		return victim.Config{Knee: knee, Sigma: .03, HashTime: hash, Spread: .5, MaxSetBatch: 1, MaxLookup: 8}
+	}
+	fragile := usl(8, 40*time.Millisecond)
+	fragile.MaxCalls = 12
+	noisy := usl(12, 50*time.Millisecond)
+	noisy.Noise = .01
+	line := victim.Config{Workers: 6, HashTime: 60 * time.Millisecond, Spread: .5, MaxSetBatch: 1, MaxLookup: 8}
+	second := time.Second
+	normal := &victim.Step{Speed: 1, Workers: 1}
+	return []model{
+		{name: "workers", about: "6 workers and a line", store: line, steady: true},
+		{name: "contention", about: "USL, knee 30", store: usl(30, 100*time.Millisecond), steady: true},
+		{name: "fragile", about: "USL, knee 8; dies past 12 calls (1.5x)", store: fragile},
+		{name: "stall", about: "USL, knee 12; stands still from 25 to 55 s, then half speed for 20 s", store: usl(12, 50*time.Millisecond), outage: true,
+			events: []event{{at: foundOut, step: &victim.Step{Workers: 1}}, {at: 55 * second, step: &victim.Step{Speed: 1, Workers: 1, ColdFor: 20 * second}}}},
+		{name: "crash", about: "USL, knee 12; its process dies at 25 s, is back after 5 s, half speed for 10 s", store: usl(12, 50*time.Millisecond), outage: true,
+			events: []event{{at: foundOut, crash: true}}},
+		{name: "halved", about: "USL, knee 16; half of everything from 30 to 60 s", store: usl(16, 60*time.Millisecond),
+			events: []event{{at: 30 * second, step: &victim.Step{Speed: 1, Workers: .5}}, {at: 60 * second, step: normal}}},
+		{name: "latency", about: "6 workers; answers 240 ms later from 30 to 60 s, capacity as before", store: line,
+			events: []event{{at: 30 * second, step: &victim.Step{Speed: 1, Workers: 1, Latency: 240 * time.Millisecond}}, {at: 60 * second, step: normal}}},
+		{name: "noise", about: "USL, knee 12; 1 % of calls fail", store: noisy, steady: true},
+		{name: "batch", about: "4 workers that take batches whole, 200 ms + 10 ms a password, up to 32", steady: true, store: victim.Config{
+			Workers: 4, Batched: true, BatchTime: 200 * time.Millisecond, HashTime: 10 * time.Millisecond, Spread: .3, MaxSetBatch: 32, MaxLookup: 8}},
+	}
+}
+
+// Result of a model's run.
+type Result struct {
+	Name       string  `json:"name"`
+	About      string  `json:"about"`
+	Driver     string  `json:"driver"` // surgegate, or a baseline
+	Reference  float64 `json:"best_per_s"`
+	Knee       float64 `json:"knee"`
+	Goodput    float64 `json:"goodput"`         // ÷ best, from foundOut on, outages out
+	FindingOut float64 `json:"goodput_finding"` // the same before
+	Holding    float64 `json:"inside_over_knee"`
+	Peak       float64 `json:"peak_over_knee"` // while finding out
+	Deaths     int     `json:"deaths"`
+	LateDeaths int     `json:"deaths_after_first_minute"`
+	Recovery   float64 `json:"recovery_s,omitempty"` // −1: never
+	Reopens    float64 `json:"breaker_reopens,omitempty"`
+	Waits      waits   `json:"waits"`
+	Refused    int     `json:"calls_refused"`
+	LagP99     float64 `json:"generator_lag_p99_ms"`
+	Points     []Point `json:"points"`
+}
+
+// models runs all at once: their stores work on timers, so nine of them are one processor's light load.
+func (s *suite) models(ctx context.Context) ([]Figure, error) {
+	var (
+		mu   sync.Mutex
+		errs []error
+		list = s.chosen()
+		all  = make([]*Result, len(list))
+		work sync.WaitGroup
+	)
+	for i, m := range list {
+		work.Go(func() {
+			r, err := s.model(ctx, m)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
+				return
+			}
+			all[i] = r
+		})
+	}
+	work.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, r := range all {
+		s.results = append(s.results, *r)
+		fmt.Fprintf(s.Output, "  %-12s best %.0f/s  goodput %.3f (finding out %.3f)  inside ÷ knee %.2f, peak %.2f  deaths %d, late %d  recovery %.1f s\n",
+			r.Name, r.Reference, r.Goodput, r.FindingOut, r.Holding, r.Peak, r.Deaths, r.LateDeaths, r.Recovery)
+	}
+	return judgeModels(list, all), nil
+}
+
+func (s *suite) chosen() (list []model) {
+	for _, m := range models() {
+		if len(s.Models) == 0 || slices.Contains(s.Models, m.name) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func (s *suite) model(ctx context.Context, m model) (*Result, error) {
+	dir := filepath.Join(s.dir, m.name)
+	m.store.Seed = s.Seed
+	st, err := startStore(ctx, s.Options, filepath.Join(dir, "store"), m.store)
+	if err != nil {
+		return nil, err
+	}
+	stopped := false
+	defer func() {
+		if !stopped {
+			_ = st.stop()
+		}
+	}()
+	reference, err := st.reference(ctx, time.Second, 5*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	// The reference's own peak and look-ups are another process's: the run begins with a fresh store that is warm.
+	if err := st.stop(); err != nil {
+		return nil, err
+	}
+	stopped = true
+	if st, err = startStore(ctx, s.Options, filepath.Join(dir, "store"), m.store); err != nil {
+		return nil, err
+	}
+	stopped = false
+	g, err := startGateway(ctx, s.Options, filepath.Join(dir, "gateway"), fmt.Sprintf("{grpc: {address: %q, insecure: true}, headroom: 0}", st.cfg.Address), "")
+	if err != nil {
+		return nil, err
+	}
+	defer g.stop()
+	c := newCaller(s.Options, g)
+	items, err := schedule([]phase{
+		{until: 500 * time.Millisecond, completions: reference * burst.Seconds() * 2},
+		{from: 500 * time.Millisecond, until: lastCall, completions: reference * pressure},
+	}, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
+	if err != nil {
+		return nil, err
+	}
+	begin := s.Clock.Now().Add(time.Second)
+	w := startWatch(ctx, &watch{store: st, gateway: g, reference: reference, begin: begin})
+	run, cancel := context.WithDeadline(ctx, begin.Add(runLength))
+	defer cancel()
+	var happening sync.WaitGroup
+	defer happening.Wait()
+	happening.Go(func() { happen(run, st, begin, m.events) })
+	report, err := replay.Run(run, replay.Config{Start: begin}, replay.Deps{Clock: s.Clock}, items, c.person)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		p := w.now()
+		// Nothing is left to do: the rest of the window would say nothing.
+		if p.At >= judged.Seconds() && p.Done == 0 || s.Clock.Sleep(run, lookEvery) != nil {
+			break
+		}
+	}
+	end := s.Clock.Now()
+	r := &Result{
+		Name: m.name, About: m.about, Driver: "surgegate", Reference: reference, Knee: m.store.Best(), Points: w.stop(),
+		Refused: c.tally(1, completions).refused, LagP99: float64(report.LagP99) / float64(time.Millisecond),
+	}
+	r.judge(m)
+	applied, err := victim.AppliedAt(st.cfg.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	r.Waits.judge(c.promises(), applied, end, func(int) bool { return true })
+	return r, st.stop()
+}
+
+// happen makes the events come.
+func happen(ctx context.Context, st *store, begin time.Time, events []event) {
+	for _, e := range events {
+		if st.clock.Sleep(ctx, begin.Add(e.at).Sub(st.clock.Now())) != nil {
+			return
+		}
+		if e.crash {
+			st.crash()
+		} else if err := st.post("/step", e.step); err != nil {
+			return // the process is down: the model has another step for its recovery, or none
+		}
+	}
+}
+
+// judge takes the figures from the points.
+func (r *Result) judge(m model) {
+	from, until := foundOut.Seconds(), judged.Seconds()
+	r.FindingOut = goodput(r.Points, 0, from)
+	r.Goodput = goodput(r.Points, from, until)
+	r.Holding = held(r.Points, from, until) / r.Knee
+	r.Peak = float64(highest(r.Points, from)) / r.Knee
+	last := r.Points[len(r.Points)-1]
+	r.Deaths, r.LateDeaths = last.deaths, last.deaths-at(r.Points, 60).deaths
+	if !m.outage {
+		return
+	}
+	back := m.events[len(m.events)-1].at.Seconds()
+	for _, p := range r.Points {
+		if p.At > back && p.Up && p.Best > 0 {
+			back = p.At
+			break
+		}
+	}
+	if m.events[0].crash {
+		r.Deaths--
+	}
+	r.Recovery = recovery(r.Points, back)
+	r.Goodput = 0 // of an outage how it comes back is judged
+	if r.Recovery >= 0 {
+		r.Goodput = goodput(r.Points, back+r.Recovery, until)
+		r.Reopens = last.Opens - at(r.Points, back+r.Recovery).Opens
+	}
+	r.Holding = held(r.Points, back+max(0, r.Recovery), until) / r.Knee
+}
