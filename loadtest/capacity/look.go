@@ -60,11 +60,14 @@ func (w *watch) now() Point {
 }
 
 func (w *watch) look() {
-	s := w.store.status()
+	s, ok := w.store.status()
+	if !ok {
+		return
+	}
 	p := Point{
 		At: w.store.clock.Now().Sub(w.begin).Seconds(), Up: s.Up,
 		work: float64(s.Applied) + float64(s.Lookups)*w.store.worth(), callSeconds: s.CallSeconds, seconds: s.Seconds,
-		calls: s.Calls, peak: s.PeakCalls, deaths: s.Crashes,
+		peak: s.PeakCalls, deaths: s.Crashes,
 	}
 	if s.Up {
 		// A share of the workers or of the knee is that share of the best, and so is the speed.
@@ -82,22 +85,25 @@ func (w *watch) look() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n := len(w.points); n > 0 {
-		before := w.points[n-1]
-		if !p.Up {
-			p.deaths = before.deaths
-		}
-		if p.seconds < before.seconds { // another process, which counts from nothing
+	w.points = follow(w.points, p)
+}
+
+// follow appends a point and fills in what the store did since the point before.
+func follow(points []Point, p Point) []Point {
+	if len(points) > 0 && p.Up {
+		before := points[len(points)-1]
+		span := p.At - before.At
+		if !before.Up || p.seconds < before.seconds { // another process, which counts from nothing
 			before.work, before.callSeconds, before.seconds = 0, 0, 0
 		}
-		if span := p.At - w.points[n-1].At; span > 0 && p.Up {
+		if span > 0 {
 			p.Done = max(0, p.work-before.work) / span
 		}
 		if lived := p.seconds - before.seconds; lived > 0 {
 			p.Inside = (p.callSeconds - before.callSeconds) / lived
 		}
 	}
-	w.points = append(w.points, p)
+	return append(points, p)
 }
 
 // at is the last point up to a time.
@@ -203,8 +209,7 @@ type Point struct {
 	Level  float64 `json:"brownout_level"`
 
 	work, callSeconds, seconds float64 // cumulative, of the process
-	calls, peak                int
-	deaths                     int
+	peak, deaths               int
 }
 
 // goodput ÷ best over [from, until).

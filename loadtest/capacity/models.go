@@ -138,12 +138,8 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	stopped := false
-	defer func() {
-		if !stopped {
-			_ = st.stop()
-		}
-	}()
+	first := st
+	defer func() { _ = first.stop() }()
 	reference, err := st.reference(ctx, time.Second, 5*time.Second)
 	if err != nil {
 		return nil, err
@@ -152,11 +148,10 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	if err := st.stop(); err != nil {
 		return nil, err
 	}
-	stopped = true
 	if st, err = startStore(ctx, s.Options, filepath.Join(dir, "store"), m.store); err != nil {
 		return nil, err
 	}
-	stopped = false
+	defer func() { _ = st.stop() }()
 	g, err := startGateway(ctx, s.Options, filepath.Join(dir, "gateway"), fmt.Sprintf("{grpc: {address: %q, insecure: true}, headroom: 0}", st.cfg.Address), "")
 	if err != nil {
 		return nil, err

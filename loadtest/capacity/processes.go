@@ -35,11 +35,13 @@ const manyAccounts = 1 << 30
 type store struct {
 	cfg     victim.Config
 	clock   clock.Clock
+	keeper  *victim.Supervisor
 	http    http.Client
 	end     context.CancelFunc
 	ended   chan error
+	once    sync.Once
+	failure error         // of the supervisor, once stopped
 	next    atomic.Uint64 // accounts of the reference, from the end of the range
-	started time.Time
 }
 
 const restartDelay = 5 * time.Second
@@ -63,7 +65,7 @@ func startStore(ctx context.Context, o Options, dir string, cfg victim.Config) (
 		return nil, err
 	}
 	running, end := context.WithCancel(ctx)
-	st := &store{cfg: cfg, clock: o.Clock, http: http.Client{Timeout: time.Second}, end: end, ended: make(chan error, 1)}
+	st := &store{cfg: cfg, clock: o.Clock, keeper: s, http: http.Client{Timeout: time.Second}, end: end, ended: make(chan error, 1)}
 	go func() { st.ended <- s.Run(running) }()
 	select {
 	case <-s.Ready():
@@ -74,22 +76,28 @@ func startStore(ctx context.Context, o Options, dir string, cfg victim.Config) (
 	}
 }
 
+// stop ends it, the first time it is called.
 func (s *store) stop() error {
-	s.end()
-	return <-s.ended
+	s.once.Do(func() {
+		s.end()
+		s.failure = <-s.ended
+	})
+	return s.failure
 }
 
-// status is zero, not Up, while the process is dead.
-func (s *store) status() (v victim.Status) {
+// status is what goes on inside, not Up while the process is dead. False: it does not answer, though it lives, which on
+// a machine that is short of processor says nothing of the store.
+func (s *store) status() (v victim.Status, ok bool) {
 	r, err := s.http.Get("http://" + s.cfg.Control + "/status")
+	if err == nil {
+		defer func() { _ = r.Body.Close() }()
+		err = json.NewDecoder(r.Body).Decode(&v)
+	}
 	if err != nil {
-		return victim.Status{}
+		known := s.keeper.Status()
+		return victim.Status{Crashes: known.Crashes}, !known.Up
 	}
-	defer func() { _ = r.Body.Close() }()
-	if err := json.NewDecoder(r.Body).Decode(&v); err != nil {
-		return victim.Status{}
-	}
-	return v
+	return v, true
 }
 
 func (s *store) post(path string, body any) error {

@@ -23,6 +23,9 @@ const (
 	phase100
 )
 
+// maxLag of the storm's generator is wide, because it shares two processors with the gateway and the store.
+const maxLag = 100 * time.Millisecond
+
 // settle is how long into a phase its figures begin.
 const settle = 3 * time.Second
 
@@ -30,7 +33,7 @@ const settle = 3 * time.Second
 // acceptance bound of a minute for them they are shed once the line is that long, while completions are served.
 func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 	cfg := victim.Config{
-		Knee: 10, Sigma: .03, HashTime: 40 * time.Millisecond, LookupTime: 20 * time.Millisecond, Spread: .5,
+		Knee: 10, Sigma: .03, HashTime: 100 * time.Millisecond, LookupTime: 50 * time.Millisecond, Spread: .5,
 		MaxSetBatch: 1, MaxLookup: 1, Seed: s.Seed,
 	}
 	dir := filepath.Join(s.dir, "storm")
@@ -66,7 +69,7 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 	w := startWatch(ctx, &watch{store: st, gateway: g, reference: best, begin: begin})
 	run, cancel := context.WithDeadline(ctx, begin.Add(phases[phase100].until))
 	defer cancel()
-	report, err := replay.Run(run, replay.Config{Start: begin}, replay.Deps{Clock: s.Clock}, items, c.person)
+	report, err := replay.Run(run, replay.Config{Start: begin, MaxLag: maxLag}, replay.Deps{Clock: s.Clock}, items, c.person)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +122,12 @@ func (s *suite) judgeStorm(c *caller, points []Point, phases []phase, applied ma
 		rows[len(rows)-1].OK = false
 	}
 	rows = append(rows, Figure{Name: "the storm's generator behind its schedule, p99", Value: float64(report.LagP99) / 1e6, Unit: "ms", Goal: "–", OK: true})
+	if late := report.Valid(); late != nil {
+		// The machine was too busy to make the load: whatever came out says nothing of surgegate.
+		for i := range rows {
+			rows[i].Name, rows[i].OK = "INVALID, the generator was late: "+rows[i].Name, false
+		}
+	}
 	for number, name := range []string{"flood", "served", "10x", "50x", "100x"} {
 		a, b := c.tally(number, starts), c.tally(number, completions)
 		fmt.Fprintf(s.Output, "  %-7s starts %d (accepted %d, calls refused %d, failed %d), completions %d (%d, %d, %d), refusal p99 %.1f ms, level %.0f\n", name,
