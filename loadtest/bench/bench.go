@@ -11,6 +11,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"github.com/surgegate/surgegate/loadtest/capacity"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -118,6 +119,18 @@ func Run(ctx context.Context, o Options) error {
 	}
 	errs = append(errs, os.WriteFile(filepath.Join(o.Out, "summary.json"), append(js, '\n'), 0o600))
 	return errors.Join(errs...)
+}
+
+// capacity runs the whole program against stores that fall over; capacity.json and capacity.html have the details.
+func (s *suite) capacity(ctx context.Context) ([]Row, error) {
+	figures, err := capacity.Run(ctx, capacity.Options{
+		Out: s.Out, Surgegate: s.Surgegate, Self: s.Self, Parts: s.CapacityParts, Models: s.CapacityModels, Output: s.Output, Clock: s.Clock,
+	})
+	var rows []Row
+	for _, f := range figures {
+		rows = append(rows, Row(f))
+	}
+	return rows, err
 }
 
 func printRows(w io.Writer, rows []Row) {

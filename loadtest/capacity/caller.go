@@ -82,7 +82,7 @@ func (c *caller) person(ctx context.Context, f offer, _ time.Time) {
 		if !again || ctx.Err() != nil {
 			return
 		}
-		if c.draws.Uniform(f.person, draw.Number{Kind: 1}) < impatient {
+		if impatientPerson(c, f.person) {
 			continue
 		}
 		if after < 0 {
@@ -93,6 +93,11 @@ func (c *caller) person(ctx context.Context, f offer, _ time.Time) {
 			return
 		}
 	}
+}
+
+// impatientPerson tells whether a person's client retries at once.
+func impatientPerson(c *caller, n uint64) bool {
+	return c.draws.Uniform(n, draw.Number{Kind: 1}) < impatient
 }
 
 // once makes one call. after is how long the gateway wants the client to stay away; −1: do not retry by yourself.
