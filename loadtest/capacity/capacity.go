@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/surgegate/surgegate/pkg/clock"
 )
@@ -139,6 +140,15 @@ func least(name string, value float64, goal float64) Figure {
 
 func most(name string, value float64, unit string, goal float64) Figure {
 	return Figure{Name: name, Value: value, Unit: unit, Goal: fmt.Sprintf("≤ %.4g", goal), OK: value <= goal}
+}
+
+// invalid marks rows of a run whose load could not be made on time: whatever came out says nothing of surgegate.
+func invalid(rows []Figure, late time.Duration) []Figure {
+	for i := range rows {
+		rows[i].Name = fmt.Sprintf("INVALID, the load was made %v late at p99: %s", late.Round(time.Millisecond), rows[i].Name)
+		rows[i].OK = false
+	}
+	return rows
 }
 
 // judgeModels makes the rows of the models' runs.

@@ -337,7 +337,7 @@ func TestModelsJudged(t *testing.T) {
 		if err := m.store.WithDefaults().Validate(); err != nil && !strings.Contains(err.Error(), "Address") {
 			t.Errorf("%s: %v", m.name, err)
 		}
-		if c := m.store.Capacity(); c < 50 || c > 300 {
+		if c := m.store.Capacity(); c < 35 || c > 100 {
 			t.Errorf("%s can set %v passwords a second: nine of them have to fit", m.name, c)
 		}
 		r := &Result{Name: m.name, Knee: m.store.Best(), Reference: 100}
@@ -348,7 +348,7 @@ func TestModelsJudged(t *testing.T) {
 			if up {
 				work += 50
 			}
-			r.Points = follow(r.Points, Point{Up: up, At: at, Best: 100, work: work, callSeconds: at * r.Knee, seconds: at + 1, peak: 5})
+			r.Points = follow(r.Points, Point{Up: up, At: at, Best: 100, work: work, callSeconds: at * r.Knee, seconds: at + 1, peak: 1})
 		}
 		r.Waits.judge(map[uint64]told{1: {at: time.Unix(0, 0), low: time.Minute, high: 100 * time.Second}},
 			map[string]time.Time{victim.AccountID(1): time.Unix(77, 0)}, time.Unix(100, 0), func(int) bool { return true })

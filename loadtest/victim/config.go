@@ -44,6 +44,8 @@ type Config struct {
 	MaxCalls int
 	// Seed of Spread and Noise. Default 0.
 	Seed uint64
+	// Mute makes look-ups find nobody, so that a reset makes no mails; their cost stays. Default false.
+	Mute bool
 	// Control is the host:port of the control endpoint, loopback only. Default: none.
 	Control string
 	// Deaths of processes before this one, as the supervisor tells.

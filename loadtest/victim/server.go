@@ -98,7 +98,7 @@ func (v *Victim) Lookup(ctx context.Context, req *credstorev1.LookupRequest) (*c
 	resp := &credstorev1.LookupResponse{}
 	find := func(n uint64, ok bool) {
 		result := &credstorev1.LookupResult{}
-		if ok {
+		if ok && !v.cfg.Mute {
 			result.Accounts = []*credstorev1.Account{{Id: AccountID(n), Address: Identifier(n), Locale: "en"}}
 		}
 		resp.Results = append(resp.Results, result)
