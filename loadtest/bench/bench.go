@@ -11,6 +11,7 @@ import (
 	"slices"
 	"text/tabwriter"
 
+	"github.com/surgegate/surgegate/loadtest/backlog"
 	"github.com/surgegate/surgegate/loadtest/capacity"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
@@ -58,6 +59,7 @@ func parts() []part {
 		{"sqlite", (*suite).sqlite},
 		{"postgres", (*suite).postgres},
 		{"tickets", (*suite).tickets},
+		{"backlog", (*suite).backlog},
 		{"capacity", (*suite).capacity},
 	}
 }
@@ -131,6 +133,27 @@ func (s *suite) capacity(ctx context.Context) ([]Row, error) {
 		rows = append(rows, Row(f))
 	}
 	return rows, err
+}
+
+// backlog runs the whole program before PostgreSQL, with a line of completions whose hashes are made already.
+func (s *suite) backlog(ctx context.Context) ([]Row, error) {
+	f, err := backlog.Postgres(ctx, backlog.Options{
+		Dir: filepath.Join(s.dir, "backlog"), Surgegate: s.Surgegate, Output: s.Output, Clock: s.Clock,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ratio, cost := f.Through/f.OneRow, f.Gateway+f.Server
+	return []Row{{
+		Name:  fmt.Sprintf("PostgreSQL through surgegate with a backlog ÷ one-row transactions over their best %d connections", f.Connections),
+		Value: f.Through, Unit: "resets/s", Reference: f.OneRow, Ratio: ratio, Goal: "ratio ≥ 1.5", OK: ratio >= 1.5,
+	}, {
+		Name: "the same over the whole line, finding out included", Value: f.Whole, Unit: "resets/s", Reference: f.OneRow,
+		Ratio: f.Whole / f.OneRow, Goal: "–", OK: true,
+	}, {
+		Name: "processor time of a reset through surgegate, gateway and PostgreSQL, confirmation mail begun", Value: cost, Unit: "µs",
+		Reference: f.OneRowCost, Ratio: cost / f.OneRowCost, Goal: "–", OK: true,
+	}}, nil
 }
 
 func printRows(w io.Writer, rows []Row) {
