@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -37,6 +38,7 @@ type Figures struct {
 	Gateway     float64 // processor time of the gateway for a reset, in µs
 	Server      float64 // of the server, for the same
 	OneRowCost  float64 // of the server for a one-row transaction
+	ClientCost  float64 // of this program for the same, which a site's own backend would have
 }
 
 const (
@@ -108,16 +110,28 @@ func (r *run) schema(ctx context.Context) error {
 // oneRow finds the best number of connections and what one-row transactions do over it.
 func (r *run) oneRow(ctx context.Context, f *Figures) error {
 	for _, n := range connections() {
+		own := processorTime()
+		before := r.next.Load()
 		rate, cost, err := r.rate(ctx, n)
 		if err != nil {
 			return err
 		}
+		client := float64((processorTime() - own).Microseconds()) / float64(r.next.Load()-before)
 		fmt.Fprintf(r.Output, "  one-row transactions over %d connections: %.0f/s\n", n, rate)
 		if rate > f.OneRow {
-			f.OneRow, f.OneRowCost, f.Connections = rate, cost, n
+			f.OneRow, f.OneRowCost, f.ClientCost, f.Connections = rate, cost, client, n
 		}
 	}
 	return nil
+}
+
+// processorTime is what this process has used.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (r *run) rate(ctx context.Context, callers int) (rate, cost float64, err error) {
@@ -199,6 +213,8 @@ mail: {maildir: {path: %q}, base_url: "http://127.0.0.1:8080"}
 			f.Whole = float64(done) / now.Sub(begun).Seconds()
 			f.Gateway = float64(p.ProcessorTime().Microseconds()) / float64(done)
 			f.Server = float64((r.server.ProcessorTime() - serverUsed).Microseconds()) / float64(done)
+			fmt.Fprintf(r.Output, "  processor time of a reset: gateway %.0f µs, PostgreSQL %.0f µs; of a one-row transaction: PostgreSQL %.0f µs, client %.0f µs\n",
+				f.Gateway, f.Server, f.OneRowCost, f.ClientCost)
 			return nil
 		}
 		if now.Sub(begun) > longest {

@@ -143,7 +143,7 @@ func (s *suite) backlog(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio, cost := f.Through/f.OneRow, f.Gateway+f.Server
+	ratio, cost, reference := f.Through/f.OneRow, f.Gateway+f.Server, f.OneRowCost+f.ClientCost
 	return []Row{{
 		Name:  fmt.Sprintf("PostgreSQL through surgegate with a backlog ÷ one-row transactions over their best %d connections", f.Connections),
 		Value: f.Through, Unit: "resets/s", Reference: f.OneRow, Ratio: ratio, Goal: "ratio ≥ 1.5", OK: ratio >= 1.5,
@@ -151,8 +151,8 @@ func (s *suite) backlog(ctx context.Context) ([]Row, error) {
 		Name: "the same over the whole line, finding out included", Value: f.Whole, Unit: "resets/s", Reference: f.OneRow,
 		Ratio: f.Whole / f.OneRow, Goal: "–", OK: true,
 	}, {
-		Name: "processor time of a reset through surgegate, gateway and PostgreSQL, confirmation mail begun", Value: cost, Unit: "µs",
-		Reference: f.OneRowCost, Ratio: cost / f.OneRowCost, Goal: "–", OK: true,
+		Name: "processor time of a reset: gateway and PostgreSQL, its mail included; beside it a one-row transaction's, client and PostgreSQL", Value: cost, Unit: "µs",
+		Reference: reference, Ratio: cost / reference, Goal: "–", OK: true,
 	}}, nil
 }
 

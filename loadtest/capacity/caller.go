@@ -41,11 +41,12 @@ type told struct {
 	low, high time.Duration
 }
 
-// tally is what became of one phase's calls of one kind.
+// tally is what became of one phase's calls of one kind. People count in the phase in which they came, calls in that in
+// which they were made.
 type tally struct {
-	offered, accepted, refused, failed int // offered and accepted: people; refused and failed: calls
-	calls                              int
-	accept, refuse                     []float64 // latencies in ms
+	offered, accepted      int // people
+	calls, refused, failed int
+	accept, refuse         []float64 // latencies in ms
 }
 
 // kinds of calls.
@@ -59,6 +60,8 @@ type caller struct {
 	o       Options
 	g       *gateway
 	draws   draw.Source
+	begin   time.Time // of the schedule; zero: calls count in the phase of their people
+	phases  []phase
 	next    atomic.Uint64 // connection
 	mu      sync.Mutex
 	tallies map[int]*[2]tally // by phase
@@ -68,6 +71,19 @@ type caller struct {
 
 func newCaller(o Options, g *gateway) *caller {
 	return &caller{o: o, g: g, draws: draw.New(o.Seed), tallies: map[int]*[2]tally{}, told: map[uint64]told{}}
+}
+
+// phaseOf is the phase in which a call is made.
+func (c *caller) phaseOf(at time.Time, f offer) int {
+	if c.begin.IsZero() {
+		return f.phase
+	}
+	for i, p := range c.phases {
+		if at.Sub(c.begin) < p.until {
+			return i
+		}
+	}
+	return len(c.phases) - 1
 }
 
 // person makes the attempts of one offer.
@@ -121,15 +137,15 @@ func (c *caller) once(ctx context.Context, kind int, f offer) (again bool, after
 		r, err = client.StartReset(timed, &resetv1.StartResetRequest{Identifier: victim.Identifier(f.person), Client: who}, grpc.Trailer(&trailer))
 		ticket = r.GetTicket()
 	}
-	end := c.o.Clock.Now()
+	end, made := c.o.Clock.Now(), c.phaseOf(begin, f)
 	if err != nil && ctx.Err() != nil {
 		return false, 0 // the run is over
 	}
 	took := float64(end.Sub(begin)) / float64(time.Millisecond)
 	switch code := status.Code(err); code {
 	case codes.OK:
-		c.count(f.phase, kind, func(t *tally) {
-			t.accepted++
+		c.count(f.phase, kind, func(t *tally) { t.accepted++ })
+		c.count(made, kind, func(t *tally) {
 			t.calls++
 			t.accept = append(t.accept, took)
 			if kind == completions {
@@ -139,14 +155,14 @@ func (c *caller) once(ctx context.Context, kind int, f offer) (again bool, after
 		return false, 0
 	case codes.ResourceExhausted, codes.Unavailable:
 		after = pushback(err, trailer)
-		c.count(f.phase, kind, func(t *tally) {
+		c.count(made, kind, func(t *tally) {
 			t.calls++
 			t.refused++
 			t.refuse = append(t.refuse, took)
 		})
 		return true, after
 	default:
-		c.count(f.phase, kind, func(t *tally) {
+		c.count(made, kind, func(t *tally) {
 			t.calls++
 			t.failed++
 			c.failure = err

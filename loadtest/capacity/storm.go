@@ -66,6 +66,7 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 		return nil, err
 	}
 	begin := s.Clock.Now().Add(time.Second)
+	c.begin, c.phases = begin, phases
 	w := startWatch(ctx, &watch{store: st, gateway: g, reference: best, begin: begin})
 	run, cancel := context.WithDeadline(ctx, begin.Add(phases[phase100].until))
 	defer cancel()
@@ -127,9 +128,10 @@ func (s *suite) judgeStorm(c *caller, points []Point, phases []phase, applied ma
 	}
 	for number, name := range []string{"flood", "served", "10x", "50x", "100x"} {
 		a, b := c.tally(number, starts), c.tally(number, completions)
-		fmt.Fprintf(s.Output, "  %-7s starts %d (accepted %d, calls refused %d, failed %d), completions %d (%d, %d, %d), refusal p99 %.1f ms, level %.0f\n", name,
+		refuse := append(append([]float64(nil), a.refuse...), b.refuse...)
+		fmt.Fprintf(s.Output, "  %-7s starts %d (accepted %d; calls refused %d, failed %d), completions %d (%d; %d, %d), refusal p50 %.1f p99 %.1f ms, level %.0f\n", name,
 			a.offered, a.accepted, a.refused, a.failed, b.offered, b.accepted, b.refused, b.failed,
-			quantile(append(append([]float64(nil), a.refuse...), b.refuse...), .99), at(points, phases[number].until.Seconds()).Level)
+			median(refuse), quantile(refuse, .99), at(points, phases[number].until.Seconds()).Level)
 	}
 	if c.failure != nil {
 		fmt.Fprintf(s.Output, "  the last call that failed otherwise: %v\n", c.failure)
@@ -161,6 +163,7 @@ func (s *suite) answers(ctx context.Context) ([]Figure, error) {
 		return nil, err
 	}
 	begin := s.Clock.Now().Add(500 * time.Millisecond)
+	c.begin, c.phases = begin, phases
 	run, cancel := context.WithDeadline(ctx, begin.Add(phases[3].until+second))
 	defer cancel()
 	if _, err := replay.Run(run, replay.Config{Start: begin}, replay.Deps{Clock: s.Clock}, items, c.person); err != nil {
