@@ -7,6 +7,7 @@
 //	answers   yes                    the accept path at 10x with the hash pool busy, beside unloaded
 //	models    all models at once     goodput, inside ÷ knee, deaths, recovery, ETAs, a model at a time and over all
 //	quiet     yes                    what it costs when nothing happens
+//	baselines all at once            the same stores driven by loadtest/baseline, no gateway; only when it is named
 //
 // # What a store's best is
 //
@@ -20,7 +21,7 @@
 // Calls are started from an absolute schedule (loadtest/replay), so slow answers slow nothing down. Tokens are signed with
 // the gateway's own keys while the run is set up. An offered load of 10x is that many first calls as ten times the
 // passwords that the store can set; what refused clients add comes on top: three in ten retry at once, the others as the
-// gateway tells them, three attempts each. Latencies are those of a call from its sending, because generator, gateway
+// gateway tells them, three attempts each; the row beside each goodput says what it came to. Latencies are those of a call from its sending, because generator, gateway
 // and store share the machine; how late the generator was is a row of its own.
 //
 // When something was applied is what the victim's ledger says, so nobody polls. An ETA's truth is the time from the
