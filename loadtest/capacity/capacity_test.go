@@ -348,11 +348,18 @@ func TestModelsJudged(t *testing.T) {
 			if up {
 				work += 50
 			}
-			r.Points = follow(r.Points, Point{Up: up, At: at, Best: 100, work: work, callSeconds: at * r.Knee, seconds: at + 1, peak: 1})
+			deaths := 0
+			if m.name == "crash" && at >= 30 {
+				deaths = 1
+			}
+			r.Points = follow(r.Points, Point{Up: up, At: at, Best: 100, work: work, callSeconds: at * r.Knee, seconds: at + 1, peak: 1, deaths: deaths})
 		}
 		r.Waits.judge(map[uint64]told{1: {at: time.Unix(0, 0), low: time.Minute, high: 100 * time.Second}},
 			map[string]time.Time{victim.AccountID(1): time.Unix(77, 0)}, time.Unix(100, 0), func(int) bool { return true })
 		r.judge(m)
+		if m.name == "crash" && (r.Recovery < 0 || r.Recovery > 1 || r.Deaths != 0) {
+			t.Errorf("a store that was at its best from its return on: back after %v s, %d deaths of its own", r.Recovery, r.Deaths)
+		}
 		all[i] = r
 	}
 	good := judgeModels(list, all)
@@ -372,6 +379,17 @@ func TestModelsJudged(t *testing.T) {
 		if row.OK {
 			t.Errorf("a bad run passed %+v", row)
 		}
+	}
+}
+
+// A store that died of its calls between two looks had them inside.
+func TestDeathIsAPeak(t *testing.T) {
+	t.Parallel()
+	r := Result{Knee: 8, Points: looks(Point{Up: true, peak: 3, seconds: 1}, Point{}, Point{Up: true, peak: 2, seconds: .1, deaths: 1})}
+	r.judge(model{store: victim.Config{Knee: 8, MaxCalls: 12}})
+	near(t, "peak", r.Peak, 13./8)
+	if r.Deaths != 1 || r.LateDeaths != 0 {
+		t.Errorf("%d deaths, %d late", r.Deaths, r.LateDeaths)
 	}
 }
 

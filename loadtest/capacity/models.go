@@ -324,20 +324,27 @@ func (r *Result) judge(m model) {
 	r.FindingOut = goodput(r.Points, 0, from)
 	r.Goodput = goodput(r.Points, from, until)
 	r.Holding = held(r.Points, from, until) / r.Knee
-	r.Peak = float64(highest(r.Points, from)) / r.Knee
+	peak := highest(r.Points, from)
+	if m.store.MaxCalls > 0 && at(r.Points, from).deaths > 0 {
+		peak = max(peak, m.store.MaxCalls+1) // no look saw it, but it died of it
+	}
+	r.Peak = float64(peak) / r.Knee
 	last := r.Points[len(r.Points)-1]
 	r.Deaths, r.LateDeaths = last.deaths, last.deaths-at(r.Points, 60).deaths
 	if !m.outage {
 		return
 	}
-	back := m.events[len(m.events)-1].at.Seconds()
+	trigger := m.events[len(m.events)-1]
+	before := at(r.Points, trigger.at.Seconds()).deaths
+	back := trigger.at.Seconds()
 	for _, p := range r.Points {
-		if p.At > back && p.Up && p.Best > 0 {
+		// After a crash it is the next process that is back.
+		if p.At > back && p.Up && p.Best > 0 && (!trigger.crash || p.deaths > before) {
 			back = p.At
 			break
 		}
 	}
-	if m.events[0].crash {
+	if trigger.crash {
 		r.Deaths--
 	}
 	r.Recovery = recovery(r.Points, back)

@@ -54,11 +54,11 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 	defer g.stop()
 	second := time.Second
 	phases := []phase{
-		phaseFlood:  {from: 0, until: 12 * second, starts: 10 * best, completions: best / 2},
-		phaseServed: {from: 12 * second, until: 27 * second, starts: 9.5 * best, completions: best / 2},
-		phase10:     {from: 27 * second, until: 42 * second, starts: 7 * best, completions: 3 * best},
-		phase50:     {from: 42 * second, until: 57 * second, starts: 47 * best, completions: 3 * best},
-		phase100:    {from: 57 * second, until: 72 * second, starts: 97 * best, completions: 3 * best},
+		phaseFlood:  {from: 0, until: 10 * second, starts: 10 * best, completions: best / 2},
+		phaseServed: {from: 10 * second, until: 25 * second, starts: 9.5 * best, completions: best / 2},
+		phase10:     {from: 25 * second, until: 40 * second, starts: 7 * best, completions: 3 * best},
+		phase50:     {from: 40 * second, until: 55 * second, starts: 47 * best, completions: 3 * best},
+		phase100:    {from: 55 * second, until: 70 * second, starts: 97 * best, completions: 3 * best},
 	}
 	c := newCaller(s.Options, g)
 	items, err := schedule(phases, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
@@ -80,7 +80,7 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 		return nil, err
 	}
 	s.results = append(s.results, Result{
-		Name: "storm", About: "USL, knee 10; 10x, then 50x from 42 s and 100x from 57 s", Driver: "surgegate", Reference: best,
+		Name: "storm", About: "USL, knee 10; 10x, then 50x from 40 s and 100x from 55 s", Driver: "surgegate", Reference: best,
 		Knee: cfg.Best(), Points: points, LagP99: float64(report.LagP99) / float64(time.Millisecond),
 	})
 	return s.judgeStorm(c, points, phases, applied, best, report), nil
@@ -153,9 +153,9 @@ func (s *suite) answers(ctx context.Context) ([]Figure, error) {
 	second := time.Second
 	phases := []phase{
 		{until: 2 * second, starts: 40, completions: 10}, // connections are made, code is warm
-		{from: 2 * second, until: 12 * second, starts: 60, completions: hashes / 10},
-		{from: 12 * second, until: 14 * second, starts: 8 * hashes, completions: 2 * hashes},
-		{from: 14 * second, until: 26 * second, starts: 8 * hashes, completions: 2 * hashes},
+		{from: 2 * second, until: 10 * second, starts: 75, completions: hashes / 10},
+		{from: 10 * second, until: 11 * second, starts: 8 * hashes, completions: 2 * hashes},
+		{from: 11 * second, until: 20 * second, starts: 8 * hashes, completions: 2 * hashes},
 	}
 	c := newCaller(s.Options, g)
 	items, err := schedule(phases, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })

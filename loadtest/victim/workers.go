@@ -139,12 +139,6 @@ func (w *workers) draw() (factor float64, noise bool) {
 	return factor, w.cfg.Noise > 0 && w.rand.Float64() < w.cfg.Noise
 }
 
-func (w *workers) cold() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.clock.Now().Before(w.coldUntil)
-}
-
 // speed is how fast work goes now: 0 for a store that stands still.
 func (w *workers) speed(now time.Time) float64 {
 	w.mu.Lock()
