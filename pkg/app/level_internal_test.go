@@ -29,5 +29,10 @@ func TestFewMailsDoNotRaiseTheLevel(t *testing.T) {
 		if got := l.signals(now, stats).OldestInteractiveWait; got != c.want {
 			t.Errorf("%d in %s: %v, not %v", c.n, c.lane, got, c.want)
 		}
+		// What is between tries is old for its own sake: it says nothing of what a newcomer would wait.
+		stats.Lanes[c.lane] = queue.LaneStats{Retrying: c.n, OldestRetry: now.Add(-time.Hour)}
+		if got := l.signals(now, stats).OldestInteractiveWait; got != 0 {
+			t.Errorf("%d between tries in %s: %v", c.n, c.lane, got)
+		}
 	}
 }

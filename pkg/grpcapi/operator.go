@@ -83,8 +83,8 @@ func (o *operator) GetStatus(ctx context.Context, _ *operatorv1.GetStatusRequest
 		for _, n := range l.Waiting {
 			s.Waiting += n
 		}
-		if !l.OldestAccept.IsZero() {
-			s.OldestWait = durationpb.New(max(0, now.Sub(l.OldestAccept)))
+		if oldest := l.Oldest(); !oldest.IsZero() {
+			s.OldestWait = durationpb.New(max(0, now.Sub(oldest)))
 		}
 		resp.Lanes = append(resp.Lanes, s)
 	}

@@ -211,7 +211,7 @@ func TestGetStatus(t *testing.T) {
 	f.queue.mu.Lock()
 	f.queue.stats = queue.Stats{Enqueued: 10, Ended: 4, Held: 6, Bytes: 600, MaxBytes: 1000, NotAccepting: queue.ErrNotDurable,
 		Lanes: map[reset.Lane]queue.LaneStats{reset.LaneApply: {Waiting: [3]uint64{1, 2, 3}, Leased: 4, Retrying: 5, Parked: 6,
-			OldestAccept: begin.Add(-time.Minute), Ended: 500}}}
+			OldestAccept: begin, OldestRetry: begin.Add(-time.Minute), Ended: 500}}}
 	f.queue.mu.Unlock()
 	now.Advance(time.Second)
 	now.BlockUntil(1)

@@ -91,10 +91,22 @@ type LaneStats struct {
 	Leased   uint64
 	Retrying uint64
 	Parked   uint64
-	// OldestAccept is the accept time of the oldest waiting interactive job; zero when there is none.
+	// OldestAccept is the accept time of the oldest interactive job that waits in line; zero when there is none.
 	OldestAccept time.Time
+	// OldestRetry is that of the oldest interactive job that was put back for another try and has not ended, leased
+	// or not; parked ones are their operator's. Zero when there is none.
+	OldestRetry time.Time
 	// Ended counts jobs of this lane that ended since the engine opened.
 	Ended uint64
+}
+
+// Oldest is the accept time of the oldest interactive job that is waited for, in line or between tries; zero when there
+// is none. With a downstream that is dead there may be nothing in line, and all the work between tries.
+func (s LaneStats) Oldest() time.Time {
+	if s.OldestAccept.IsZero() || !s.OldestRetry.IsZero() && s.OldestRetry.Before(s.OldestAccept) {
+		return s.OldestRetry
+	}
+	return s.OldestAccept
 }
 
 // CrowdMin is how many jobs a lane must hold before Crowd tells of any. Below it single accounts would show: who asks for

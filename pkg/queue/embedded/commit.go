@@ -384,6 +384,7 @@ func (t *tx) removeJob(r *jobRecord, size uint64) {
 	case r.flags&flagRetrying != 0:
 		k.Retrying--
 		ln.retries.remove(p.seq)
+		ln.tried.remove(p.seq)
 		t.del(keyPlace(prefixAside, p))
 		t.del(keyRetry(p, r.at))
 	default:

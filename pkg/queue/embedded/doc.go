@@ -19,7 +19,7 @@
 //
 //	j lane class seq          job, or the place of a coalesced ask: waiting or leased
 //	a lane class seq          job that is aside: retrying or parked
-//	r lane class at seq       retries by their time                          (empty)
+//	r lane class at seq       retries by their time                          accept (8)
 //	p since lane class seq    parked, oldest first                           cause
 //	i job-id                  parked, by id                                  its p key
 //	e lane at class seq       jobs that expire, by when                      (empty)
@@ -50,7 +50,7 @@
 //
 // Leases: their holders die with the process, so after Open whatever had not ended is waiting, retrying or parked.
 // Of each line the next 1024 jobs (2 MiB at most); the rest is read when they are gone. Of each retry its time and
-// place, about 120 bytes. The counters, written with every commit, so that Open counts nothing: it reads them, the
+// place, about 120 bytes, and of an interactive one its accept time as well, as much again. The counters, written with every commit, so that Open counts nothing: it reads them, the
 // retry index and the head of each line. Behind a line's head, every 16,384 places, what was deleted one by one is
 // deleted once more as a range, and the floor from which the next Open reads is moved up.
 //

@@ -326,7 +326,13 @@ func (e *Engine) load() error {
 		if len(k) != 19 || !validLine(reset.Lane(k[1]), reset.Class(k[2])) {
 			return errors.Join(fmt.Errorf("queue: retry key: %w", errCorrupt), it.Close())
 		}
-		m.lines[k[1]][k[2]].retries.add(binary.BigEndian.Uint64(k[11:]), int64(binary.BigEndian.Uint64(k[3:])))
+		v, err := it.ValueAndErr()
+		if err != nil || len(v) != 8 {
+			return errors.Join(fmt.Errorf("queue: retry of %d bytes: %w", len(v), errCorrupt), err, it.Close())
+		}
+		p := place{reset.Lane(k[1]), reset.Class(k[2]), binary.BigEndian.Uint64(k[11:])}
+		m.line(p).retries.add(p.seq, int64(binary.BigEndian.Uint64(k[3:])))
+		m.line(p).addTried(p, int64(binary.BigEndian.Uint64(v)))
 	}
 	if err := it.Close(); err != nil {
 		return fmt.Errorf("queue: read retries: %w", err)

@@ -47,12 +47,13 @@ type line struct {
 	// expired leases go first, then retries that are due.
 	again   []*lease
 	retries retryHeap
-	leased  uint64 // of those that lie in line on disk: leased and not expired
-	asideL  uint64 // leased from aside, retrying
-	parkedL uint64 // leased from aside, parked
-	flagged uint64 // leased or expired, counted as passed in memory alone
-	low     uint64 // below this the disk has been range-deleted
-	look    uint64 // head from which on it is worth looking for the oldest lease again
+	tried   retryHeap // interactive jobs that retry, leased or not, by accept time
+	leased  uint64    // of those that lie in line on disk: leased and not expired
+	asideL  uint64    // leased from aside, retrying
+	parkedL uint64    // leased from aside, parked
+	flagged uint64    // leased or expired, counted as passed in memory alone
+	low     uint64    // below this the disk has been range-deleted
+	look    uint64    // head from which on it is worth looking for the oldest lease again
 }
 
 type windowEntry struct {
@@ -163,6 +164,20 @@ func (h *retryHeap) remove(seq uint64) {
 		heap.Remove(h, it.index)
 		delete(h.bySeq, seq)
 	}
+}
+
+// addTried notes a job that retries among those of which the oldest is told; of the other classes none is.
+func (ln *line) addTried(p place, accept int64) {
+	if p.class == reset.ClassInteractive && accept != 0 {
+		ln.tried.add(p.seq, accept)
+	}
+}
+
+func (ln *line) oldestTried() time.Time {
+	if len(ln.tried.items) == 0 {
+		return time.Time{}
+	}
+	return fromMicros(ln.tried.items[0].at)
 }
 
 func (h *retryHeap) due(now int64) bool { return len(h.items) > 0 && h.items[0].at <= now }
@@ -358,7 +373,7 @@ func (m *memory) stats() queue.Stats {
 			ls.Retrying += k.Retrying - ln.asideL
 			ls.Parked += k.Parked - ln.parkedL
 		}
-		ls.OldestAccept = m.oldest(lane)
+		ls.OldestAccept, ls.OldestRetry = m.oldest(lane), m.lines[lane][reset.ClassInteractive].oldestTried()
 		s.Lanes[lane] = ls
 	}
 	return s
@@ -380,7 +395,7 @@ func (m *memory) oldest(lane reset.Lane) time.Time {
 		}
 	}
 	for _, l := range ln.again {
-		if l.expired && m.leases[l.rec.place()] == l {
+		if l.expired && m.leases[l.rec.place()] == l && !l.rec.aside() {
 			consider(l.rec.job.AcceptTime)
 		}
 	}

@@ -299,7 +299,7 @@ func newGauges(e *Engine) *gauges {
 	return &gauges{
 		e:            e,
 		jobs:         prometheus.NewDesc("surgegate_queue_jobs", "Jobs held by lane and state.", []string{"lane", "state"}, nil),
-		oldest:       prometheus.NewDesc("surgegate_queue_oldest_wait_seconds", "Wait of the oldest interactive job.", []string{"lane"}, nil),
+		oldest:       prometheus.NewDesc("surgegate_queue_oldest_wait_seconds", "Wait of the oldest interactive job, in line or between tries; parked ones do not count.", []string{"lane"}, nil),
 		bytes:        prometheus.NewDesc("surgegate_queue_bytes", "Bytes of the jobs held.", nil, nil),
 		maxBytes:     prometheus.NewDesc("surgegate_queue_max_bytes", "Bound of the bytes of the jobs held.", nil, nil),
 		conservation: prometheus.NewDesc("surgegate_queue_conservation", "Enqueued less ended less held: 0, or the engine is at fault.", nil, nil),
@@ -326,8 +326,8 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(g.jobs, float64(l.Retrying), lane.String(), "retrying")
 		gauge(g.jobs, float64(l.Parked), lane.String(), "parked")
 		wait := 0.0
-		if !l.OldestAccept.IsZero() {
-			wait = max(0, now.Sub(l.OldestAccept).Seconds())
+		if oldest := l.Oldest(); !oldest.IsZero() {
+			wait = max(0, now.Sub(oldest).Seconds())
 		}
 		gauge(g.oldest, wait, lane.String())
 	}

@@ -344,8 +344,10 @@ func (t *tx) putRetry(rec *jobRecord, at int64) {
 	rec.flags |= flagRetrying
 	rec.at = at
 	p := rec.place()
-	t.put(keyRetry(p, at), nil)
+	accept := micros(rec.job.AcceptTime)
+	t.put(keyRetry(p, at), binary.BigEndian.AppendUint64(nil, uint64(accept)))
 	t.m.line(p).retries.add(p.seq, at)
+	t.m.line(p).addTried(p, accept)
 	t.m.count(p).Retrying++
 	t.putAside(rec)
 }

@@ -98,7 +98,16 @@ func retryTime(f *fixture) {
 	l := f.lease1(reset.LaneApply)
 	notBefore := f.h.Clock.Now().Add(10 * time.Second)
 	f.wantErr(f.q.Retry(f.ctx(), []queue.Retry{{Lease: l, NotBefore: notBefore, UsedTry: true}})[0], nil)
+	accepted := f.h.Clock.Now().UTC().Truncate(time.Microsecond)
+	oldest := func(want time.Time) {
+		f.t.Helper()
+		l := f.conserved().Lanes[reset.LaneApply]
+		if !l.OldestAccept.IsZero() || !l.OldestRetry.Equal(want) || !l.Oldest().Equal(want) {
+			f.t.Fatalf("oldest in line %v, between tries %v, want none and %v", l.OldestAccept, l.OldestRetry, want)
+		}
+	}
 	for range 2 {
+		oldest(accepted)
 		if s := f.ticket(v.Ref); s.State != reset.StateAccepted || !s.Retrying || s.Ahead != 0 {
 			f.t.Fatalf("%+v", s)
 		}
@@ -112,8 +121,14 @@ func retryTime(f *fixture) {
 	if l.Job.Attempts != 1 || string(l.Job.Payload) != "sealed password" {
 		f.t.Fatalf("%+v", l.Job)
 	}
+	oldest(accepted) // a try that hangs hides nothing
 	f.wantErr(f.q.Retry(f.ctx(), []queue.Retry{{Lease: l}})[0], nil)
+	f.wantErr(f.q.Park(f.ctx(), []queue.Park{{Lease: f.lease1(reset.LaneApply)}})[0], nil)
+	oldest(time.Time{})
+	f.wantErr(f.q.Requeue(f.ctx(), []reset.ID{l.Job.ID})[0], nil)
+	oldest(accepted)
 	f.finish(queue.Finish{Lease: f.lease1(reset.LaneApply), State: reset.StateDone})
+	oldest(time.Time{})
 	f.state(v.Ref, reset.StateDone, 0)
 	f.held(0)
 }

@@ -284,7 +284,7 @@ type LaneStatus struct {
 	Retrying uint64 `protobuf:"varint,4,opt,name=retrying,proto3" json:"retrying,omitempty"`
 	// Jobs parked.
 	Parked uint64 `protobuf:"varint,5,opt,name=parked,proto3" json:"parked,omitempty"`
-	// Age of the oldest waiting job.
+	// Age of the oldest job that is waited for, in line or between tries; parked ones do not count.
 	OldestWait *durationpb.Duration `protobuf:"bytes,6,opt,name=oldest_wait,json=oldestWait,proto3" json:"oldest_wait,omitempty"`
 	// Jobs ended a second, over the last seconds.
 	Rate          float64 `protobuf:"fixed64,7,opt,name=rate,proto3" json:"rate,omitempty"`
