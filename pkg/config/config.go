@@ -194,6 +194,7 @@ type Maildir struct {
 type SMTP struct {
 	Address      string `yaml:"address" doc:"host:port of the relay."`
 	TLS          string `yaml:"tls" doc:"mandatory (STARTTLS or no mail), implicit, opportunistic, or none; the last two on loopback, or with insecure: true."`
+	CA           string `yaml:"ca" doc:"PEM file of the relay's authorities; empty for the system's."`
 	Username     string `yaml:"username" doc:"User name; empty for no authentication."`
 	PasswordFile string `yaml:"password_file" doc:"File with the password."`
 	Connections  int    `yaml:"connections" doc:"Connections kept open for reuse."`

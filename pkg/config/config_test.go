@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,6 +148,7 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 		{"name without certificates", good + "trust: {callers: [web.example.com]}\n", "surgegate.yaml:11: trust.callers: \"web.example.com\" is a certificate's name, but nothing asks for certificates"},
 		{"no certificate", good + "tls: {cert: config.go, key: config.go}\n", "surgegate.yaml:11: tls.cert: config.go and config.go: tls: failed to find any PEM data"},
 		{"no authority", good + "tls: {client_ca: config.go}\n", "surgegate.yaml:11: tls.client_ca: config.go holds no certificate"},
+		{"no relay's authority", strings.Replace(good, "maildir: {path: ./m}", "smtp: {address: \"192.0.2.1:25\", ca: config.go}", 1), "surgegate.yaml:5: mail.smtp.ca: config.go holds no certificate"},
 		{"no operator", good + "operator: {tokens_file: /dev/null}\n", "surgegate.yaml:11: operator.tokens_file: /dev/null names no operator"},
 		{"bad operator", good + "operator: {tokens_file: config.go}\n", "surgegate.yaml:11: operator.tokens_file: config.go: operator tokens, line 1"},
 		{"folder for a file", good + "password: {blocklist_file: .}\n", "surgegate.yaml:11: password.blocklist_file: policy: BlocklistFile: .: read .: is a directory"},
@@ -165,6 +168,23 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestARelayMayHaveItsOwnAuthority(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(nil)
+	t.Cleanup(server.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(write(t, strings.Replace(good, "maildir: {path: ./m}", "smtp: {address: \"192.0.2.1:25\", ca: "+ca+"}", 1)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Relay().CAFile; got != ca {
+		t.Errorf("the relay gets %q", got)
 	}
 }
 

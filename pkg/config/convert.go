@@ -146,7 +146,7 @@ func (c Config) Templates() mail.TemplateConfig {
 func (c Config) Relay() smtp.Config {
 	s := c.Mail.SMTP
 	return smtp.Config{
-		Address: s.Address, From: c.Mail.From, TLS: smtp.TLSMode(s.TLS), Insecure: c.Insecure,
+		Address: s.Address, From: c.Mail.From, TLS: smtp.TLSMode(s.TLS), Insecure: c.Insecure, CAFile: s.CA,
 		Username: s.Username, PasswordFile: s.PasswordFile, Connections: s.Connections, Timeout: c.Mail.Timeout.Std(),
 	}
 }

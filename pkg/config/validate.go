@@ -93,6 +93,7 @@ func (c *Config) validateFiles(p *problems) {
 		contents(p, "store.postgres.password_file", s.PasswordFile)
 	}
 	if s := c.Mail.SMTP; s != nil {
+		authorities(p, "mail.smtp.ca", s.CA)
 		contents(p, "mail.smtp.password_file", s.PasswordFile)
 	}
 	for _, list := range []struct {

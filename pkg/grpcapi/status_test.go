@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,31 @@ import (
 )
 
 const secret = "pq: relation accounts of alice@example.com"
+
+// Who writes a front end reads the README's table: each reason that comes with a time to return is in it.
+func TestReadmeNamesEveryRefusal(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind := range reset.KindCanceled {
+		e := &reset.Error{Kind: kind, Reason: "PASSWORD_COMMON"}
+		switch kind {
+		case reset.KindInternal, reset.KindInvalid, reset.KindNotFound: // plain codes, without an ErrorInfo
+			continue
+		case reset.KindShed:
+			if !strings.Contains(string(text), "`SHED_LEVEL_n`") {
+				t.Error("SHED_LEVEL_n is not in README.md")
+			}
+			continue
+		default:
+		}
+		if !strings.Contains(string(text), "`"+e.Info()+"`") {
+			t.Errorf("%s is not in README.md", e.Info())
+		}
+	}
+}
 
 // TestEveryKind holds the whole table of DESIGN.md against what a client gets over the wire.
 func TestEveryKind(t *testing.T) {
