@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -18,6 +16,8 @@ import (
 type request struct {
 	run  func(*tx)
 	done chan struct{}
+	// early: what the answer tells lies in the groups before, so it need not wait for what this group writes.
+	early bool
 }
 
 // group is requests that share one fsync.
@@ -25,6 +25,8 @@ type group struct {
 	requests []*request
 	batch    *pebble.Batch // nil when nothing was written
 	started  time.Time
+	now      int64         // µs; the queue's time, as in what the group wrote; no later group's is earlier
+	prev     *group        // the group before, nil once that is durable; guarded by Engine.mu
 	synced   chan struct{} // closed once durable, or once it is known that it will never be
 	signals  []reset.ID
 	passages []passage
@@ -99,7 +101,10 @@ func (e *Engine) do(ctx context.Context, run func(*tx)) error {
 		return err
 	}
 	defer e.leave()
-	r := &request{run: run, done: make(chan struct{})}
+	return e.hand(ctx, &request{run: run, done: make(chan struct{})})
+}
+
+func (e *Engine) hand(ctx context.Context, r *request) error {
 	select {
 	case e.requests <- r:
 	case <-ctx.Done():
@@ -200,7 +205,13 @@ func (e *Engine) make(g *group, over map[string]overlay) error {
 	} else {
 		_ = t.b.Close()
 	}
-	e.lastDone = g
+	g.now, g.prev, e.lastDone = t.now, e.lastDone, g
+	for p := g; p.prev != nil; p = p.prev {
+		if isClosed(p.prev.synced) {
+			p.prev = nil // at most two are not durable
+			break
+		}
+	}
 	e.wake(t.now)
 	return e.recent.turn(e.db)
 }
@@ -209,6 +220,10 @@ func (e *Engine) make(g *group, over map[string]overlay) error {
 func (e *Engine) syncLoop() {
 	defer e.guard("sync")
 	for g := range e.synced {
+		if e.failed() != nil {
+			return
+		}
+		g.answer(true) // all groups before are durable
 		if g.batch != nil {
 			if err := g.batch.SyncWait(); err != nil {
 				e.fail(fmt.Errorf("fsync: %w", err))
@@ -224,13 +239,29 @@ func (e *Engine) syncLoop() {
 		}
 		e.meter.commit.Observe(e.deps.Clock.Now().Sub(g.started).Seconds())
 		close(g.synced)
-		for _, r := range g.requests {
-			close(r.done)
-		}
+		g.answer(false)
 		if e.hub.signal(g) {
 			e.kickAlarm()
 		}
 	}
+}
+
+func (g *group) answer(early bool) {
+	for _, r := range g.requests {
+		if r.early == early {
+			close(r.done)
+		}
+	}
+}
+
+// wrote returns the latest group that may have written what bears the time at; nil when that is durable. Called under
+// Engine.mu.
+func (e *Engine) wrote(at int64) *group {
+	g := e.lastDone
+	for g != nil && g.now > at {
+		g = g.prev
+	}
+	return g
 }
 
 // guard turns a panic of Pebble's on a loop, which is how it reports some WAL errors, into the fatal hook.
@@ -493,89 +524,4 @@ func (t *tx) signal(id reset.ID) {
 	if t.e.hub.watched() {
 		t.g.signals = append(t.g.signals, id)
 	}
-}
-
-// waiter waits for a lane to have work.
-type waiter struct {
-	lane  reset.Lane
-	upTo  reset.Class
-	ready chan struct{}
-}
-
-// Backlog implements queue.Worker. It is exact up to 1,024 due retries a class.
-func (e *Engine) Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class) (int, error) {
-	if !validLine(lane, upTo) {
-		return 0, fmt.Errorf("queue: no such line: %v, %v", lane, upTo)
-	}
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	if err := e.enter(); err != nil {
-		return 0, err
-	}
-	defer e.leave()
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
-	n := uint64(0)
-	for class := reset.ClassInteractive; class <= upTo; class++ {
-		k, ln := &e.mem.Lines[lane][class], &e.mem.lines[lane][class]
-		n += k.InLine - ln.leased
-		n += uint64(ln.retries.countDue(0, now, 1024)) //nolint:gosec // G115: at most 1,024
-	}
-	return int(min(n, math.MaxInt)), nil //nolint:gosec // G115: bounded
-}
-
-// Wait implements queue.Worker.
-func (e *Engine) Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) error {
-	if !validLine(lane, 0) {
-		return fmt.Errorf("queue: no such lane: %v", lane)
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	w := &waiter{lane, upTo, make(chan struct{})}
-	// Registered under Engine.mu: no commit comes between the look and the registration.
-	e.mu.RLock()
-	now, _ := e.times()
-	if e.mem.ready(lane, upTo, now) && !isClosed(e.quit) && !isClosed(e.dead) {
-		e.mu.RUnlock()
-		return nil
-	}
-	e.waitMu.Lock()
-	e.waiters[w] = struct{}{}
-	e.waitMu.Unlock()
-	e.mu.RUnlock()
-	defer func() {
-		e.waitMu.Lock()
-		delete(e.waiters, w)
-		e.waitMu.Unlock()
-	}()
-	select {
-	case <-w.ready:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-e.quit:
-		return queue.ErrClosed
-	case <-e.dead:
-		return e.failed()
-	}
-}
-
-// wake lets those go whose lane has work, and sets the alarm. Called under Engine.mu.
-func (e *Engine) wake(now int64) {
-	e.waitMu.Lock()
-	for w := range e.waiters {
-		if e.mem.ready(w.lane, w.upTo, now) {
-			close(w.ready)
-			delete(e.waiters, w)
-		}
-	}
-	e.waitMu.Unlock()
-	next, armed := e.mem.nextAlarm(now), e.armed.Load()
-	if next == 0 || armed != 0 && armed <= next {
-		return
-	}
-	e.kickAlarm()
 }

@@ -249,6 +249,9 @@ func (e *Engine) Ticket(ctx context.Context, ref reset.Ref) (queue.Status, error
 		}
 	} else {
 		s, err = e.ticketStatus(ref, now)
+		if s.State.Final() {
+			g = e.wrote(micros(s.UpdateTime)) // it changes no more: what was written since does not matter
+		}
 	}
 	e.mu.RUnlock()
 	if err != nil {

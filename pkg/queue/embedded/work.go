@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -13,6 +14,91 @@ import (
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
+
+// waiter waits for a lane to have work.
+type waiter struct {
+	lane  reset.Lane
+	upTo  reset.Class
+	ready chan struct{}
+}
+
+// Backlog implements queue.Worker. It is exact up to 1,024 due retries a class.
+func (e *Engine) Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class) (int, error) {
+	if !validLine(lane, upTo) {
+		return 0, fmt.Errorf("queue: no such line: %v, %v", lane, upTo)
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := e.enter(); err != nil {
+		return 0, err
+	}
+	defer e.leave()
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
+	n := uint64(0)
+	for class := reset.ClassInteractive; class <= upTo; class++ {
+		k, ln := &e.mem.Lines[lane][class], &e.mem.lines[lane][class]
+		n += k.InLine - ln.leased
+		n += uint64(ln.retries.countDue(0, now, 1024)) //nolint:gosec // G115: at most 1,024
+	}
+	return int(min(n, math.MaxInt)), nil //nolint:gosec // G115: bounded
+}
+
+// Wait implements queue.Worker.
+func (e *Engine) Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) error {
+	if !validLine(lane, 0) {
+		return fmt.Errorf("queue: no such lane: %v", lane)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w := &waiter{lane, upTo, make(chan struct{})}
+	// Registered under Engine.mu: no commit comes between the look and the registration.
+	e.mu.RLock()
+	now, _ := e.times()
+	if e.mem.ready(lane, upTo, now) && !isClosed(e.quit) && !isClosed(e.dead) {
+		e.mu.RUnlock()
+		return nil
+	}
+	e.waitMu.Lock()
+	e.waiters[w] = struct{}{}
+	e.waitMu.Unlock()
+	e.mu.RUnlock()
+	defer func() {
+		e.waitMu.Lock()
+		delete(e.waiters, w)
+		e.waitMu.Unlock()
+	}()
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.quit:
+		return queue.ErrClosed
+	case <-e.dead:
+		return e.failed()
+	}
+}
+
+// wake lets those go whose lane has work, and sets the alarm. Called under Engine.mu.
+func (e *Engine) wake(now int64) {
+	e.waitMu.Lock()
+	for w := range e.waiters {
+		if e.mem.ready(w.lane, w.upTo, now) {
+			close(w.ready)
+			delete(e.waiters, w)
+		}
+	}
+	e.waitMu.Unlock()
+	next, armed := e.mem.nextAlarm(now), e.armed.Load()
+	if next == 0 || armed != 0 && armed <= next {
+		return
+	}
+	e.kickAlarm()
+}
 
 // Lease implements queue.Worker.
 func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Lease, error) {
@@ -24,7 +110,7 @@ func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Lease
 	}
 	var granted []*lease
 	var out []queue.Lease
-	err := e.doPatient(ctx, func(t *tx) {
+	err := e.lend(ctx, func(t *tx) {
 		if r.Expired {
 			granted = t.leaseExpired(r)
 		} else {
@@ -40,6 +126,25 @@ func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Lease
 		return nil, err
 	}
 	return out, nil
+}
+
+// lend is doPatient for a Lease. Its answer tells of jobs that are open, and where nothing before it in its group wrote
+// anything, those are durable with the groups before. What it writes itself is where tickets stand; who tells that waits
+// for it, and a Finish comes after it in the log. So the call to the downstream need not wait for this fsync.
+func (e *Engine) lend(ctx context.Context, run func(*tx)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := e.enter(); err != nil {
+		return err
+	}
+	defer e.leave()
+	r := &request{done: make(chan struct{})}
+	r.run = func(t *tx) {
+		r.early = t.b.Empty() && !t.changed
+		run(t)
+	}
+	return e.hand(context.WithoutCancel(ctx), r)
 }
 
 // lease walks the line: expired leases, retries whose time has come, then the order of arrival.
