@@ -16,6 +16,7 @@ type kindCost struct {
 	seen    float64
 	latency float64 // s of a call
 	weight  float64 // an item's cost; 1 for the reference kind
+	weighed float64 // calls that weight has learnt from
 }
 
 // Bounds of cv²: under the least, counts would be believed too early; over the most, never.
@@ -55,8 +56,9 @@ func (c *costs) add(kind Kind, items int, latency, atOnce float64) {
 	perItem := latency / float64(items)
 	if c.ref == int(kind) {
 		k.weight = 1
-	} else if c.unit > 0 {
-		k.weight += (perItem/c.unit - k.weight) / math.Min(k.seen, memory)
+	} else if c.unit > 0 && (c.seen > 1 || k.weight == 0) { // the first after renew sets the unit, which is an outage's until then
+		k.weighed++
+		k.weight += (perItem/c.unit - k.weight) / math.Min(k.weighed, memory)
 	}
 	if k.weight > 0 {
 		c.unit += fast * (perItem/k.weight - c.unit)
