@@ -66,8 +66,9 @@
 //     nothing. What began before a cut says nothing of the speed after it.
 //   - Resume begins at a quarter of the last sound base, in a hurry. Where an outage began as refusals at more in flight
 //     than had been survived lately, 0.8 of that is a ceiling, which rises by 2 % a minute.
-//   - Headroom: between cycles it rests at base × (1 − headroom), at least four fifths of the time, and every look is
-//     from the base itself, or the knee could not be seen.
+//   - Headroom: once looks have settled it rests between rounds at base × (1 − headroom), rounded down, four times as long
+//     as the round took. Every look is from the base itself, or the knee could not be seen. While it is finding out, and
+//     where the base is a single call, nothing is left to others.
 //   - Rate is an operator's bound. The Chart sets none itself: a cap at 0.95 of the measured best delivers 0.95 of it, is
 //     measured again, and so on down (a prototype ended at 0.01).
 //

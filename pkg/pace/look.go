@@ -113,7 +113,7 @@ func (c *Chart) progress() {
 	case lookBase:
 		times = c.dwell(span)
 	case lookRest:
-		times = math.Max(leastRest, 16*latency) / span
+		times = math.Max(restCount, 16*latency) / span
 	}
 	fewest := 10.0
 	if c.plan.hurry {
@@ -140,14 +140,14 @@ func (c *Chart) progress() {
 func (c *Chart) pressed() bool { return c.wanting || c.bigger }
 
 // dwell is how long the base is counted, in spans: as long as the look that it is compared with, and while nothing changes
-// longer, up to half a second, because looks elsewhere cost a few per cent.
+// longer, up to half a second, because looks elsewhere cost a few per cent. With headroom it rests in place of that.
 func (c *Chart) dwell(span float64) float64 {
 	p := &c.plan
 	times := float64(p.patience)
 	if p.hurry {
 		return 1
 	}
-	if p.calm >= steady {
+	if p.calm >= steady && c.rest() == p.base {
 		times = math.Max(times, math.Min(float64(p.calm), mostDwell/span))
 	}
 	return times
@@ -158,7 +158,6 @@ const (
 	steady = 4
 	// mostDwell in s.
 	mostDwell = .5
-	// leastRest, in s, is four cycles of looks and more, so that at most a fifth of the time is spent over the rest's
-	// concurrency.
-	leastRest = 3
+	// restCount, in s, is the shortest count at the rest: nothing else is looked at meanwhile, so it may be a sure one.
+	restCount = 3
 )

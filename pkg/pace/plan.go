@@ -11,7 +11,9 @@ type plan struct {
 	calm       int  // looks refused in a row
 	patience   int  // how often the last look had to be extended, and one: the base is counted as long
 	noDown     float64
-	rested     bool // in this cycle
+	rested     bool    // in this cycle
+	awake      float64 // when, in s, the last rest ended, and the next began
+	asleep     float64
 	steep      bool // the last look down from this base delivered clearly less
 	trial      trial
 }
@@ -25,7 +27,7 @@ type trial struct {
 
 // begin starts from scratch at a setting.
 func (c *Chart) begin(s setting) {
-	c.plan = plan{base: s, hurry: true, patience: 1, trial: c.plan.trial}
+	c.plan = plan{base: s, hurry: true, patience: 1, trial: c.plan.trial, awake: c.now}
 	c.switchTo(lookBase, s)
 }
 
@@ -82,6 +84,11 @@ func (c *Chart) decide(seen point) {
 	l, p := c.look, &c.plan
 	base, known := c.chart[p.base]
 	if l.role == lookBase {
+		if l.at != p.base { // at the rest, where a lull ended: the base has another throughput, and is next
+			c.chart.add(c.now, l.at, seen)
+			c.switchTo(lookBase, p.base)
+			return
+		}
 		if known && c.changed(seen, base) {
 			return
 		}
@@ -197,7 +204,7 @@ func (c *Chart) next() {
 			}
 		default:
 			if rest := c.rest(); !p.rested && p.calm >= steady && rest.calls < p.base.calls {
-				p.rested = true
+				p.rested, p.asleep = true, c.now
 				c.switchTo(lookRest, rest)
 				return
 			}
@@ -221,7 +228,19 @@ func (c *Chart) decideRest(seen point) {
 		}
 	}
 	c.chart.add(c.now, at, seen)
+	if p.calm > 0 && c.now < p.asleep+c.resting() {
+		c.switchTo(lookRest, at)
+		return
+	}
+	p.awake = c.now
 	c.switchTo(lookBase, p.base)
+}
+
+// resting is how long a rest lasts, in s: four times as long as what came before it, so that at most a fifth of the time
+// is spent over the headroom. One round of looks takes under 2 s and 30 latencies; what took longer was finding out, and
+// is not paid back.
+func (c *Chart) resting() float64 {
+	return 4 * math.Min(c.plan.asleep-c.plan.awake, 2+30*c.costs.latency)
 }
 
 // another tells whether so much more or less is the work of another downstream than the chart knows: beyond noise, and
