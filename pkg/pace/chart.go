@@ -17,9 +17,10 @@ type ChartConfig struct {
 	Min, Max int
 	// Headroom is the share of the concurrency that is left for the downstream's other callers. Default 0, at most 0.9.
 	Headroom float64
-	// Rate is the most items a second, whatever the downstream could do. 0 (default): no bound.
+	// Rate is the most items a second, whatever the downstream could do; a tenth of a second's may pass at once, at least
+	// one. 0 (default): no bound.
 	Rate float64
-	// Batch is the most items in one call. Default 1000.
+	// Batch is the most items in one call. Default 1000, and no more than pass at once.
 	Batch int
 }
 
@@ -98,7 +99,8 @@ func NewChart(config ChartConfig) (*Chart, error) {
 	}
 	c := &Chart{config: config.WithDefaults(), ceiling: math.Inf(1)}
 	if c.config.Rate > 0 {
-		burst := max(c.config.Batch, int(min(math.Ceil(c.config.Rate/10), maxBurst)))
+		burst := int(min(math.Ceil(c.config.Rate/10), maxBurst))
+		c.config.Batch = min(c.config.Batch, burst) // a larger one could never pass
 		c.tokens = clock.NewLimiter(rate.Limit(c.config.Rate), burst)
 	}
 	c.costs.reset()

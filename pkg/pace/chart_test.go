@@ -290,6 +290,33 @@ func TestChartNeverExceedsItsLimit(t *testing.T) {
 	})
 }
 
+// An operator's bound holds from the first moment on, whatever the largest batch is.
+func TestChartHoldsARateWithoutABurst(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []float64{.5, 20, 3000} {
+		p, err := pace.NewChart(pace.ChartConfig{Rate: rate, Batch: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		passed, end := 0, epoch.Add(10*time.Second)
+		for now := epoch; now.Before(end); {
+			v := p.Ask(now, 0, 1000)
+			if !v.Go {
+				now = v.RetryAt
+				continue
+			}
+			passed += v.Items
+			p.Done(now.Add(time.Microsecond), pace.Call{Start: now, Items: v.Items})
+		}
+		if most := 10*rate + max(1, rate/10) + 1; float64(passed) > most {
+			t.Errorf("%d items in 10 s at %v a second", passed, rate)
+		}
+		if float64(passed) < 9*rate {
+			t.Errorf("only %d items in 10 s at %v a second", passed, rate)
+		}
+	}
+}
+
 func TestChartConfigValidate(t *testing.T) {
 	t.Parallel()
 	for field, c := range map[string]pace.ChartConfig{
