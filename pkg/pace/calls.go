@@ -153,7 +153,7 @@ func (c *Chart) failed(o Outcome, started float64) {
 	}
 	n := math.Max(e.total, 20)
 	// While nothing at all succeeds it is the breaker's to stop.
-	if e.row == e.total || e.failed <= tolerated*n+2*math.Sqrt(tolerated*n) {
+	if e.row >= e.total || e.failed <= tolerated*n+2*math.Sqrt(tolerated*n) {
 		return
 	}
 	cut := .85

@@ -216,6 +216,47 @@ func TestChartCutsForFailuresOfLoadOnly(t *testing.T) {
 	}
 }
 
+// What fails without a single success between is an outage: the breaker stops it, and Resume needs the speed before it.
+func TestChartLeavesAnOutageToTheBreaker(t *testing.T) {
+	t.Parallel()
+	w := newWorkers(t, pace.ChartConfig{Min: 1, Max: 16}, 16, 10*time.Millisecond)
+	w.run(5 * time.Second)
+	for _, e := range w.calls {
+		w.pacer.Done(e.at, e.c)
+		w.now = e.at
+	}
+	fail := func(n int) {
+		for range n {
+			start := w.now
+			if !w.pacer.Ask(start, 0, 1).Go {
+				t.Fatal("refused with nothing in flight")
+			}
+			w.now = w.now.Add(time.Millisecond)
+			w.pacer.Done(w.now, pace.Call{Start: start, Items: 1, Outcome: pace.OutcomeOverload})
+		}
+	}
+	fail(10) // may be too much load: there were successes in the window
+	limit := w.pacer.Limits().Concurrency
+	fail(100)
+	if got := w.pacer.Limits().Concurrency; got < limit {
+		t.Errorf("a limit of %d, then of %d after a hundred failures more in a row", limit, got)
+	}
+}
+
+// A store whose first calls hang has shown no latency: until one ends there is nothing to ask for.
+func TestChartWaitsForTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	p, err := pace.NewChart(pace.ChartConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p.Ask(epoch, 0, 1).Go {
+	}
+	if v := p.Ask(epoch.Add(time.Second), 0, 1); v.Go || !v.RetryAt.IsZero() {
+		t.Errorf("with every call out and none answered: %+v", v)
+	}
+}
+
 func TestChartComesBackFromAQuarter(t *testing.T) {
 	t.Parallel()
 	w := newWorkers(t, pace.ChartConfig{}, 40, 10*time.Millisecond)
@@ -249,18 +290,20 @@ func TestChartNeverExceedsItsLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		now := epoch
+		now, latest := epoch, time.Time{} // latest: of the times that it was told
 		var open []pace.Call
 		for range rapid.IntRange(0, 400).Draw(t, "steps") {
 			now = now.Add(time.Duration(math.Exp(rapid.Float64Range(0, 21).Draw(t, "log pass"))))
 			switch rapid.IntRange(0, 9).Draw(t, "what") {
 			case 0:
 				p.Resume(now)
+				latest = now
 			case 1, 2, 3, 4:
 				if len(open) > 0 {
 					i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
 					open[i].Outcome = pace.Outcome(rapid.IntRange(0, 4).Draw(t, "outcome"))
 					p.Done(now, open[i])
+					latest = now
 					open = append(open[:i], open[i+1:]...)
 				}
 			default:
@@ -268,6 +311,9 @@ func TestChartNeverExceedsItsLimit(t *testing.T) {
 				items := rapid.IntRange(1, 80).Draw(t, "items")
 				kind := pace.Kind(rapid.IntRange(0, pace.MaxKinds-1).Draw(t, "kind"))
 				v := p.Ask(now.Add(-late), kind, items)
+				if at := now.Add(-late); at.After(latest) {
+					latest = at
+				}
 				limit := p.Limits().Concurrency
 				if limit < config.Min || limit > config.Max {
 					t.Fatalf("a limit of %d, not within %d and %d", limit, config.Min, config.Max)
@@ -275,6 +321,8 @@ func TestChartNeverExceedsItsLimit(t *testing.T) {
 				switch {
 				case !v.Go && len(open) == 0:
 					t.Fatal("nothing is in flight and nothing may go: it would stall for good")
+				case !v.Go && !v.RetryAt.IsZero() && !v.RetryAt.After(latest):
+					t.Fatalf("ask again at %v, and it is %v", v.RetryAt, latest)
 				case v.Go && len(open) >= limit:
 					t.Fatalf("a call above the limit of %d", limit)
 				case v.Go && (v.Items < 1 || v.Items > min(items, config.Batch)):

@@ -49,7 +49,7 @@ type look struct {
 	role     role
 	at       setting
 	since    float64 // when the limit was switched
-	until    float64 // when to look at the clock again, at the latest
+	until    float64 // when to look at the clock again, at the latest; +Inf: when a call ends
 	old      int     // calls from before the switch that are still out
 	oldFirst int
 	reached  bool // the limit was reached since the switch
@@ -87,11 +87,15 @@ func (c *Chart) switchTo(r role, s setting) {
 func (c *Chart) progress() {
 	l, latency := &c.look, c.costs.latency
 	if !l.counting {
+		if latency == 0 { // until a first call is answered there is nothing to go by
+			l.until = math.Inf(1)
+			return
+		}
 		passed := c.now - l.since
 		settling := c.costs.settling()
-		settled := latency > 0 && passed >= settling && float64(l.old) <= .3*float64(l.oldFirst) &&
+		settled := passed >= settling && float64(l.old) <= .3*float64(l.oldFirst) &&
 			(l.reached || c.bigger) && c.inFlight <= l.at.calls
-		late := latency > 0 && passed >= 4*settling
+		late := passed >= 4*settling
 		switch {
 		case late && !l.reached && !c.pressed():
 			c.switchTo(lookBase, c.rest()) // nothing to measure: less is asked for than the limit allows

@@ -108,6 +108,7 @@ func (c *Chart) decide(seen point) {
 	v, e, se := c.verdict(all, base)
 	if v == unsure && l.extended < extensions {
 		c.look.extended++
+		c.look.until = c.now + math.Max(least, c.costs.latency)
 		return
 	}
 	p.patience = 1 + l.extended
