@@ -162,12 +162,12 @@ func (c *Chart) Done(now time.Time, call Call) {
 	if c.tokens != nil {
 		c.tokens.GiveBack(now, call.Unused)
 	}
-	if call.Outcome == OutcomeCanceled {
-		return
-	}
 	started := call.Start.Sub(c.first).Seconds()
 	if started < c.look.since {
 		c.look.old = max(0, c.look.old-1)
+	}
+	if call.Outcome == OutcomeCanceled {
+		return
 	}
 	switch call.Outcome {
 	case OutcomeOverload, OutcomeTimeout:

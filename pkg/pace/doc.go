@@ -82,7 +82,7 @@
 //
 // # Failure rules
 //
-// An Ask for fewer than one item, and a Done without an Ask, panic: both are faults of the
-// caller that would stall a lane for good or over-admit, and no configuration or peer can provoke them.
+// An Ask for fewer than one item, a Kind that is not under MaxKinds, and a Done without an Ask, panic: they are faults of
+// the caller that would stall a lane for good or over-admit, and no configuration or peer can provoke them.
 // Times that go back count as the latest time seen.
 package pace
