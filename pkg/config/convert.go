@@ -175,21 +175,29 @@ func (c Config) PostgresStore() postgres.Config {
 
 // StorePacer decides how fast the store is fed, with the headroom left for its other callers.
 func (c Config) StorePacer() (pace.Pacer, error) {
-	connections := 0
-	if p := c.Store.Postgres; p != nil {
-		connections = p.MaxConnections
-	}
-	return c.Store.Pace.pacer(c.Store.Headroom, connections)
+	return c.Store.Pace.pacer(c.Store.Headroom, c.Store.connections())
 }
 
 // MailPacer decides how fast the mail provider is fed. One message is one call.
 func (c Config) MailPacer() (pace.Pacer, error) {
-	p, connections := c.Mail.Pace, 0
-	if s := c.Mail.SMTP; s != nil {
-		connections = s.Connections
-	}
+	p := c.Mail.Pace
 	p.Batch = 1
-	return p.pacer(0, connections)
+	return p.pacer(0, c.Mail.connections())
+}
+
+// connections is how many calls at once find one; 0: as many as there are.
+func (s Store) connections() int {
+	if s.Postgres == nil {
+		return 0
+	}
+	return s.Postgres.MaxConnections
+}
+
+func (m Mail) connections() int {
+	if m.SMTP == nil {
+		return 0
+	}
+	return m.SMTP.Connections
 }
 
 // pacer of a downstream that cannot take more calls at once than it has connections; 0: it has as many as there are calls.

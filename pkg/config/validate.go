@@ -310,7 +310,7 @@ func (c *Config) validateStore(p *problems) {
 	if !(s.Headroom >= 0 && s.Headroom <= 0.9) {
 		p.add("store.headroom", "%v is out of bounds: write 0 to 0.9", s.Headroom)
 	}
-	validatePace(p, "store.pace", s.Pace)
+	validatePace(p, "store.pace", s.Pace, s.connections(), "store.postgres.max_connections")
 	between(p, "store.timeout", s.Timeout, 10*time.Millisecond, 5*time.Minute)
 }
 
@@ -328,12 +328,15 @@ func (c *Config) validatePostgres(p *problems) {
 	}
 }
 
-func validatePace(p *problems, path string, pace Pace) {
+// validatePace knows how many connections there are, 0 for no bound, and the key that says so.
+func validatePace(p *problems, path string, pace Pace, connections int, bound string) {
 	if pace.Concurrency < 0 || pace.Concurrency > 10_000 {
 		p.add(path+".concurrency", "%d is out of bounds: write 1 to 10000, or 0 to find it by measuring", pace.Concurrency)
 	}
 	if pace.Min < 1 || pace.Min > 10_000 {
 		p.add(path+".min_concurrency", "%d is out of bounds: write 1 to 10000", pace.Min)
+	} else if connections > 0 && pace.Min > connections && pace.Concurrency == 0 {
+		p.add(path+".min_concurrency", "%d is more than the %d connections: raise %s, or write less", pace.Min, connections, bound)
 	}
 	switch {
 	case pace.Max < 0 || pace.Max > 10_000:
@@ -384,7 +387,7 @@ func (c *Config) validateMail(p *problems) {
 			p.add("mail.smtp", "%v", err)
 		}
 	}
-	validatePace(p, "mail.pace", m.Pace)
+	validatePace(p, "mail.pace", m.Pace, m.connections(), "mail.smtp.connections")
 	if m.Pace.Batch > 1 {
 		p.add("mail.pace.batch", "%d has no effect, a provider takes one mail a call: leave it out", m.Pace.Batch)
 	}
