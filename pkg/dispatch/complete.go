@@ -297,7 +297,7 @@ func (d *Dispatch) afterwards(ctx context.Context, c completion) ([]reset.Job, e
 		}
 		jobs = append(jobs, j)
 	}
-	j, err := d.startByAccount(ctx, c, reset.PurposeConfirmation)
+	j, err := d.startByAccount(ctx, c, reset.PurposeConfirmation, reset.ClassDeferrable)
 	if err != nil {
 		return nil, err
 	}
@@ -305,20 +305,16 @@ func (d *Dispatch) afterwards(ctx context.Context, c completion) ([]reset.Job, e
 }
 
 // startByAccount makes the start job of a confirmation or of a replacement link: a completion knows only an account id.
-func (d *Dispatch) startByAccount(ctx context.Context, c completion, why reset.Purpose) (reset.Job, error) {
+func (d *Dispatch) startByAccount(ctx context.Context, c completion, why reset.Purpose, class reset.Class) (reset.Job, error) {
 	account := c.lease.Job.Account
-	class := reset.ClassDeferrable
-	if why == reset.PurposeReplacement { // somebody waits for it, who has no way in
-		class = c.lease.Job.Class
-	}
 	return d.follow(ctx, seal.AudiencePII, reset.Job{
 		Lane: reset.LaneStart, Class: class, Key: account, Unique: true, Account: account,
 	}, reset.StartPayload{AccountID: c.payload.AccountID, Locale: c.payload.Locale, Purpose: why}.Marshal())
 }
 
-// refuse ends a completion whose password was refused late; the person gets a new link (SECURITY.md 17).
+// refuse ends a completion whose password was refused late; the person gets a new link (SECURITY.md 17), and waits for it.
 func (d *Dispatch) refuse(ctx context.Context, s *settlement, c completion, why reset.Reason) {
-	j, err := d.startByAccount(ctx, c, reset.PurposeReplacement)
+	j, err := d.startByAccount(ctx, c, reset.PurposeReplacement, c.lease.Job.Class)
 	if err != nil {
 		s.again(c.lease)
 		return
@@ -328,9 +324,11 @@ func (d *Dispatch) refuse(ctx context.Context, s *settlement, c completion, why 
 	}})
 }
 
-// replacement is the start job of a new link; none if it cannot be sealed: expiry must not wait for that.
+// replacement is the start job of a new link; none if it cannot be sealed: expiry must not wait for that. Who set his
+// password so long ago does not sit and wait, and after a long outage there are many: they stand behind those who do
+// (SECURITY.md 16).
 func (d *Dispatch) replacement(ctx context.Context, c completion) []reset.Job {
-	j, err := d.startByAccount(ctx, c, reset.PurposeReplacement)
+	j, err := d.startByAccount(ctx, c, reset.PurposeReplacement, reset.ClassDeferrable)
 	if err != nil {
 		d.log.Warn("no replacement link for an expired completion", "job", c.lease.Job.ID.String(), "err", err)
 		return nil

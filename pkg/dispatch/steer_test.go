@@ -277,6 +277,21 @@ func TestBrownoutDoesNotDeferReplacementLinks(t *testing.T) {
 	w.until("a new link was mailed", func() bool { links, _ := w.mails.to("ada@example.com"); return len(links) == 1 })
 }
 
+// Nobody waits at a screen for a link that replaces an expired password, and after a long outage there may be a million.
+func TestBrownoutDefersLinksForExpiredPasswords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, options{})
+	w.dispatch.SetLevel(1)
+	expired := func(j *reset.Job, _ *reset.CompletionPayload) { j.ExpireTime = w.now().Add(-time.Second) }
+	w.ends(w.complete("1", password, expired), reset.StateFailed, reset.ReasonExpired)
+	w.until("the new link waits", func() bool { return w.stats().Lanes[reset.LaneStart].Waiting[reset.ClassDeferrable] == 1 })
+	if links, _ := w.mails.to("ada@example.com"); len(links) != 0 {
+		t.Errorf("%d links mailed in a brownout", len(links))
+	}
+	w.dispatch.SetLevel(0)
+	w.until("a new link was mailed", func() bool { links, _ := w.mails.to("ada@example.com"); return len(links) == 1 })
+}
+
 func TestAbandonedCallOccupiesItsPermitUntilItsDeadline(t *testing.T) {
 	t.Parallel()
 	c := clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
