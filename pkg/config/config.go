@@ -156,7 +156,7 @@ type Pace struct {
 	Min         int     `yaml:"min_concurrency" doc:"Fewest calls at once that measuring may settle on."`
 	Max         int     `yaml:"max_concurrency" doc:"Most calls at once that measuring may try; 0 for as many as there are connections, or 1000."`
 	Rate        float64 `yaml:"rate" doc:"Most items a second; 0 for no bound."`
-	Batch       int     `yaml:"batch" doc:"Most items in one call; 0 for what the downstream itself says."`
+	Batch       int     `yaml:"batch" doc:"Most items in one call; 0 for what measuring finds and the downstream takes, or 64 where concurrency fixes it."`
 	Floor       float64 `yaml:"floor" doc:"Items a second that ETAs assume before anything was measured."`
 }
 

@@ -350,7 +350,7 @@ func validatePace(p *problems, path string, pace Pace, connections int, bound st
 		p.add(path+".rate", "%v is no rate: write items a second, or 0 for no bound", pace.Rate)
 	}
 	if pace.Batch < 0 {
-		p.add(path+".batch", "%d is negative: write items a call, or 0 for what the downstream says", pace.Batch)
+		p.add(path+".batch", "%d is negative: write items a call, or 0 to leave it open", pace.Batch)
 	}
 	if !(pace.Floor > 0) {
 		p.add(path+".floor", "%v is not positive: write items a second", pace.Floor)
