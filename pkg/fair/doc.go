@@ -10,8 +10,8 @@
 //	flow begins to wait   start tag = max(virtual time, its last finish tag)
 //	next                  the waiting flow with the least start tag; the heavier of two that are equal
 //	it is served          virtual time = its start tag; finish tag = start tag + cost / weight
-//	it cost something     finish tag moves by the difference / weight
-//	else
+//	it cost something     finish tag moves by the difference / weight, to no earlier than the virtual time
+//	else                  at which the flow began to wait
 //
 // # What it promises
 //

@@ -14,6 +14,7 @@ type Scheduler struct {
 type flow struct {
 	weight  float64
 	tag     float64 // start tag of its next request: cost over weight
+	woke    float64 // the virtual time when it began to wait
 	waiting int
 }
 
@@ -34,7 +35,8 @@ func New(weights ...float64) (*Scheduler, error) {
 func (s *Scheduler) Wait(i int) {
 	f := &s.flows[i]
 	if f.waiting == 0 {
-		f.tag = max(f.tag, s.virtual)
+		f.woke = s.virtual
+		f.tag = max(f.tag, f.woke)
 	}
 	f.waiting++
 }
@@ -71,11 +73,15 @@ func (s *Scheduler) Serve(i int, cost float64) {
 	s.Charge(i, cost)
 }
 
-// Charge corrects what the flow was charged: by a negative cost where less was served than was thought.
+// Charge corrects what the flow was charged: by a negative cost where less was served than was thought. What that gives
+// back for the time before the flow began to wait is gone, as it would be had the cost been known at once.
 func (s *Scheduler) Charge(i int, cost float64) {
 	if math.IsNaN(cost) || math.IsInf(cost, 0) {
 		panic(fmt.Sprintf("fair: a cost of %v for flow %d", cost, i))
 	}
 	f := &s.flows[i]
 	f.tag += cost / f.weight
+	if f.waiting > 0 {
+		f.tag = max(f.tag, f.woke)
+	}
 }

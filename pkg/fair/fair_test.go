@@ -223,6 +223,56 @@ func TestNobodyStarves(t *testing.T) {
 	})
 }
 
+// What a flow is given back for a request of long ago is no credit for the time that it was idle.
+func TestLateCorrectionIsNoCredit(t *testing.T) {
+	t.Parallel()
+	s, err := fair.New(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Wait(0)
+	s.Serve(0, 1000)
+	for range 2000 {
+		s.Wait(1)
+		s.Serve(1, 1)
+	}
+	s.Wait(0)
+	s.Charge(0, -990) // it was 10 after all
+	for range 200 {
+		s.Wait(0)
+		s.Wait(1)
+	}
+	var served [2]int
+	for range 100 {
+		i, _ := s.Next()
+		s.Serve(i, 1)
+		served[i]++
+	}
+	if served[1] < 49 {
+		t.Errorf("of 100 requests the one that was idle got %d, the other %d", served[0], served[1])
+	}
+	// One that never stopped waiting gets back what it was charged too much.
+	s, err = fair.New(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		s.Wait(0)
+		s.Wait(1)
+	}
+	s.Serve(0, 100)
+	s.Charge(0, -99)
+	served = [2]int{1, 0}
+	for range 99 {
+		i, _ := s.Next()
+		s.Serve(i, 1)
+		served[i]++
+	}
+	if served[0] < 49 {
+		t.Errorf("of 100 requests the one that was charged too much got %d, the other %d", served[0], served[1])
+	}
+}
+
 func TestWhatIsAFaultPanics(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*fair.Scheduler){
