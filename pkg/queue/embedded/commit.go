@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,6 +29,7 @@ type group struct {
 	now      int64         // µs; the queue's time, as in what the group wrote; no later group's is earlier
 	prev     *group        // the group before, nil once that is durable; guarded by Engine.mu
 	synced   chan struct{} // closed once durable, or once it is known that it will never be
+	marks    []reset.Key   // accounts whose marks it wrote
 	signals  []reset.ID
 	passages []passage
 }
@@ -259,6 +261,15 @@ func (g *group) answer(early bool) {
 func (e *Engine) wrote(at int64) *group {
 	g := e.lastDone
 	for g != nil && g.now > at {
+		g = g.prev
+	}
+	return g
+}
+
+// marked returns the latest group that wrote the account's mark; nil when that is durable. Called under Engine.mu.
+func (e *Engine) marked(account reset.Key) *group {
+	g := e.lastDone
+	for g != nil && !slices.Contains(g.marks, account) {
 		g = g.prev
 	}
 	return g

@@ -122,6 +122,7 @@ func (t *tx) enqueue(it *queue.Item) queue.Verdict {
 		mark.ref = v.Ref
 		key := key16(prefixMark, it.Mark.Account)
 		t.set(key, appendMark(make([]byte, 0, markBytes), mark))
+		t.g.marks = append(t.g.marks, it.Mark.Account)
 		if mark.expire != 0 {
 			t.put(keyDrop(mark.expire, key), nil)
 		}
@@ -489,21 +490,40 @@ func (e *Engine) List(ctx context.Context, kind queue.RecordKind, after string, 
 	return out, err
 }
 
-// Mark implements queue.Records.
-func (e *Engine) Mark(ctx context.Context, account reset.Key) (mark uint64, err error) {
-	err = e.view(ctx, func(wall int64) error {
-		b, closer, err := e.db.Get(key16(prefixMark, account))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("queue: read mark: %w", err)
-		}
-		m, err := decodeMark(b)
-		_ = closer.Close()
-		if err == nil && (m.expire == 0 || m.expire > wall) {
-			mark = m.mark
-		}
-		return err
-	})
-	return mark, err
+// Mark implements queue.Records. It waits only where the account's own mark is not on disk yet: each completion and each
+// look at a token begins with it, and waiting for whatever was written last cost them a commit of other people's work.
+func (e *Engine) Mark(ctx context.Context, account reset.Key) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := e.enter(); err != nil {
+		return 0, err
+	}
+	defer e.leave()
+	e.mu.RLock()
+	g := e.marked(account)
+	mark, err := e.readMark(account)
+	e.mu.RUnlock()
+	if err != nil {
+		return 0, err
+	}
+	if err := e.durable(ctx, g); err != nil {
+		return 0, err
+	}
+	return mark, nil
+}
+
+func (e *Engine) readMark(account reset.Key) (uint64, error) {
+	b, closer, err := e.db.Get(key16(prefixMark, account))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	} else if err != nil {
+		return 0, fmt.Errorf("queue: read mark: %w", err)
+	}
+	m, err := decodeMark(b)
+	_ = closer.Close()
+	if err != nil || m.expire != 0 && m.expire <= e.deps.Clock.Now().UnixMicro() {
+		return 0, err
+	}
+	return m.mark, nil
 }

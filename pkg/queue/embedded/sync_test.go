@@ -124,6 +124,58 @@ func TestACompletionWaitsForTwoFsyncs(t *testing.T) {
 	}
 }
 
+// A mark is waited for only while it is not on disk itself.
+func TestAMarkWaitsForItsOwnFsync(t *testing.T) {
+	t.Parallel()
+	e, disk, _ := openSlow(t)
+	ctx := t.Context()
+	complete := func(account byte) <-chan queue.Verdict {
+		j := reset.Job{ID: reset.NewID(), Ticket: reset.NewID(), Lane: reset.LaneApply}
+		return background(func() queue.Verdict {
+			return e.Enqueue(ctx, []queue.Item{{Job: j, Mark: &queue.MarkRaise{Account: reset.Key{account}}}})[0]
+		})
+	}
+	mark := func(account byte) <-chan uint64 {
+		return background(func() uint64 {
+			m, err := e.Mark(ctx, reset.Key{account})
+			if err != nil {
+				t.Error(err)
+			}
+			return m
+		})
+	}
+	first := complete(1)
+	<-disk.began
+	if m := soon(t, "a mark", mark(2)); m != 0 {
+		t.Errorf("mark %d of nobody", m)
+	}
+	own := mark(1)
+	select {
+	case m := <-own:
+		t.Errorf("told of mark %d, which is not on disk", m)
+	case disk.let <- struct{}{}:
+	}
+	if v := soon(t, "an enqueue", first); v.Err != nil {
+		t.Fatal(v.Err)
+	}
+	if m := soon(t, "a mark", own); m == 0 {
+		t.Error("no mark")
+	}
+	second := complete(2)
+	<-disk.began
+	if m := soon(t, "a mark", mark(1)); m == 0 {
+		t.Error("no mark while another's is written")
+	}
+	disk.let <- struct{}{}
+	if v := soon(t, "an enqueue", second); v.Err != nil {
+		t.Error(v.Err)
+	}
+	disk.holds.Store(false)
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // settle lets fsyncs go until the answer is there.
 func settle(d *slowDisk, answer <-chan error) error {
 	for {
