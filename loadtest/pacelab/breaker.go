@@ -16,6 +16,7 @@ type breakerModel struct {
 	generation int           // counts changes of state: results of calls from before the last one say nothing
 	since      time.Duration // of the generation
 	failures   window
+	failed     int // closed: in a row
 	successes  int // half open: in a row
 	probing    bool
 	probeEnds  time.Duration
@@ -76,9 +77,13 @@ func (b *breakerModel) report(now time.Duration, t ticket, r breaker.Result) {
 		}
 	case t.probe:
 		b.enter(breaker.Open, now)
+	case r == breaker.Success:
+		b.failed = 0
+		b.failures.count(t.age, false)
 	default:
-		b.failures.count(t.age, r == breaker.Failure)
-		if r == breaker.Failure && b.tripped() {
+		b.failed++
+		b.failures.count(t.age, true)
+		if b.tripped() {
 			b.trips++
 			b.enter(breaker.Open, now)
 		}
@@ -98,7 +103,7 @@ func (b *breakerModel) age(now time.Duration) int {
 
 func (b *breakerModel) tripped() bool {
 	all := float64(b.failures.total)
-	return b.failures.row >= b.config.Consecutive ||
+	return b.failed >= b.config.Consecutive ||
 		b.failures.total >= b.config.MinVolume && float64(b.failures.failed) >= b.config.FailureShare*all
 }
 
@@ -106,7 +111,7 @@ func (b *breakerModel) enter(state breaker.State, now time.Duration) {
 	if b.state == breaker.Closed && now-b.closedAt >= b.config.Calm {
 		b.reopens = 0
 	}
-	b.state, b.since, b.failures, b.successes, b.probing = state, now, window{}, 0, false
+	b.state, b.since, b.failures, b.failed, b.successes, b.probing = state, now, window{}, 0, 0, false
 	b.generation++
 	switch state {
 	case breaker.Open:
@@ -134,17 +139,14 @@ type window struct {
 	buckets [buckets]tally
 }
 
-// tally counts results; row is the failures since the last success.
-type tally struct{ total, failed, row int }
+// tally counts results.
+type tally struct{ total, failed int }
 
 func (t *tally) count(failed bool) {
 	t.total++
-	if !failed {
-		t.row = 0
-		return
+	if failed {
+		t.failed++
 	}
-	t.failed++
-	t.row++
 }
 
 func (w *window) count(age int, failed bool) {
@@ -163,10 +165,6 @@ func (w *window) grow(age int) {
 	for w.age < age {
 		w.age++
 		old := &w.buckets[w.age%buckets]
-		// The row reaches back into the bucket only if every failure since then is part of it.
-		if w.row == old.row+w.failed-old.failed {
-			w.row -= old.row
-		}
 		w.total -= old.total
 		w.failed -= old.failed
 		*old = tally{}

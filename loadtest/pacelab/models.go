@@ -85,13 +85,13 @@ type Draw struct {
 	Seed uint64
 	Slow bool // 250 to 500 ms a call; else 2 to 20 ms
 	// MostCalls bounds the calls of the run by the knee, so that a fast store with a high one does not take minutes.
-	// Default 1.5 million.
+	// Default 400 000.
 	MostCalls float64
 }
 
 const (
 	leastKnee, mostKnee = 4, 400
-	mostCalls           = 1.5e6
+	mostCalls           = 4e5
 )
 
 // Make draws a store: service times and knees are spread evenly over their logarithms.
