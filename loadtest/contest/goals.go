@@ -3,6 +3,7 @@ package contest
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Goal is one figure of the chart beside what was aimed at.
@@ -14,6 +15,8 @@ type Goal struct {
 	Reference float64 `json:"reference,omitempty"` // the best baseline's figure in the same run
 	Goal      string  `json:"goal"`
 	OK        bool    `json:"ok"`
+	// alone: there is no reference, because the least is not the best: a limiter that lets nothing in has none inside.
+	alone bool
 }
 
 // speed names a class of stores to a reader.
@@ -156,7 +159,7 @@ func (c Comparison) judge(g Goal, slow bool, of func(Cell) []float64, worse func
 	}
 	first := true
 	for _, name := range c.Controllers {
-		if name == ChartName {
+		if name == ChartName || g.alone {
 			continue
 		}
 		if v, at := c.extreme(name, slow, of, worse); at != "" && (first || worse(g.Reference, v)) {
@@ -171,7 +174,7 @@ func (c Comparison) atLeast(name string, bound float64, slow bool, of func(Cell)
 }
 
 func (c Comparison) atMost(name, unit string, bound float64, slow bool, of func(Cell) []float64) Goal {
-	return c.judge(Goal{Name: name, Unit: unit, Goal: fmt.Sprintf("≤ %g", bound)}, slow, of, func(a, b float64) bool { return a > b }, bound)
+	return c.judge(Goal{Name: name, Unit: unit, Goal: fmt.Sprintf("≤ %g", bound), alone: strings.HasPrefix(name, "inside")}, slow, of, func(a, b float64) bool { return a > b }, bound)
 }
 
 func medians(spreads []Spread) (v []float64) {

@@ -3,6 +3,7 @@ package pacelab
 import (
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/surgegate/surgegate/pkg/pace"
@@ -24,6 +25,18 @@ func newChart(t testing.TB, m Model) pace.Pacer {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// shapes are all of them; under the race detector, which takes ten times as long and has nothing to find in a run of one
+// goroutine, those that use each part of the store.
+func shapes() []Shape {
+	var some []Shape
+	for _, s := range Shapes() {
+		if !underRace || slices.Contains([]string{"heavy-tail", "stall", "crash-1.5", "noise"}, s.Name) {
+			some = append(some, s)
+		}
+	}
+	return some
 }
 
 // delivered is the mean of items a second from one time to another.
@@ -78,7 +91,7 @@ func TestStoresDeliverTheirFormula(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := tc.m
-			m.WarmUp, m.Length = 2, 42
+			m.WarmUp, m.Length = 2, 22
 			r := Run(m, fixed(t, tc.n, tc.batch), 1)
 			got := delivered(r, m.WarmUp, m.Length)
 			// Four standard errors of the mean work of so many calls; a lognormal's cv is 2.
@@ -86,7 +99,7 @@ func TestStoresDeliverTheirFormula(t *testing.T) {
 			if m.Heavy {
 				cv = 2
 			}
-			calls := tc.want * 40 / float64(tc.batch)
+			calls := tc.want * 20 / float64(tc.batch)
 			if bound := 4 * cv / math.Sqrt(calls); math.Abs(got/tc.want-1) > bound {
 				t.Errorf("%.1f items/s with %d inside, want %.1f ± %.1f %%", got, tc.n, tc.want, 100*bound)
 			}
@@ -96,7 +109,7 @@ func TestStoresDeliverTheirFormula(t *testing.T) {
 
 func TestCreepHalvesTheSpeed(t *testing.T) {
 	t.Parallel()
-	m := Model{Service: .01, Knee: 12, Creep: -math.Ln2 / 60, Length: 64}
+	m := Model{Service: .02, Knee: 6, Creep: -math.Ln2 / 60, Length: 64}
 	r := Run(m, fixed(t, 12, 1), 1)
 	begin, end := delivered(r, 0, 4), delivered(r, 60, 64)
 	if ratio := end / begin; ratio < .45 || ratio > .55 {
@@ -170,10 +183,10 @@ func TestDownTimeCountsAgainstWhoCausedIt(t *testing.T) {
 
 func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	t.Parallel()
-	for _, shape := range Shapes() {
+	for _, shape := range shapes() {
 		t.Run(shape.Name, func(t *testing.T) {
 			t.Parallel()
-			m := shape.Make(Draw{Seed: 3, Slow: true, MostCalls: 5000})
+			m := shape.Make(Draw{Seed: 3, Slow: true, MostCalls: 1500})
 			a, b, c := Run(m, newChart(t, m), 3), Run(m, newChart(t, m), 3), Run(m, newChart(t, m), 4)
 			if !reflect.DeepEqual(a, b) {
 				t.Error("two runs of one seed differ")
