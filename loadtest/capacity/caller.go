@@ -47,6 +47,7 @@ type tally struct {
 	offered, accepted      int // people
 	calls, refused, failed int
 	accept, refuse         []float64 // latencies in ms
+	late                   []float64 // how late people's first calls were made, in ms
 }
 
 // kinds of calls.
@@ -87,12 +88,16 @@ func (c *caller) phaseOf(at time.Time, f offer) int {
 }
 
 // person makes the attempts of one offer.
-func (c *caller) person(ctx context.Context, f offer, _ time.Time) {
+func (c *caller) person(ctx context.Context, f offer, intended time.Time) {
 	kind := starts
 	if f.token != "" {
 		kind = completions
 	}
-	c.count(f.phase, kind, func(t *tally) { t.offered++ })
+	late := float64(c.o.Clock.Now().Sub(intended)) / float64(time.Millisecond)
+	c.count(f.phase, kind, func(t *tally) {
+		t.offered++
+		t.late = append(t.late, late)
+	})
 	for i := range uint32(attempts) {
 		again, after := c.once(ctx, kind, f)
 		if !again || ctx.Err() != nil {
@@ -206,6 +211,12 @@ func (c *caller) tally(phase, kind int) tally {
 		return t[kind]
 	}
 	return tally{}
+}
+
+// late is how late the first calls of a phase were made, at p99.
+func (c *caller) late(phase int) time.Duration {
+	all := append(append([]float64(nil), c.tally(phase, starts).late...), c.tally(phase, completions).late...)
+	return time.Duration(quantile(all, .99) * float64(time.Millisecond))
 }
 
 // promises are all completions that were accepted.

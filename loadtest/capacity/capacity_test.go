@@ -280,13 +280,16 @@ func TestClientsRetry(t *testing.T) {
 		for _, err := range step.answers {
 			f.answers <- err
 		}
-		c.person(t.Context(), step.offer, time.Time{})
+		c.person(t.Context(), step.offer, time.Now().Add(-time.Second))
 		if len(f.calls) != step.calls || len(f.answers) != 0 {
 			t.Errorf("%+v made %d calls, want %d", step.offer, len(f.calls), step.calls)
 		}
 		for len(f.calls) > 0 {
 			<-f.calls
 		}
+	}
+	if late := c.late(0); late < time.Second || late > time.Minute {
+		t.Errorf("made %v late, want a second and a little", late)
 	}
 	if s := c.tally(0, starts); s.offered != 2 || s.accepted != 0 || s.refused != 4 || s.calls != 4 || len(s.refuse) != 4 {
 		t.Errorf("starts %+v", s)

@@ -27,8 +27,8 @@
 // When something was applied is what the victim's ledger says, so nobody polls. An ETA's truth is the time from the
 // answer to the ledger's entry.
 //
-// Where the machine was too busy to make the load on time, p99 over 100 ms in the storm and over 250 ms where lines are
-// seconds long, the rows say INVALID: they tell nothing of surgegate. But the generator is not all that can be starved: a
+// Where the machine was too busy to make the load on time, p99 over 100 ms in a phase of the storm and over 250 ms
+// where lines are seconds long, the rows say INVALID: they tell nothing of surgegate. But the generator is not all that can be starved: a
 // gateway that waits for a processor delivers less as well, and no row can tell that from a fault of its own. The storm of
 // 100x makes about 8000 calls/s, so it wants two processors of its own.
 //
