@@ -39,7 +39,7 @@
 //
 // # Windows
 //
-// A model runs for Length, 95 s. Completions come at 1.3 times the best from a burst of 3 s worth, until 65 s, so there is
+// A model runs for 88 s. Completions come at 1.3 times the best from a burst of 3 s worth, until 65 s, so there is
 // always a backlog until about 85 s. Finding out lasts until 25 s and is not part of "holding"; steps come at 25 s and
 // later; figures are taken until 80 s. Back to normal
 // is when three seconds together are within 10 % of the best, less one standard error of their count, as in pacelab.

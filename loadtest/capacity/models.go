@@ -37,7 +37,9 @@ const (
 	foundOut  = 25 * time.Second
 	lastCall  = 65 * time.Second
 	judged    = 80 * time.Second
-	runLength = 95 * time.Second
+	runLength = 88 * time.Second
+	// referenceTime is long enough for about 480 passwords of variation 0.5: 2 % of standard error.
+	referenceTime = 10 * time.Second
 	pressure  = 1.3
 	burst     = 3 * time.Second
 	// lineLag bounds how late the load may be made, as in the demo: the lines that it makes are seconds long.
@@ -152,7 +154,7 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	}
 	first := st
 	defer func() { _ = first.stop() }()
-	reference, err := st.reference(ctx, time.Second, 5*time.Second)
+	reference, err := st.reference(ctx, time.Second, referenceTime)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +264,7 @@ func (s *suite) baseline(ctx context.Context, m model, r *Result) error {
 		return err
 	}
 	defer func() { _ = first.stop() }()
-	if r.Reference, err = first.reference(ctx, time.Second, 5*time.Second); err != nil {
+	if r.Reference, err = first.reference(ctx, time.Second, referenceTime); err != nil {
 		return err
 	}
 	if err := first.stop(); err != nil {

@@ -42,7 +42,7 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 		return nil, err
 	}
 	defer func() { _ = st.stop() }()
-	best, err := st.reference(ctx, time.Second, 8*time.Second)
+	best, err := st.reference(ctx, time.Second, referenceTime)
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +54,11 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 	defer g.stop()
 	second := time.Second
 	phases := []phase{
-		phaseFlood:  {from: 0, until: 10 * second, starts: 10 * best, completions: best / 2},
-		phaseServed: {from: 10 * second, until: 25 * second, starts: 9.5 * best, completions: best / 2},
-		phase10:     {from: 25 * second, until: 40 * second, starts: 7 * best, completions: 3 * best},
-		phase50:     {from: 40 * second, until: 55 * second, starts: 47 * best, completions: 3 * best},
-		phase100:    {from: 55 * second, until: 70 * second, starts: 97 * best, completions: 3 * best},
+		phaseFlood:  {from: 0, until: 8 * second, starts: 10 * best, completions: best / 2},
+		phaseServed: {from: 8 * second, until: 20 * second, starts: 9.5 * best, completions: best / 2},
+		phase10:     {from: 20 * second, until: 34 * second, starts: 7 * best, completions: 3 * best},
+		phase50:     {from: 34 * second, until: 48 * second, starts: 47 * best, completions: 3 * best},
+		phase100:    {from: 48 * second, until: 62 * second, starts: 97 * best, completions: 3 * best},
 	}
 	c := newCaller(s.Options, g)
 	items, err := schedule(phases, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
@@ -80,7 +80,7 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 		return nil, err
 	}
 	s.results = append(s.results, Result{
-		Name: "storm", About: "USL, knee 10; 10x, then 50x from 40 s and 100x from 55 s", Driver: "surgegate", Reference: best,
+		Name: "storm", About: "USL, knee 10; 10x, then 50x from 34 s and 100x from 48 s", Driver: "surgegate", Reference: best,
 		Knee: cfg.Best(), Points: points, LagP99: float64(report.LagP99) / float64(time.Millisecond),
 	})
 	return s.judgeStorm(c, points, phases, applied, best, report), nil
