@@ -40,8 +40,8 @@ const (
 	runLength = 88 * time.Second
 	// referenceTime is long enough for about 480 passwords of variation 0.5: 2 % of standard error.
 	referenceTime = 10 * time.Second
-	pressure  = 1.3
-	burst     = 3 * time.Second
+	pressure      = 1.3
+	burst         = 3 * time.Second
 	// lineLag bounds how late the load may be made, as in the demo: the lines that it makes are seconds long.
 	lineLag = 250 * time.Millisecond
 )
