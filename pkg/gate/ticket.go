@@ -231,7 +231,14 @@ func (g *Gate) hold(ctx context.Context, ref reset.Ref, st queue.Status, changed
 			return st, g.clock.Now()
 		}
 		now = g.clock.Now()
-		if final(ref, st, now) || !now.Before(until) {
+		if final(ref, st, now) {
+			return st, now
+		}
+		if !now.Before(until) {
+			// A change may be on its way here still: the answer says what holds now.
+			if next, err := g.d.Queue.Ticket(ctx, ref); err == nil {
+				st = next
+			}
 			return st, now
 		}
 		timer.Reset(g.holdFor(ref, st, until, now))

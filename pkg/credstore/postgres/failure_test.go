@@ -118,6 +118,9 @@ func TestRacesLeaveTheNewest(t *testing.T) {
 				}
 				for len(batch) > 0 {
 					got, err := s.SetPasswords(t.Context(), batch)
+					if errors.Is(err, credstore.ErrOverloaded) {
+						continue // a busy machine's deadline, perhaps after the commit: the batch is sent again
+					}
 					if err != nil {
 						t.Error(err)
 						return
