@@ -11,6 +11,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
 )
 
 // watched is the real queue; it tells when something was settled.
@@ -20,6 +21,19 @@ type watched struct {
 	changed chan struct{}
 	leases  []queue.LeaseRequest
 	looks   int // at the numbers, one a publication
+	onMark  func() error
+}
+
+func (q *watched) Mark(ctx context.Context, account reset.Key) (uint64, error) {
+	q.mu.Lock()
+	f := q.onMark
+	q.mu.Unlock()
+	if f != nil {
+		if err := f(); err != nil {
+			return 0, err
+		}
+	}
+	return q.Queue.Mark(ctx, account)
 }
 
 func (q *watched) watch() <-chan struct{} {

@@ -6,6 +6,7 @@ import (
 	netmail "net/mail"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
 	"github.com/surgegate/surgegate/pkg/mail/smtp/smtptest"
 	"github.com/surgegate/surgegate/pkg/pace"
+	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
 )
@@ -322,5 +324,23 @@ func TestMailBudgetsAreSeparate(t *testing.T) {
 		c.BlockUntil(timers)
 		c.Advance(time.Second + time.Nanosecond) // tokens are waited for to the nanosecond after them
 	}
+	w.drained()
+}
+
+// A queue that cannot be read for a while is no fault of the mail: it uses up no try, as it does not for a look-up.
+func TestMailWaitsForTheQueuesRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, options{config: dispatch.Config{MaxTries: 2}})
+	var refused atomic.Int32
+	w.queue.mu.Lock()
+	w.queue.onMark = func() error {
+		if s, err := w.queue.Queue.Stats(t.Context()); err != nil || s.Lanes[reset.LaneStart].Ended == 0 || refused.Add(1) > 5 {
+			return err
+		}
+		return queue.ErrNotDurable
+	}
+	w.queue.mu.Unlock()
+	w.start("ada")
+	w.until("a link was mailed", func() bool { links, _ := w.mails.to("ada@example.com"); return len(links) == 1 })
 	w.drained()
 }

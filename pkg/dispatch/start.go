@@ -177,7 +177,11 @@ func (d *Dispatch) workMail(ctx context.Context, b *batch) {
 		m, err = d.compose(ctx, l.Job, p)
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errRecords):
+		s.again(l)
+		return
+	case err != nil:
 		s.fail(l, "the mail could not be written")
 		return
 	}
@@ -389,6 +393,9 @@ func (d *Dispatch) linkGood(ctx context.Context, l link, now time.Time) (bool, e
 	return err == nil && (mark == 0 || mark == l.mark), err
 }
 
+// errRecords is the queue's failure, not the mail's.
+var errRecords = errors.New("dispatch: the queue's records cannot be read")
+
 // mailOut is a mail and what is recorded once it is handed off.
 type mailOut struct {
 	message mail.Message
@@ -407,7 +414,7 @@ func (d *Dispatch) compose(ctx context.Context, j reset.Job, p reset.MailPayload
 	}
 	mark, err := d.deps.Queue.Mark(ctx, j.Account)
 	if err != nil {
-		return mailOut{}, err
+		return mailOut{}, fmt.Errorf("%w: %w", errRecords, err)
 	}
 	now := d.clock.Now().Truncate(time.Microsecond)
 	claims := token.Claims{
