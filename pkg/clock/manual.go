@@ -57,22 +57,6 @@ func (m *Manual) Advance(d time.Duration) {
 	m.now = end
 }
 
-// AdvanceToNext moves the clock to the earliest deadline and fires the timers that have it. It reports false, and
-// does not move, if no timer waits.
-func (m *Manual) AdvanceToNext() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t := m.next(time.Time{})
-	if t == nil {
-		return false
-	}
-	m.now = t.deadline
-	for ; t != nil; t = m.next(m.now) {
-		m.fire(t)
-	}
-	return true
-}
-
 // BlockUntil returns once at least n timers wait.
 func (m *Manual) BlockUntil(n int) {
 	m.mu.Lock()
@@ -89,11 +73,11 @@ func (m *Manual) Waiters() int {
 	return len(m.timers)
 }
 
-// next returns the earliest waiting timer, nil if there is none up to end. A zero end is no bound.
+// next returns the earliest waiting timer, nil if there is none up to end.
 func (m *Manual) next(end time.Time) *manualTimer {
 	var first *manualTimer
 	for t := range m.timers {
-		if !end.IsZero() && t.deadline.After(end) {
+		if t.deadline.After(end) {
 			continue
 		}
 		if first == nil || t.deadline.Before(first.deadline) ||

@@ -92,23 +92,6 @@ func TestManualStopAndReset(t *testing.T) {
 	}
 }
 
-func TestManualAdvanceToNext(t *testing.T) {
-	t.Parallel()
-	clk := clock.NewManual(epoch)
-	if clk.AdvanceToNext() {
-		t.Fatal("moved without a timer")
-	}
-	first, second, other := clk.NewTimer(time.Hour), clk.NewTimer(time.Hour), clk.NewTimer(2*time.Hour)
-	if !clk.AdvanceToNext() || !clk.Now().Equal(epoch.Add(time.Hour)) {
-		t.Fatalf("clock shows %v", clk.Now().Sub(epoch))
-	}
-	<-first.C()
-	<-second.C()
-	if len(other.C()) != 0 || clk.Waiters() != 1 {
-		t.Fatal("a later timer fired")
-	}
-}
-
 func TestManualWakesSleepers(t *testing.T) {
 	t.Parallel()
 	clk := clock.NewManual(epoch)
