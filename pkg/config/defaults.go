@@ -12,6 +12,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
+	"github.com/surgegate/surgegate/pkg/reset"
 )
 
 // Default returns the configuration of an empty file. Where a package has the default, it is the package's own.
@@ -43,14 +44,14 @@ func Default() Config {
 		},
 		Store: Store{
 			Headroom: 0.2,
-			Pace:     Pace{Min: pace.ChartConfig{}.WithDefaults().Min, Floor: work.Floors[1]},
+			Pace:     Pace{Min: pace.ChartConfig{}.WithDefaults().Min, Floor: work.Floors[reset.LaneStart]},
 			Timeout:  Duration(work.StoreTimeout),
 		},
 		Mail: Mail{
 			BaseURL:    "http://127.0.0.1:8080",
 			SiteName:   mail.TemplateConfig{}.WithDefaults().SiteName,
 			From:       "no-reply@localhost",
-			Pace:       Pace{Min: pace.ChartConfig{}.WithDefaults().Min, Floor: work.Floors[2]},
+			Pace:       Pace{Min: pace.ChartConfig{}.WithDefaults().Min, Floor: work.Floors[reset.LaneMail]},
 			Bulk:       BulkMail{Share: work.MailBudget.BulkShare},
 			Timeout:    Duration(work.MailTimeout),
 			AccountCap: work.Account.Mails,
