@@ -91,9 +91,9 @@ type failures struct {
 	since         float64 // when it began
 	row           float64 // failures since the last success, and those of them that were time-outs
 	rowTimeouts   float64
-	first         float64 // items in flight at the first of the row, when, and whether that was more than the base
+	first         float64 // items in flight at the first of the row, when, and the base's items then
 	firstAt       float64
-	above         bool
+	base          float64
 	cutAt         float64 // when speed was last cut for them
 	survived      float64 // the most items in flight that did no harm, and when
 	at            float64
@@ -122,13 +122,21 @@ func (e *failures) survive(now, inFlight float64) {
 // survives forgets over a minute.
 func (e *failures) survives(now float64) float64 { return e.survived * math.Exp(-(now-e.at)/60) }
 
-// refusedAt is the load at which the failures in a row began, if it was load: refusals, not time-outs, at more than the base
-// or than had been survived lately. Else 0.
-func (e *failures) refusedAt() float64 {
-	if e.first == 0 || e.rowTimeouts > e.row/2 || !e.above && e.first <= 1.05*e.survives(e.firstAt) {
+// lesson is how many items in flight to stay under after an outage that began as failures in a row: refusals, not time-outs,
+// at more than the base or than had been survived lately; 0 for any other, which has no lesson. The first failure is seen
+// when a look's calls are all out, and the downstream may have died on the way there from the base: so not much more than the
+// base, which it has borne.
+func (e *failures) lesson() float64 {
+	switch {
+	case e.first == 0 || e.rowTimeouts > e.row/2:
+		return 0
+	case e.first > 1.05*e.base:
+		return math.Max(e.base, .7*e.first)
+	case e.first > 1.05*e.survives(e.firstAt):
+		return .8 * e.first
+	default:
 		return 0
 	}
-	return e.first
 }
 
 // tolerated is the share of failures that may have another reason than load.
@@ -143,8 +151,7 @@ func (c *Chart) failed(o Outcome, started float64) {
 	e.count(c.now, c.costs.latency)
 	if e.row == 0 {
 		e.first, e.firstAt = float64(c.inFlight+1)*float64(c.look.at.batch), c.now
-		base := c.plan.base
-		e.above = e.first > 1.05*float64(base.calls)*float64(base.batch)
+		e.base = float64(c.plan.base.calls) * float64(c.plan.base.batch)
 	}
 	e.row++
 	e.failed++

@@ -191,8 +191,8 @@ func (c *Chart) Resume(now time.Time) {
 	c.before = float64(c.sound)
 	c.fails.cutAt = c.now
 	c.costs.renew()
-	if n := c.fails.refusedAt(); n > 0 {
-		c.lower(.8 * n)
+	if n := c.fails.lesson(); n > 0 {
+		c.ceiling, c.ceilingAt = n, c.now
 	}
 	c.restart(setting{c.bound(c.sound/4, c.plan.base.batch), c.plan.base.batch})
 }
@@ -226,7 +226,3 @@ func (c *Chart) bound(n, batch int) int {
 
 // ceilingGrowth lets the ceiling rise by 2 % a minute, so that it is no verdict for ever.
 const ceilingGrowth = .02 / 60
-
-func (c *Chart) lower(to float64) {
-	c.ceiling, c.ceilingAt = math.Max(to, float64(c.config.Min)), c.now
-}

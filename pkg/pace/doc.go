@@ -64,8 +64,9 @@
 //     as much less (half at most), and if that does not do, up in a hurry. Faster: up in a hurry.
 //   - Failures of load over 8 % (and two standard errors) take 15 % off, over 25 % half. One of a hundred at random does
 //     nothing. What began before a cut says nothing of the speed after it.
-//   - Resume begins at a quarter of the last sound base, in a hurry. Where an outage began as refusals at more in flight
-//     than had been survived lately, 0.8 of that is a ceiling, which rises by 2 % a minute.
+//   - Resume begins at a quarter of the last sound base, in a hurry. An outage that began as refusals at more in flight
+//     than the base, or than had been survived lately, teaches a ceiling: 0.7 of that but at least the base, or 0.8 of it.
+//     It rises by 2 % a minute.
 //   - Headroom: once looks have settled it rests between rounds at base × (1 − headroom), rounded down, four times as long
 //     as the round took. Every look is from the base itself, or the knee could not be seen. While it is finding out, and
 //     where the base is a single call, nothing is left to others.

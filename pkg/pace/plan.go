@@ -53,9 +53,9 @@ func (c *Chart) stride() float64 {
 	n := float64(c.plan.base.calls) * math.Max(1, least/math.Max(c.costs.latency, 1e-6))
 	r := 1 + 2*math.Sqrt(c.costs.spread()/.4/n)
 	switch {
-	case r <= 1.2:
+	case r <= 1.25:
 		return 1.2
-	case r <= 1.35:
+	case r <= 1.6:
 		return 1.35
 	default:
 		return 1.5
@@ -142,7 +142,7 @@ func (c *Chart) decideUp(yes bool, e float64) {
 	if yes {
 		p.base, p.steep = l.at, false
 		p.ups, p.downs, p.calm = p.ups+1, 0, 0
-		p.hurry = p.ups >= 2
+		p.hurry = p.ups >= 2 && e > hurryOn
 		p.turn = lookUp
 		c.next()
 		return
