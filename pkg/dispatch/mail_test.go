@@ -305,17 +305,24 @@ func TestMailBudgetsAreSeparate(t *testing.T) {
 		}
 		return people, bulk
 	}
-	for second := range 30 {
-		people, bulk := min(12, 4+2*second), 0
+	// The lane may look at its budget just before the clock moves and set its timer just after: then it is a second late for
+	// each token.
+	due := func(second, period int) (people, bulk int) {
+		people = min(12, 4+2*second)
 		if second > 4 { // nobody waits any more, and whoever comes next finds a token
-			bulk = min(6, 1+(second-5)/4)
+			bulk = min(6, 1+(second-5)/period)
 		}
-		w.until(fmt.Sprintf("%d people and %d others were mailed in second %d", people, bulk, second), func() bool {
+		return people, bulk
+	}
+	for second := range 33 {
+		people, bulk := due(second, 4)
+		atLeast, atLeastBulk := due(max(0, second-1), 5)
+		w.until(fmt.Sprintf("%d people and %d others were mailed in second %d", atLeast, atLeastBulk, second), func() bool {
 			p, b := sent()
 			if p > people || b > bulk {
 				t.Fatalf("%d people and %d others were mailed in second %d, not %d and %d", p, b, second, people, bulk)
 			}
-			return p == people && b == bulk && w.stats().Lanes[reset.LaneMail].Leased == 0
+			return p >= atLeast && b >= atLeastBulk && w.stats().Lanes[reset.LaneMail].Leased == 0
 		})
 		timers := 3 // of publishing, describing and sweeping
 		if bulk < 6 {
