@@ -2,14 +2,7 @@ package people
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
-
-	"google.golang.org/grpc/codes"
-
-	"github.com/surgegate/surgegate/loadtest/draw"
-	"github.com/surgegate/surgegate/pkg/clock"
-	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
 // Config of behaviour. Zero fields mean the defaults; shares are between 0 and 1. The times that people take are ours:
@@ -74,95 +67,6 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
-
-// Mailbox is where people find their mails.
-type Mailbox interface {
-	Open(address string) <-chan string
-	Close(address string)
-}
-
-// Observer hears what happens. It is called from many goroutines.
-type Observer interface {
-	Sent(op Op, fromAttack bool)
-	Called(Call)
-	// Owes is +1 when the system has taken something on for a person (a mail, a ticket), -1 when that has come.
-	Owes(delta int)
-}
-
-// Call is one attempt that has ended.
-type Call struct {
-	Op         Op
-	Sent, End  time.Time
-	Code       codes.Code
-	FromAttack bool
-}
-
-// Op is what was called.
-type Op uint8
-
-// The calls.
-const (
-	OpStart Op = iota
-	OpCheck
-	OpComplete
-	OpTicket
-)
-
-// Deps of a Crowd.
-type Deps struct {
-	// Client picks a connection; called once for each attempt.
-	Client   func() resetv1.PasswordResetClient
-	Mailbox  Mailbox
-	Observer Observer
-	Clock    clock.Clock
-	// Identifier is what a person types, and where the mail goes.
-	Identifier func(person uint64) string
-}
-
-// Crowd is everybody. It holds no state of its own: Person and Attacker run one of them.
-type Crowd struct {
-	cfg  Config
-	deps Deps
-	draw draw.Source
-}
-
-// New checks the configuration.
-func New(cfg Config, deps Deps) (*Crowd, error) {
-	cfg = cfg.WithDefaults()
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	if deps.Clock == nil {
-		deps.Clock = clock.System{}
-	}
-	return &Crowd{cfg: cfg, deps: deps, draw: draw.New(cfg.Seed)}, nil
-}
-
-// Password is what a person chooses: the same in every try and in every arm.
-func (c *Crowd) Password(person uint64) string {
-	return fmt.Sprintf("quiet-otter-%016x", c.draw.Bits(person, draw.Number{Kind: drawPassword}))
-}
-
-// address gives everybody an address of their own: people in 10.0.0.0/8, attackers in 11.0.0.0/8.
-func address(network byte, n uint64) string {
-	return netip.AddrFrom4([4]byte{network, byte(n >> 16), byte(n >> 8), byte(n)}).String()
-}
-
-// The draws of a person.
-const (
-	drawPassword uint32 = iota + 100
-	drawImpatient
-	drawResend
-	drawResendAt
-	drawRead
-	drawType
-	drawComeBack
-	drawReturn
-	drawBackoff
-	drawSignOut
-	drawRequestID
-	drawFlagged
-)
 
 func def[T comparable](field *T, value T) {
 	var zero T
