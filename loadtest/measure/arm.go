@@ -45,7 +45,36 @@ type Arm struct {
 	AttackerFails int      `json:"attacker_failed_calls"`
 	Seconds       float64  `json:"seconds"` // from the first arrival to the last person's end
 	LagP99US      int64    `json:"generator_lag_p99_us"`
+	Intended      int      `json:"intended"`          // first attempts of the schedule
+	Dropped       int      `json:"dropped"`           // of them, by the generator: intended = sent + dropped
 	Invalid       string   `json:"invalid,omitempty"` // why the run says nothing: the load generator was late
-	Broken        []string `json:"broken"`            // promises that were not kept
+	Ops           []Op     `json:"ops"`
+	Reasons       []Reason `json:"reasons"` // of calls that were not OK, most first
+	Broken        []string `json:"broken"`  // promises that were not kept
 	Samples       []Sample `json:"samples"`
+}
+
+// Op is what became of the calls of one kind, attackers' included.
+type Op struct {
+	Op      string    `json:"op"`
+	Calls   int       `json:"calls"`
+	Refused int       `json:"refused"` // RESOURCE_EXHAUSTED or UNAVAILABLE
+	Failed  int       `json:"failed"`  // other errors
+	Latency Quantiles `json:"latency_us"`
+	Refusal Quantiles `json:"refusal_us"`
+}
+
+// Quantiles of latencies in µs, from the intended time.
+type Quantiles struct {
+	P50  int64 `json:"p50"`
+	P90  int64 `json:"p90"`
+	P99  int64 `json:"p99"`
+	P999 int64 `json:"p999"`
+	Max  int64 `json:"max"`
+}
+
+// Reason is why calls were not OK: ErrorInfo's reason, or the code where there was none.
+type Reason struct {
+	Reason string `json:"reason"`
+	Calls  int    `json:"calls"`
 }

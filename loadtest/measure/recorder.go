@@ -11,22 +11,60 @@ import (
 	"github.com/surgegate/surgegate/loadtest/people"
 )
 
-// Recorder hears what people do; it is a people.Observer. The zero value does not work: use New.
+// Call is one attempt that has ended. Times are since the run's start.
+type Call struct {
+	Op                  people.Op
+	Intended, Sent, End time.Duration // latency counts from Intended
+	Code                codes.Code
+	Reason              string // of ErrorInfo, where there was one
+	FromAttack          bool
+}
+
+// Refused tells whether the system sent the caller away with a time to come back, or could not be reached.
+func (c Call) Refused() bool { return c.Code == codes.ResourceExhausted || c.Code == codes.Unavailable }
+
+// Config of a Recorder. The zero value keeps counts and histograms only, so that memory does not grow with the run.
+type Config struct {
+	// Keep outcomes, 56 bytes a person, so that they can be compared with what the store holds and with another arm's.
+	Keep bool
+	// Samples kept at most; past it every other one is dropped and so on. Default 4000.
+	Samples int
+}
+
+// Recorder hears what people do. It may be used from many goroutines. The zero value does not work: use New.
 type Recorder struct {
+	cfg                                      Config
 	sent, peopleSent, failed, attackerFailed atomic.Int64
 	inFlight, owed                           atomic.Int64
 	came                                     atomic.Int64
 
 	mu       sync.Mutex
 	wait     *hdrhistogram.Histogram // µs
+	ops      [people.Ops]opTally
+	reasons  map[string]int
 	outcomes []people.Outcome
-	done     int
-	gaveUp   int
+	totals   totals
+	every    int // one sample in so many is kept
+	taken    int
 	samples  []Sample
 	// The counts at the last two samples.
 	last, previous counts
 	peak           int
 }
+
+type opTally struct {
+	calls, refused, failed int
+	latency                *hdrhistogram.Histogram // µs, of what was answered, from the intended time
+	refusal                *hdrhistogram.Histogram // µs, of what was refused
+}
+
+// totals of outcomes, for when they are not kept.
+type totals struct{ accepted, promised, completed, gaveUp int }
+
+const (
+	longest     = time.Hour // that histograms tell apart
+	mostReasons = 32        // told apart; ours are a closed set, a stranger's server may say anything
+)
 
 // leastInterval is the shortest over which a rate is told. The sample at a run's end may come a moment after another:
 // three failures within 0.6 ms were drawn as 3,000 a second.
@@ -46,12 +84,25 @@ type Store struct {
 }
 
 // New returns an empty Recorder.
-func New() *Recorder {
-	return &Recorder{wait: hdrhistogram.New(1, time.Hour.Microseconds(), 3)}
+func New(cfg Config) *Recorder {
+	if cfg.Samples == 0 {
+		cfg.Samples = 4000
+	}
+	r := &Recorder{cfg: cfg, wait: histogram(), reasons: map[string]int{}, every: 1}
+	for i := range r.ops {
+		r.ops[i].latency, r.ops[i].refusal = histogram(), histogram()
+	}
+	return r
 }
 
-// Sent implements people.Observer.
-func (r *Recorder) Sent(_ people.Op, fromAttack bool) {
+func histogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest.Microseconds(), 3) }
+
+func record(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(min(max(1, d.Microseconds()), longest.Microseconds())) // in range by construction
+}
+
+// Sent counts a call that goes out.
+func (r *Recorder) Sent(fromAttack bool) {
 	r.sent.Add(1)
 	r.inFlight.Add(1)
 	if !fromAttack {
@@ -59,8 +110,8 @@ func (r *Recorder) Sent(_ people.Op, fromAttack bool) {
 	}
 }
 
-// Called implements people.Observer.
-func (r *Recorder) Called(c people.Call) {
+// Called counts a call's end.
+func (r *Recorder) Called(c Call) {
 	r.inFlight.Add(-1)
 	switch {
 	case c.Code == codes.OK:
@@ -69,9 +120,34 @@ func (r *Recorder) Called(c people.Call) {
 	default:
 		r.failed.Add(1)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	op := &r.ops[c.Op]
+	op.calls++
+	switch {
+	case c.Refused():
+		op.refused++
+		record(op.refusal, c.End-c.Intended)
+	case c.Code != codes.OK:
+		op.failed++
+		record(op.latency, c.End-c.Intended)
+	default:
+		record(op.latency, c.End-c.Intended)
+	}
+	if c.Code == codes.OK {
+		return
+	}
+	reason := c.Reason
+	if reason == "" {
+		reason = c.Code.String()
+	}
+	if _, known := r.reasons[reason]; !known && len(r.reasons) == mostReasons {
+		reason = "others"
+	}
+	r.reasons[reason]++
 }
 
-// Owes implements people.Observer.
+// Owes is told +1 when the system has taken something on for a person (a mail, a ticket), −1 when that has come.
 func (r *Recorder) Owes(delta int) { r.owed.Add(int64(delta)) }
 
 // Came counts a person at the beginning.
@@ -81,13 +157,15 @@ func (r *Recorder) Came() { r.came.Add(1) }
 func (r *Recorder) Ended(o people.Outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.outcomes = append(r.outcomes, o)
-	if o.Completed {
-		r.done++
-		_ = r.wait.RecordValue(min(max(1, o.Wait.Microseconds()), time.Hour.Microseconds())) // in range by construction
+	if r.cfg.Keep {
+		r.outcomes = append(r.outcomes, o)
 	}
-	if o.GaveUp {
-		r.gaveUp++
+	count(&r.totals.accepted, o.Accepted)
+	count(&r.totals.promised, o.Promised)
+	count(&r.totals.completed, o.Completed)
+	count(&r.totals.gaveUp, o.GaveUp)
+	if o.Completed {
+		record(r.wait, o.Wait)
 	}
 }
 
@@ -106,14 +184,33 @@ func (r *Recorder) Sample(at time.Duration, s Store) Sample {
 		OfferedRate: float64(now.sent-from.sent) / seconds,
 		FailedRate:  float64(now.failed-from.failed) / seconds,
 		AppliedRate: float64(now.applied-from.applied) / seconds,
-		Came:        int(r.came.Load()), Completed: r.done, GaveUp: r.gaveUp,
+		Came:        int(r.came.Load()), Completed: r.totals.completed, GaveUp: r.totals.gaveUp,
 		Backlog: int(r.inFlight.Load() + r.owed.Load()),
 		Inside:  s.Inside, Up: s.Up, Cold: s.Cold, Crashes: s.Crashes,
 	}
 	r.peak = max(r.peak, sample.Backlog)
 	r.previous, r.last = r.last, now
-	r.samples = append(r.samples, sample)
+	r.keepLocked(sample)
 	return sample
+}
+
+// keepLocked adds a sample; when there are too many, every other one goes, and from then on only half as many come.
+func (r *Recorder) keepLocked(s Sample) {
+	r.taken++
+	if r.taken%r.every != 0 {
+		return
+	}
+	r.samples = append(r.samples, s)
+	if len(r.samples) <= r.cfg.Samples {
+		return
+	}
+	half := r.samples[:0]
+	for i, kept := range r.samples {
+		if i%2 == 1 {
+			half = append(half, kept)
+		}
+	}
+	r.samples, r.every = half, r.every*2
 }
 
 // Waits returns the median and the 99th percentile of those who have completed so far.
@@ -122,50 +219,6 @@ func (r *Recorder) Waits() (p50, p99 time.Duration) {
 	defer r.mu.Unlock()
 	micros := func(q float64) time.Duration { return time.Duration(r.wait.ValueAtQuantile(q)) * time.Microsecond }
 	return micros(50), micros(99)
-}
-
-// Truth is what the store holds after the run.
-type Truth struct {
-	Has                      func(person uint64) bool // the password that the person chose
-	AppliedTwice, OutOfOrder int
-	Crashes                  int
-}
-
-// Arm sums up, once everybody's outcome is in.
-func (r *Recorder) Arm(name string, truth Truth) Arm {
-	p50, p99 := r.Waits()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a := Arm{
-		Name: name, People: int(r.came.Load()), FailedCalls: int(r.failed.Load()), AttackerFails: int(r.attackerFailed.Load()),
-		OfferedCalls: int(r.sent.Load()), PeopleCalls: int(r.peopleSent.Load()), PeakBacklog: r.peak,
-		WaitP50MS: p50.Milliseconds(), WaitP99MS: p99.Milliseconds(), StoreCrashes: truth.Crashes,
-		AppliedTwice: truth.AppliedTwice, OutOfOrder: truth.OutOfOrder, Samples: r.samples, Broken: []string{},
-	}
-	if len(r.samples) > 0 {
-		a.Seconds = r.samples[len(r.samples)-1].Seconds
-	}
-	for _, o := range r.outcomes {
-		has := truth.Has(o.Person)
-		count(&a.Accepted, o.Accepted)
-		count(&a.Promised, o.Promised)
-		count(&a.Completed, o.Completed)
-		count(&a.GaveUp, o.GaveUp)
-		count(&a.StillWaiting, !o.Completed && !o.GaveUp)
-		count(&a.Lost, o.Promised && !has)
-		count(&a.Untold, has && !o.Completed)
-	}
-	a.EverybodyP50MS, a.EverybodyP99MS = r.everybodyLocked(50), r.everybodyLocked(99)
-	return a
-}
-
-// everybodyLocked is a percentile of all who came, in ms; -1 when it falls among those who never got there.
-func (r *Recorder) everybodyLocked(percent float64) int64 {
-	came := float64(r.came.Load())
-	if r.done == 0 || float64(r.done) < came*percent/100 {
-		return -1
-	}
-	return r.wait.ValueAtQuantile(percent*came/float64(r.done)) / 1000
 }
 
 func count(n *int, yes bool) {
