@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/smtp"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func TestPeopleGetTheirOwnMails(t *testing.T) {
+func TestEachLinkIsDeliveredOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	w, err := NewWatcher(dir, clock.System{}, slog.New(slog.DiscardHandler))
@@ -53,28 +55,35 @@ func TestPeopleGetTheirOwnMails(t *testing.T) {
 		t.Fatal(err)
 	}
 	const people = 200
-	var boxes []<-chan string
-	for i := range people {
-		boxes = append(boxes, w.Open(fmt.Sprintf("p%d@x.example", i)))
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	got := make(chan [2]string, people)
 	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
+	go func() { done <- w.Run(ctx, func(to, token string) { got <- [2]string{to, token} }) }()
 	for i := range people {
 		if err := Deliver(dir, fmt.Sprint(i), fmt.Sprintf("p%d@x.example", i), "Link", fmt.Sprintf("https://x/complete#token=t%d", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for i, box := range boxes {
+	if err := Deliver(dir, "other", "p0@x.example", "Changed", "Your password was changed."); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for range people {
 		select {
-		case token := <-box:
-			if token != fmt.Sprintf("t%d", i) {
-				t.Errorf("person %d got %q", i, token)
-			}
+		case mail := <-got:
+			seen[mail[0]] = mail[1]
 		case <-ctx.Done():
-			t.Fatalf("person %d got nothing", i)
+			t.Fatalf("%d of %d mails came", len(seen), people)
 		}
+	}
+	for i := range people {
+		if token := seen[fmt.Sprintf("p%d@x.example", i)]; token != fmt.Sprintf("t%d", i) {
+			t.Errorf("person %d got %q", i, token)
+		}
+	}
+	for w.Others() == 0 && ctx.Err() == nil {
+		runtime.Gosched()
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -83,35 +92,42 @@ func TestPeopleGetTheirOwnMails(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(dir, "new")); err != nil || len(left) != 0 {
 		t.Errorf("%d mails left unread, %v", len(left), err)
 	}
-	if w.Links() != people {
-		t.Errorf("%d links counted", w.Links())
+	if w.Links() != people || w.Others() != 1 {
+		t.Errorf("%d links and %d others counted", w.Links(), w.Others())
 	}
 }
 
-func TestTheNewestTokenWins(t *testing.T) {
+func TestTheSinkTakesMailsAndRefusesThem(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	w, err := NewWatcher(dir, clock.System{}, slog.New(slog.DiscardHandler))
+	got := make(chan [2]string, 4)
+	sink, err := NewSink(SinkConfig{Address: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	box := w.Open("a@x.example")
-	for _, token := range []string{"old", "new"} {
-		if err := Deliver(dir, token, "a@x.example", "Link", "#token="+token); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.look(); err != nil {
-			t.Fatal(err)
-		}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	done := make(chan error, 1)
+	go func() { done <- sink.Run(ctx, func(to, token string) { got <- [2]string{to, token} }) }()
+	send := func() error {
+		message := "To: <a@b.example>\r\nSubject: Link\r\n\r\nhttps://x/complete#token=abc\r\n"
+		return smtp.SendMail(sink.Address(), nil, "no-reply@x.example", []string{"a@b.example"}, []byte(message))
 	}
-	if got := <-box; got != "new" {
-		t.Errorf("got %q", got)
-	}
-	w.Close("a@x.example")
-	if err := Deliver(dir, "late", "a@x.example", "Link", "#token=late"); err != nil {
+	if err := send(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.look(); err != nil {
-		t.Fatal(err)
+	if mail := <-got; mail != [2]string{"a@b.example", "abc"} {
+		t.Errorf("got %q", mail)
+	}
+	sink.Refuse(true)
+	if err := send(); err == nil || !strings.HasPrefix(err.Error(), "451") {
+		t.Errorf("while it refuses: %v, want 451", err)
+	}
+	sink.Refuse(false)
+	if err := send(); err != nil {
+		t.Error(err)
+	}
+	<-got
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,14 +15,11 @@ import (
 
 const lookEvery = 100 * time.Millisecond
 
-// Watcher hands mails to people.
+// Watcher reads a maildir as mails come.
 type Watcher struct {
-	dir   string
-	clock clock.Clock
-	log   *slog.Logger
-
-	mu     sync.Mutex
-	people map[string]chan string
+	dir    string
+	clock  clock.Clock
+	log    *slog.Logger
 	links  atomic.Int64
 	others atomic.Int64
 }
@@ -33,24 +29,7 @@ func NewWatcher(dir string, c clock.Clock, log *slog.Logger) (*Watcher, error) {
 	if err := Create(dir); err != nil {
 		return nil, err
 	}
-	return &Watcher{dir: dir, clock: c, log: log, people: map[string]chan string{}}, nil
-}
-
-// Open returns the channel on which an address gets its tokens. It keeps the latest one only: people open the newest mail.
-// Close ends it.
-func (w *Watcher) Open(address string) <-chan string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c := make(chan string, 1) // the newest token; an older one nobody has read is replaced
-	w.people[address] = c
-	return c
-}
-
-// Close forgets an address.
-func (w *Watcher) Close(address string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.people, address)
+	return &Watcher{dir: dir, clock: c, log: log}, nil
 }
 
 // Links is how many mails with a link have come.
@@ -59,10 +38,10 @@ func (w *Watcher) Links() int64 { return w.links.Load() }
 // Others is how many mails without one have come.
 func (w *Watcher) Others() int64 { return w.others.Load() }
 
-// Run looks until ctx ends.
-func (w *Watcher) Run(ctx context.Context) error {
+// Run looks until ctx ends, and delivers each link; in the order of coming, as far as the folder tells.
+func (w *Watcher) Run(ctx context.Context, deliver Deliverer) error {
 	for {
-		if err := w.look(); err != nil {
+		if err := w.look(deliver); err != nil {
 			return err
 		}
 		if err := w.clock.Sleep(ctx, lookEvery); err != nil {
@@ -71,7 +50,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-func (w *Watcher) look() error {
+func (w *Watcher) look(deliver Deliverer) error {
 	dir, err := os.Open(filepath.Join(w.dir, "new"))
 	if err != nil {
 		return fmt.Errorf("mailbox: %w", err)
@@ -81,14 +60,14 @@ func (w *Watcher) look() error {
 		return fmt.Errorf("mailbox: %w", err)
 	}
 	for _, name := range names {
-		if err := w.read(name); err != nil {
+		if err := w.read(name, deliver); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *Watcher) read(name string) error {
+func (w *Watcher) read(name string, deliver Deliverer) error {
 	// Out of new/ first, as mail programs do: a gateway that delivers the same mail again then makes a second one.
 	path := filepath.Join(w.dir, "cur", name+":2,S")
 	if err := os.Rename(filepath.Join(w.dir, "new", name), path); err != nil {
@@ -108,16 +87,6 @@ func (w *Watcher) read(name string) error {
 		return nil
 	}
 	w.links.Add(1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, ok := w.people[to]
-	if !ok {
-		return nil
-	}
-	select {
-	case <-c:
-	default:
-	}
-	c <- token // has room: this is the only sender, and it holds the lock
+	deliver(to, token)
 	return nil
 }
