@@ -1,0 +1,171 @@
+package crowd
+
+import (
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/loadtest/schedule"
+)
+
+// arrival is an Arrival as an event.
+type arrival struct {
+	crowd *Crowd
+	Arrival
+}
+
+// Fire implements schedule.Event.
+func (a *arrival) Fire(_ *schedule.Loop, at time.Duration) {
+	c := a.crowd
+	switch a.Who {
+	case Lone:
+		c.report.Lone++
+		c.out++
+		c.send(&entry{crowd: c, lone: true, office: a.Office, client: a.Client, person: people.Person{ID: a.Number}}, a.Op, at, a.deadline())
+	case Attacker:
+		c.report.Attackers++
+		p, next := c.behaviour.Attacker(a.Number, at)
+		c.enter(&entry{crowd: c, person: p}, next, at, a.deadline())
+	default:
+		p, next := c.behaviour.Person(a.Number, at)
+		c.deps.Recorder.Came()
+		e := &entry{crowd: c, person: p, identifier: c.deps.Identifier(a.Number), office: a.Office}
+		c.byMail[e.identifier] = e
+		c.enter(e, next, at, a.deadline())
+	}
+}
+
+func (a *arrival) deadline() time.Duration {
+	if a.Deadline > 0 {
+		return a.Deadline
+	}
+	return a.crowd.cfg.People.Deadline
+}
+
+// entry is somebody inside. As an event it is the person's waking.
+type entry struct {
+	crowd      *Crowd
+	person     people.Person
+	identifier string
+	office     uint64
+	client     string
+	mail       string // the token of the newest mail
+	token      string // that is being used
+	ticket     string
+	owed       bool
+	lone       bool
+}
+
+// Fire implements schedule.Event. A person who has been moved by something else since is not due any more.
+func (e *entry) Fire(_ *schedule.Loop, at time.Duration) {
+	if e.person.Due == at {
+		e.crowd.move(e, e.crowd.behaviour.Wake(&e.person), at)
+	}
+}
+
+func (c *Crowd) enter(e *entry, next people.Next, at, deadline time.Duration) {
+	c.inside[e] = struct{}{}
+	c.send(e, next.Op, at, deadline)
+}
+
+// move does what a person does next; at is when they decided on it.
+func (c *Crowd) move(e *entry, next people.Next, at time.Duration) {
+	c.owe(e, e.person.Owed())
+	switch next.Do {
+	case people.Make:
+		c.send(e, next.Op, at, c.cfg.People.Deadline)
+	case people.End:
+		c.leave(e)
+	case people.Wait:
+		switch {
+		case e.person.Due != people.Never:
+			c.loop.At(e.person.Due, e)
+		case c.deps.Mails == nil:
+			c.leave(e) // nothing can move them any more
+		}
+	}
+}
+
+func (c *Crowd) leave(e *entry) {
+	c.owe(e, false)
+	delete(c.inside, e)
+	if !e.person.Attacker() {
+		if c.byMail[e.identifier] == e {
+			delete(c.byMail, e.identifier)
+		}
+		c.deps.Recorder.Ended(e.person.Outcome(c.loop.Now()))
+	}
+	c.endIfOver()
+}
+
+func (c *Crowd) owe(e *entry, owed bool) {
+	switch {
+	case owed && !e.owed:
+		c.deps.Recorder.Owes(1)
+	case !owed && e.owed:
+		c.deps.Recorder.Owes(-1)
+	}
+	e.owed = owed
+}
+
+func (c *Crowd) mailed(to, token string, now time.Duration) {
+	e, ok := c.byMail[to]
+	if !ok {
+		return
+	}
+	e.mail = token
+	due := e.person.Due
+	next := c.behaviour.Mailed(&e.person, now)
+	if e.person.Due != due {
+		c.move(e, next, now)
+	}
+	c.owe(e, e.person.Owed())
+}
+
+// call is one that is out. As an event it is its answer.
+type call struct {
+	entry            *entry
+	op               people.Op
+	intended, handed time.Duration
+	reply            Reply
+}
+
+func (c *Crowd) send(e *entry, op people.Op, intended, deadline time.Duration) {
+	if op == people.OpCheck {
+		e.token = e.mail
+	}
+	out := &call{entry: e, op: op, intended: intended, handed: c.loop.Now()}
+	c.loop.Hold()
+	c.deps.Recorder.Sent(e.person.Attacker() || e.lone)
+	c.deps.Calls.Call(op, c.message(e, op), deadline, out.done)
+}
+
+func (o *call) done(r Reply) {
+	o.reply = r
+	o.entry.crowd.loop.Post(o) // false: the run is over, and the answer nobody's
+}
+
+// Fire implements schedule.Event.
+func (o *call) Fire(l *schedule.Loop, now time.Duration) {
+	e, c := o.entry, o.entry.crowd
+	l.Release()
+	sent := o.handed
+	if !o.reply.Sent.IsZero() {
+		sent = o.reply.Sent.Sub(l.Start())
+	}
+	c.deps.Recorder.Called(measure.Call{
+		Op: o.op, Intended: o.intended, Sent: sent, End: now, Code: o.reply.Code, Reason: o.reply.Reason,
+		FromAttack: e.person.Attacker() || e.lone,
+	})
+	if e.lone {
+		c.out--
+		c.endIfOver()
+		return
+	}
+	if o.reply.Code == codes.OK && o.op == people.OpComplete {
+		e.ticket = o.reply.Ticket
+	}
+	c.move(e, c.behaviour.Answered(&e.person, now, o.reply.Answer), now)
+}

@@ -1,0 +1,94 @@
+package threshold
+
+import (
+	"math"
+	"slices"
+
+	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/people"
+)
+
+// figure reads one number of a run; false: the run could not see it.
+type figure struct {
+	unit unit
+	of   func(measure.Arm) (float64, bool)
+}
+
+// Names of the figures that can be bounded, sorted.
+func Names() []string {
+	var names []string
+	for name := range figures() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func figures() map[string]figure {
+	all := map[string]figure{
+		"people":             counted(func(a measure.Arm) int { return a.People }),
+		"completed":          counted(func(a measure.Arm) int { return a.Completed }),
+		"completed_share":    shared(func(a measure.Arm) (int, int) { return a.Completed, a.People }),
+		"accepted_share":     shared(func(a measure.Arm) (int, int) { return a.Accepted, a.People }),
+		"gave_up_share":      shared(func(a measure.Arm) (int, int) { return a.GaveUp, a.People }),
+		"failed_calls_share": shared(func(a measure.Arm) (int, int) { return a.FailedCalls, a.PeopleCalls }),
+		"peak_backlog":       counted(func(a measure.Arm) int { return a.PeakBacklog }),
+		"store_crashes":      counted(func(a measure.Arm) int { return a.StoreCrashes }),
+		"lost":               counted(func(a measure.Arm) int { return a.Lost }),
+		"applied_twice":      counted(func(a measure.Arm) int { return a.AppliedTwice }),
+		"out_of_order":       counted(func(a measure.Arm) int { return a.OutOfOrder }),
+		"wait_p50":           waited(func(a measure.Arm) int64 { return a.WaitP50MS }),
+		"wait_p99":           waited(func(a measure.Arm) int64 { return a.WaitP99MS }),
+		"everybody_wait_p50": everybody(func(a measure.Arm) int64 { return a.EverybodyP50MS }),
+		"everybody_wait_p99": everybody(func(a measure.Arm) int64 { return a.EverybodyP99MS }),
+	}
+	for op := range people.Ops {
+		name := op.String()
+		for quantile, of := range map[string]func(measure.Quantiles) int64{
+			"p50": func(q measure.Quantiles) int64 { return q.P50 }, "p90": func(q measure.Quantiles) int64 { return q.P90 },
+			"p99": func(q measure.Quantiles) int64 { return q.P99 }, "p999": func(q measure.Quantiles) int64 { return q.P999 },
+			"max": func(q measure.Quantiles) int64 { return q.Max },
+		} {
+			all[name+"_"+quantile] = ofOp(name, latency, func(o measure.Op) float64 { return float64(of(o.Latency)) / 1e6 })
+		}
+		all[name+"_refused_share"] = ofOp(name, share, func(o measure.Op) float64 { return float64(o.Refused) / float64(o.Calls) })
+		all[name+"_failed_share"] = ofOp(name, share, func(o measure.Op) float64 { return float64(o.Failed) / float64(o.Calls) })
+		all[name+"_refusal_p99"] = ofOp(name, latency, func(o measure.Op) float64 { return float64(o.Refusal.P99) / 1e6 })
+	}
+	return all
+}
+
+func counted(of func(measure.Arm) int) figure {
+	return figure{count, func(a measure.Arm) (float64, bool) { return float64(of(a)), true }}
+}
+
+func shared(of func(measure.Arm) (part, whole int)) figure {
+	return figure{share, func(a measure.Arm) (float64, bool) {
+		part, whole := of(a)
+		return float64(part) / float64(max(whole, 1)), whole > 0
+	}}
+}
+
+func waited(of func(measure.Arm) int64) figure {
+	return figure{latency, func(a measure.Arm) (float64, bool) { return float64(of(a)) / 1e3, a.Completed > 0 }}
+}
+
+func everybody(of func(measure.Arm) int64) figure {
+	return figure{latency, func(a measure.Arm) (float64, bool) {
+		if of(a) < 0 {
+			return math.Inf(1), a.People > 0
+		}
+		return float64(of(a)) / 1e3, a.People > 0
+	}}
+}
+
+// ofOp reads a figure of the calls of one kind, if there were any.
+func ofOp(name string, u unit, of func(measure.Op) float64) figure {
+	return figure{u, func(a measure.Arm) (float64, bool) {
+		i := slices.IndexFunc(a.Ops, func(o measure.Op) bool { return o.Op == name })
+		if i < 0 {
+			return 0, false
+		}
+		return of(a.Ops[i]), true
+	}}
+}
