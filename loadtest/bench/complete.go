@@ -105,26 +105,37 @@ func (s *suite) tokens(ctx context.Context, front resetv1.PasswordResetClient, d
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer cancel()
-	watching.Go(func() { _ = w.Run(watchCtx) }) // ends with cancel; a mail that does not come is an error below
+	type mail struct{ to, token string }
+	mails := make(chan mail, completions) // one a person
+	watching.Go(func() {                  // ends with cancel; a mail that does not come is an error below
+		_ = w.Run(watchCtx, func(to, token string) {
+			select {
+			case mails <- mail{to, token}:
+			case <-watchCtx.Done():
+			}
+		})
+	})
 	timeout := s.Clock.NewTimer(mailTimeout)
 	defer timeout.Stop()
-	var boxes []<-chan string
 	for i := range completions {
-		boxes = append(boxes, w.Open(person(i)))
 		if _, err := front.StartReset(ctx, &resetv1.StartResetRequest{Identifier: person(i), Client: client(i)}); err != nil {
 			return nil, err
 		}
 	}
-	var out []string
-	for _, box := range boxes {
+	tokens := map[string]string{}
+	for len(tokens) < completions {
 		select {
-		case token := <-box:
-			out = append(out, token)
+		case m := <-mails:
+			tokens[m.to] = m.token
 		case <-timeout.C():
 			return nil, errors.New("mails do not come")
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+	var out []string
+	for i := range completions {
+		out = append(out, tokens[person(i)])
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/schedule"
@@ -89,7 +90,7 @@ type Deps struct {
 	// Identifier is what a person types, and where the mail goes.
 	Identifier func(person uint64) string
 	// Mails runs until its context ends and delivers the mails of the run. Nil: nobody gets any.
-	Mails func(ctx context.Context, deliver func(to, token string)) error
+	Mails func(ctx context.Context, deliver mailbox.Deliverer) error
 }
 
 // Crowd is everybody. Make it with New and let it loose with Run, once.

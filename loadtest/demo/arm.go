@@ -11,11 +11,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
-	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/loadtest/replay"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
 
@@ -36,7 +35,7 @@ type arm struct {
 	supervisor *victim.Supervisor
 	front      *front
 	mails      *mailbox.Watcher
-	crowd      *people.Crowd
+	crowd      *crowd.Crowd
 	ledger     string
 }
 
@@ -64,7 +63,6 @@ func (a *arm) run(ctx context.Context) (result measure.Arm, err error) {
 	running, stopRunning := context.WithCancel(ctx)
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return a.supervisor.Run(running) })
-	group.Go(func() error { return a.mails.Run(running) })
 	defer func() { stopRunning(); err = errors.Join(err, group.Wait()) }()
 	if err := a.awaitVictim(running); err != nil {
 		return measure.Arm{}, err
@@ -106,38 +104,25 @@ func (a *arm) awaitVictim(ctx context.Context) error {
 }
 
 // storm replays the arrivals and waits until everybody has ended, or for the arm's limit.
-func (a *arm) storm(ctx context.Context) (replay.Report, error) {
-	behaviour := a.cfg.People
-	crowd, err := people.New(behaviour, people.Deps{
-		Client: a.front.client, Mailbox: a.mails, Observer: a.recorder, Clock: a.deps.Clock, Identifier: victim.Identifier,
-	})
-	if err != nil {
-		return replay.Report{}, err
-	}
-	a.crowd = crowd
+func (a *arm) storm(ctx context.Context) (crowd.Report, error) {
 	start := a.deps.Clock.Now().Add(sampleEvery)
-	limited, cancel := context.WithDeadline(ctx, start.Add(a.cfg.limit(a.name)))
-	defer cancel()
-	items := make([]replay.Item[model.Arrival], 0, len(a.arrivals))
-	for _, arrival := range a.arrivals {
-		items = append(items, replay.Item[model.Arrival]{At: arrival.At, Value: arrival})
+	var err error
+	a.crowd, err = crowd.New(
+		crowd.Config{People: a.cfg.People, Start: start, Limit: a.cfg.limit(a.name), MaxLag: maxLag},
+		crowd.Deps{
+			Arrivals: crowd.Slice(a.arrivals), Calls: a.front, Recorder: a.recorder, Clock: a.deps.Clock,
+			Identifier: victim.Identifier, Mails: a.mails.Run,
+		})
+	if err != nil {
+		return crowd.Report{}, err
 	}
 	sampling, stopSampling := context.WithCancel(ctx)
 	sampled := make(chan struct{})
 	go func() { defer close(sampled); a.sample(sampling, start) }()
-	report, err := replay.Run(limited, replay.Config{Start: start, MaxLag: maxLag}, replay.Deps{Clock: a.deps.Clock}, items, a.one)
+	report, err := a.crowd.Run(ctx)
 	stopSampling()
 	<-sampled
 	return report, err
-}
-
-func (a *arm) one(ctx context.Context, arrival model.Arrival, intended time.Time) {
-	if arrival.Source == model.SourceAttack {
-		a.crowd.Attacker(ctx, arrival.Person)
-		return
-	}
-	a.recorder.Came()
-	a.recorder.Ended(a.crowd.Person(ctx, arrival.Person, intended))
 }
 
 // sample feeds timeline and live view, once more at the end.
@@ -156,14 +141,14 @@ func (a *arm) sample(ctx context.Context, start time.Time) {
 }
 
 // judge compares what people were told with what the store holds.
-func (a *arm) judge(report replay.Report, frontErr error) (measure.Arm, error) {
+func (a *arm) judge(report crowd.Report, frontErr error) (measure.Arm, error) {
 	audit, err := victim.ReadAudit(a.ledger)
 	if err != nil {
 		return measure.Arm{}, err
 	}
-	result := a.recorder.Arm(a.name, measure.Truth{
+	result := a.recorder.Arm(a.name, &measure.Truth{
 		Has: func(person uint64) bool {
-			return audit.Passwords[victim.AccountID(person)] == victim.Digest(a.crowd.Password(person))
+			return audit.Passwords[victim.AccountID(person)] == victim.Digest(a.crowd.Behaviour().Password(person))
 		},
 		AppliedTwice: audit.AppliedTwice, OutOfOrder: audit.OutOfOrder, Crashes: a.supervisor.Status().Crashes,
 	})
@@ -171,7 +156,7 @@ func (a *arm) judge(report replay.Report, frontErr error) (measure.Arm, error) {
 		result.Invalid = err.Error()
 	}
 	result.LagP99US = report.LagP99.Microseconds()
-	result.Attackers = report.Sent - result.People
+	result.Attackers, result.Intended, result.Dropped = report.Attackers, int(report.Intended), int(report.Dropped)
 	if a.name == ArmSurgegate {
 		result.Broken = broken(result, frontErr)
 	}

@@ -48,7 +48,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	intro(deps.Out, result.Storm)
 	for i, name := range cfg.Arms {
 		a := &arm{
-			name: name, cfg: cfg, deps: deps, arrivals: arrivals, recorder: measure.New(),
+			name: name, cfg: cfg, deps: deps, arrivals: arrivals, recorder: measure.New(measure.Config{Keep: true}),
 			view: newView(deps.Out, deps.Terminal, name, fmt.Sprintf("%d/%d", i+1, len(cfg.Arms)), result.Storm),
 		}
 		done, err := a.run(ctx)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,9 +16,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/direct"
+	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
-	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
 const (
@@ -39,7 +39,7 @@ type front struct {
 	exited  chan struct{}
 	exitErr error
 	conns   []*grpc.ClientConn
-	next    atomic.Uint64
+	calls   crowd.GRPC
 }
 
 func startFront(ctx context.Context, cfg Config, arm, dir, store, maildir string) (*front, error) {
@@ -87,6 +87,7 @@ func (f *front) connect(ctx context.Context, address string) error {
 			return fmt.Errorf("demo: %w", err)
 		}
 		f.conns = append(f.conns, conn)
+		f.calls.Conns = f.conns
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -110,9 +111,9 @@ func (f *front) connect(ctx context.Context, address string) error {
 	}
 }
 
-// client is the next connection's.
-func (f *front) client() resetv1.PasswordResetClient {
-	return resetv1.NewPasswordResetClient(f.conns[f.next.Add(1)%uint64(len(f.conns))])
+// Call implements crowd.Calls.
+func (f *front) Call(op people.Op, message []byte, deadline time.Duration, done func(crowd.Reply)) {
+	f.calls.Call(op, message, deadline, done)
 }
 
 // alive tells whether the process still runs.

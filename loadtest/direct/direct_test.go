@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type world struct {
 	api    resetv1.PasswordResetClient
-	mails  *mailbox.Watcher
+	links  chan string // tokens
 	ledger string
 }
 
@@ -43,11 +43,14 @@ func begin(t *testing.T, store victim.Config, front Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.mails, err = mailbox.NewWatcher(front.Maildir, clock.System{}, slog.New(slog.DiscardHandler)); err != nil {
+	w.links = make(chan string, 8) // more than any test asks for
+	mails, err := mailbox.NewWatcher(front.Maildir, clock.System{}, slog.New(slog.DiscardHandler))
+	if err != nil {
 		t.Fatal(err)
 	}
+	watch := func(ctx context.Context) error { return mails.Run(ctx, func(_, token string) { w.links <- token }) }
 	ends := make(chan error, 3)
-	for _, run := range []func(context.Context) error{v.Run, f.Run, w.mails.Run} {
+	for _, run := range []func(context.Context) error{v.Run, f.Run, watch} {
 		go func() { ends <- run(ctx) }()
 	}
 	conn, err := grpc.NewClient(f.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -72,11 +75,10 @@ func TestAResetFromLinkToStore(t *testing.T) {
 	w := begin(t, victim.Config{HashTime: time.Millisecond}, Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	box := w.mails.Open(victim.Identifier(7))
 	if _, err := w.api.StartReset(ctx, &resetv1.StartResetRequest{Identifier: victim.Identifier(7)}); err != nil {
 		t.Fatal(err)
 	}
-	token := <-box
+	token := <-w.links
 	if _, err := w.api.CheckToken(ctx, &resetv1.CheckTokenRequest{Token: token}); err != nil {
 		t.Fatal(err)
 	}
@@ -109,11 +111,10 @@ func TestRefusals(t *testing.T) {
 	if _, err := w.api.StartReset(ctx, &resetv1.StartResetRequest{Identifier: "nobody@x.example"}); err != nil {
 		t.Errorf("an unknown identifier: %v", err)
 	}
-	box := w.mails.Open(victim.Identifier(1))
 	if _, err := w.api.StartReset(ctx, &resetv1.StartResetRequest{Identifier: victim.Identifier(1)}); err != nil {
 		t.Fatal(err)
 	}
-	token := <-box
+	token := <-w.links
 	if _, err := w.api.CompleteReset(ctx, &resetv1.CompleteResetRequest{Token: token, NewPassword: "x"}); status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("a store that does not answer: %v", err)
 	}
