@@ -1,0 +1,62 @@
+package interval
+
+import (
+	"math"
+	"testing"
+
+	"github.com/surgegate/surgegate/loadtest/draw"
+)
+
+// Of intervals of 95 %, about 95 in 100 hold the truth; a percentile bootstrap of 20 batches is known to be a little narrow.
+func TestCoverage(t *testing.T) {
+	t.Parallel()
+	const trials, truth = 400, 3.0
+	source := draw.New(5)
+	held := 0
+	for trial := range uint64(trials) {
+		list := make([]float64, 500)
+		for i := range list {
+			list[i] = truth + 4*(source.Uniform(trial, draw.Number{Nth: uint32(i)})-.5)
+		}
+		if got := Paired(list, trial); got.Low <= truth && truth <= got.High {
+			held++
+		}
+	}
+	if share := float64(held) / trials; share < .90 || share > .98 {
+		t.Errorf("%.3f of the intervals hold the truth, want about 0.95", share)
+	}
+}
+
+// Neighbours who share a queue's fate make an interval wider than as many strangers would.
+func TestNeighboursAreNotIndependent(t *testing.T) {
+	t.Parallel()
+	source := draw.New(1)
+	var strangers, neighbours []float64
+	for i := range uint64(2000) {
+		strangers = append(strangers, source.Uniform(i, draw.Number{}))
+		neighbours = append(neighbours, source.Uniform(i/100, draw.Number{}))
+	}
+	a, b := Paired(strangers, 1), Paired(neighbours, 1)
+	if b.High-b.Low < 3*(a.High-a.Low) {
+		t.Errorf("strangers %v, neighbours %v", a, b)
+	}
+}
+
+func TestSure(t *testing.T) {
+	t.Parallel()
+	ones := make([]float64, 100)
+	for i := range ones {
+		ones[i] = 1 + .1*float64(i%2)
+	}
+	if got := Paired(ones, 1); !got.Sure() || got.N != 100 || math.Abs(got.Mean-1.05) > 1e-9 {
+		t.Errorf("%+v", got)
+	}
+	for _, few := range [][]float64{nil, {1}} {
+		if got := Paired(few, 1); got.Sure() || !math.IsInf(got.High, 1) {
+			t.Errorf("of %d differences: %+v", len(few), got)
+		}
+	}
+	if got := Paired([]float64{1, 2, 1}, 1); got.Low < 1 || got.High > 2 || !got.Sure() {
+		t.Errorf("%+v", got)
+	}
+}
