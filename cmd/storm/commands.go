@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/surgegate/surgegate/loadtest/demo"
 	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
@@ -22,32 +21,7 @@ func root() *cobra.Command {
 		Use: "storm", Short: "Reset storms: a store that falls over, and what happens to people",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(demoCommand(), benchCommand(), benchServeCommand(), victimCommand(), directCommand())
-	return cmd
-}
-
-func demoCommand() *cobra.Command {
-	var cfg demo.Config
-	cmd := &cobra.Command{
-		Use: "demo", Args: cobra.NoArgs,
-		Short: "Replay one storm twice, straight at a store that falls over and through surgegate, and compare",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			self, err := os.Executable()
-			if err != nil {
-				return fmt.Errorf("storm: %w", err)
-			}
-			cfg.Storm = self
-			out := cmd.OutOrStdout()
-			return demo.Run(cmd.Context(), cfg, demo.Deps{Out: out, Terminal: terminal(out)})
-		},
-	}
-	defaults := demo.Config{}.WithDefaults()
-	f := cmd.Flags()
-	f.StringVar(&cfg.Surgegate, "surgegate", filepath.Join("build", "bin", "surgegate"), "the gateway's program")
-	f.StringVar(&cfg.Out, "out", defaults.Out, "folder for report.html, result.json, logs and data")
-	f.StringSliceVar(&cfg.Arms, "arms", defaults.Arms, "which arms to run")
-	f.Uint64Var(&cfg.Seed, "seed", defaults.Seed, "of all random draws: same seed, same people")
-	f.Float64Var(&cfg.Thin, "thin", defaults.Thin, "sample one person in so many")
+	cmd.AddCommand(demoCommand(), compareCommand(), benchCommand(), benchServeCommand(), victimCommand(), directCommand())
 	return cmd
 }
 

@@ -10,7 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/surgegate/surgegate/loadtest/demo"
+	"github.com/surgegate/surgegate/loadtest/compare"
 )
 
 // Exit codes beside 0 and 1.
@@ -33,9 +33,9 @@ func main() {
 
 func exitCode(err error) int {
 	switch {
-	case errors.Is(err, demo.ErrBroken):
+	case errors.Is(err, compare.ErrBroken):
 		return exitBroken
-	case errors.Is(err, demo.ErrInvalid):
+	case errors.Is(err, compare.ErrInvalid):
 		return exitInvalid
 	default:
 		return 1

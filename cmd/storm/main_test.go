@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/demo"
+	"github.com/surgegate/surgegate/loadtest/compare"
 	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
@@ -13,7 +13,7 @@ import (
 // Flags and library have the same defaults.
 func TestFlagsHaveTheLibrarysDefaults(t *testing.T) {
 	t.Parallel()
-	v, d := victim.Config{}.WithDefaults(), demo.Config{}.WithDefaults()
+	v, d := victim.Config{}.WithDefaults(), compare.Config{}.WithDefaults()
 	for _, c := range []struct {
 		command, flag string
 		want          any
@@ -57,7 +57,7 @@ func TestFlagsHaveTheLibrarysDefaults(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]int{
-		demo.ErrBroken: 99, fmt.Errorf("wrapped: %w", demo.ErrInvalid): 3, fmt.Errorf("other after %v", time.Second): 1,
+		compare.ErrBroken: 99, fmt.Errorf("wrapped: %w", compare.ErrInvalid): 3, fmt.Errorf("other after %v", time.Second): 1,
 	} {
 		if got := exitCode(err); got != want {
 			t.Errorf("%v: exit %d, want %d", err, got, want)

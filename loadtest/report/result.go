@@ -12,6 +12,20 @@ import (
 type Result struct {
 	Storm Storm         `json:"storm"`
 	Arms  []measure.Arm `json:"arms"`
+
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+// Difference of a figure between two arms, with its interval of 95 %.
+type Difference struct {
+	Figure     string  `json:"figure"`
+	Arm        string  `json:"arm"`
+	Against    string  `json:"against"`
+	Difference float64 `json:"difference"` // Arm's less Against's
+	Low        float64 `json:"low"`
+	High       float64 `json:"high"`
+	Unit       string  `json:"unit"`
+	N          int     `json:"n"` // people, or rounds
 }
 
 // Storm says what was replayed at what.

@@ -1,4 +1,4 @@
-package demo
+package compare
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/victim"
+	"github.com/surgegate/surgegate/pkg/config"
 )
 
 // The test binary is also the victim and the naive front, as storm is.
@@ -67,7 +69,7 @@ func TestTheDirectArmEndToEnd(t *testing.T) {
 	dir := t.TempDir()
 	var shown bytes.Buffer
 	err = Run(t.Context(), Config{
-		Storm: self, Out: dir, Arms: []string{ArmDirect}, Seed: 1, Thin: 100, Length: 3 * time.Second, Lead: time.Second, ArmLimit: 8 * time.Second,
+		Storm: self, Out: dir, Arms: []Arm{{Name: Direct, Front: Direct}}, Seed: 1, Thin: 100, Length: 3 * time.Second, Lead: time.Second, ArmLimit: 8 * time.Second,
 		People: people.Config{Read: 10 * time.Millisecond, Type: 10 * time.Millisecond, Return: 100 * time.Millisecond, Backoff: 100 * time.Millisecond},
 		Victim: victim.Config{Workers: 1, RequestMemory: 1 << 20, MemoryBound: 20 << 20},
 	}, Deps{Out: &shown, Terminal: noTerminal})
@@ -128,7 +130,7 @@ func TestTheLiveViewFits(t *testing.T) {
 	t.Parallel()
 	for _, width := range []int{60, 80, 200} {
 		var out bytes.Buffer
-		v := newView(&out, func() (int, bool) { return width, true }, ArmSurgegate, "2/2", report.Storm{People: 10_565})
+		v := newView(&out, func() (int, bool) { return width, true }, Arm{Name: Surgegate, Front: Surgegate}, "2/2", report.Storm{People: 10_565})
 		for i := range 300 {
 			v.show(measure.Sample{
 				Seconds: float64(i) / 2, OfferedRate: 12_345, FailedRate: float64(i), AppliedRate: 190, Came: 10_565, Completed: 10_565,
@@ -152,7 +154,7 @@ func TestTheLiveViewFits(t *testing.T) {
 func TestPlainLinesWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	v := newView(&out, noTerminal, ArmDirect, "1/2", report.Storm{})
+	v := newView(&out, noTerminal, Arm{Name: Direct, Front: Direct}, "1/2", report.Storm{})
 	for range 30 {
 		v.show(measure.Sample{Up: true})
 	}
@@ -164,10 +166,70 @@ func TestPlainLinesWithoutATerminal(t *testing.T) {
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]Config{
-		"Storm": {}, "Surgegate": {Storm: "x"}, "Arms": {Storm: "x", Arms: []string{"other"}}, "ArmLimit": {Storm: "x", ArmLimit: 1},
+		"Storm": {}, "Surgegate": {Storm: "x"}, "Arms": {Storm: "x", Arms: []Arm{{Name: "other"}}}, "ArmLimit": {Storm: "x", ArmLimit: 1},
 	} {
 		if err := cfg.WithDefaults().Validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("error for a bad %s is %v", name, err)
+		}
+	}
+}
+
+func TestParseArm(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]Arm{
+		"direct": {Name: Direct, Front: Direct}, "surgegate": {Name: Surgegate, Front: Surgegate},
+		"fixed=a/b.yaml": {Name: "fixed", Front: Surgegate, Overlay: "a/b.yaml"},
+	} {
+		if got, err := ParseArm(text); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "other", "=x", "a=", "a/b=x"} {
+		if _, err := ParseArm(text); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+func TestAnOverlayIsLaidOverTheArmsSettings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	overlay := filepath.Join(dir, "fixed.yaml")
+	if err := os.WriteFile(overlay, []byte("store: {pace: {concurrency: 4}}\nqueue: {max_bytes: 1GiB}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, err := writeConfig(dir, "127.0.0.1:1", "127.0.0.1:2", filepath.Join(dir, "mail"), overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Store.Pace.Concurrency != 4 || cfg.Store.GRPC.Address != "127.0.0.1:2" || cfg.Queue.MaxBytes != 1<<30 {
+		t.Errorf("pace %+v, store %+v, queue %+v", cfg.Store.Pace, cfg.Store.GRPC, cfg.Queue)
+	}
+}
+
+func TestDifferencesArePairedByPerson(t *testing.T) {
+	t.Parallel()
+	var before, after []people.Outcome
+	for p := range uint64(100) {
+		before = append(before, people.Outcome{Person: p, Completed: p%2 == 0, Wait: time.Duration(p) * time.Second, Failures: 3})
+		// The others' end in another order, one second later each, and everybody gets there.
+		after = append([]people.Outcome{{Person: p, Completed: true, Wait: time.Duration(p+1) * time.Second}}, after...)
+	}
+	arms := []Arm{{Name: "a"}, {Name: "b"}}
+	got := differences(arms, []round{{outcomes: [][]people.Outcome{before, after}}}, 1)
+	if len(got) != 3 {
+		t.Fatalf("%+v", got)
+	}
+	for i, want := range []report.Difference{
+		{Difference: 50, N: 100}, {Difference: -3, Low: -3, High: -3, N: 100}, {Difference: 1, Low: 1, High: 1, N: 50},
+	} {
+		d := got[i]
+		if math.Abs(d.Difference-want.Difference) > 1e-9 || d.N != want.N || d.Low > d.Difference+1e-9 || d.High < d.Difference-1e-9 || d.Arm != "b" || d.Against != "a" {
+			t.Errorf("%s: %+v, want %+v", d.Figure, d, want)
 		}
 	}
 }

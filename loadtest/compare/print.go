@@ -1,4 +1,4 @@
-package demo
+package compare
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ func intro(out io.Writer, s report.Storm) {
 }
 
 // compare prints the arms side by side.
-func compare(out io.Writer, r report.Result, dir string) {
+func compare(out io.Writer, r report.Result, cfg Config) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%-34s", "")
 	for _, a := range r.Arms {
@@ -37,18 +37,24 @@ func compare(out io.Writer, r report.Result, dir string) {
 		b.WriteByte('\n')
 	}
 	b.WriteByte('\n')
-	for _, a := range r.Arms {
+	for _, d := range r.Differences {
+		fmt.Fprintf(&b, "%s against %s, %s: %+.3g %s (95 %%: %+.3g to %+.3g)\n", d.Arm, d.Against, d.Figure, d.Difference, d.Unit, d.Low, d.High)
+	}
+	if len(r.Differences) > 0 {
+		b.WriteByte('\n')
+	}
+	for i, a := range r.Arms {
 		if a.Invalid != "" {
 			fmt.Fprintf(&b, "INVALID (%s): %s\n", a.Name, a.Invalid)
 		}
 		for _, broken := range a.Broken {
 			fmt.Fprintf(&b, "BROKEN PROMISE (%s): %s\n", a.Name, broken)
 		}
-		if a.Name == ArmSurgegate && len(a.Broken) == 0 {
-			fmt.Fprintf(&b, "surgegate: everybody who was accepted has their new password after %v;\n", time.Duration(a.Seconds)*time.Second)
+		if cfg.Arms[i].Front == Surgegate && len(a.Broken) == 0 {
+			fmt.Fprintf(&b, "%s: everybody who was accepted has their new password after %v;\n", a.Name, time.Duration(a.Seconds)*time.Second)
 			b.WriteString("nothing lost, nothing applied twice, the store never down\n")
 		}
 	}
-	fmt.Fprintf(&b, "report: %s\nresult: %s\n", filepath.Join(dir, "report.html"), filepath.Join(dir, "result.json"))
+	fmt.Fprintf(&b, "report: %s\nresult: %s\n", filepath.Join(cfg.Out, "report.html"), filepath.Join(cfg.Out, "result.json"))
 	_, _ = io.WriteString(out, b.String()) // as for the live view
 }

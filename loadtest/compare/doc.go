@@ -1,12 +1,12 @@
-// Package demo replays one reset storm twice against a store that really falls over: straight at it, then through
-// surgegate. Same people, same clients, same victim; the arms differ in the front alone, and each part is a process of its
-// own, as it would be.
+// Package compare replays one reset storm once for each arm against a store that really falls over: straight at it, and
+// through surgegate, as it is or with other settings. Same people, same clients, same victim; the arms differ in the front
+// alone, and each part is a process of its own, as it would be. With its defaults it is `make demo`.
 //
-//	storm demo ── people, mailbox, live view
+//	storm compare ── people, mailbox, live view
 //	   ├─ storm victim   (supervised: dies past its memory bound, comes back cold)
 //	   └─ storm direct   or   surgegate serve
 //
-// # The arithmetic
+// # The demo's arithmetic
 //
 // 30 s around the peak of plex-2022 (2 s of quiet, then the devices that were signed out at once come back: 7,500 people
 // a second, falling with τ = 60 s), thinned 1:16: about 470 people a second at first and 10,500 in all, with 5,400
@@ -18,6 +18,6 @@
 //
 // # What it promises
 //
-// Run's Result lists in Broken each promise that surgegate's arm did not keep (an accepted person without a new password,
+// Run's Result lists in Broken each promise that a gateway's arm did not keep (an accepted person without a new password,
 // a lost or doubled change, a store crash, a gateway that ended). The direct arm is reported as it is.
-package demo
+package compare

@@ -1,4 +1,4 @@
-package demo
+package compare
 
 import (
 	"bytes"
@@ -42,14 +42,14 @@ type front struct {
 	calls   crowd.GRPC
 }
 
-func startFront(ctx context.Context, cfg Config, arm, dir, store, maildir string) (*front, error) {
+func startFront(ctx context.Context, cfg Config, arm Arm, dir, store, maildir string) (*front, error) {
 	address, err := victim.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
 	var cmd *exec.Cmd
-	if arm == ArmSurgegate {
-		path, err := writeConfig(dir, address, store, maildir)
+	if arm.Front == Surgegate {
+		path, err := writeConfig(dir, address, store, maildir, arm.Overlay)
 		if err != nil {
 			return nil, err
 		}
@@ -57,17 +57,17 @@ func startFront(ctx context.Context, cfg Config, arm, dir, store, maildir string
 	} else {
 		arg, err := json.Marshal(direct.Config{Address: address, Store: store, Maildir: maildir, BaseURL: baseURL})
 		if err != nil {
-			return nil, fmt.Errorf("demo: %w", err)
+			return nil, fmt.Errorf("compare: %w", err)
 		}
 		cmd = exec.Command(cfg.Storm, "direct", "--json", string(arg)) //nolint:noctx // as above
 	}
-	f := &front{name: arm, cmd: cmd, logPath: filepath.Join(dir, arm+".log"), exited: make(chan struct{})}
+	f := &front{name: arm.Name, cmd: cmd, logPath: filepath.Join(dir, arm.Name+".log"), exited: make(chan struct{})}
 	if f.log, err = os.Create(f.logPath); err != nil {
-		return nil, fmt.Errorf("demo: %w", err)
+		return nil, fmt.Errorf("compare: %w", err)
 	}
 	cmd.Stdout, cmd.Stderr = f.log, f.log
 	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("demo: %w", err), f.log.Close())
+		return nil, errors.Join(fmt.Errorf("compare: %w", err), f.log.Close())
 	}
 	go func() { // ends with the process, which stop waits for
 		f.exitErr = cmd.Wait()
@@ -84,7 +84,7 @@ func (f *front) connect(ctx context.Context, address string) error {
 	for range connections {
 		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
-			return fmt.Errorf("demo: %w", err)
+			return fmt.Errorf("compare: %w", err)
 		}
 		f.conns = append(f.conns, conn)
 		f.calls.Conns = f.conns
@@ -106,7 +106,7 @@ func (f *front) connect(ctx context.Context, address string) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("demo: %s did not come up within %v; its log %s ends with:\n%s", f.name, startTimeout, f.logPath, tail(f.logPath))
+			return fmt.Errorf("compare: %s did not come up within %v; its log %s ends with:\n%s", f.name, startTimeout, f.logPath, tail(f.logPath))
 		}
 	}
 }
@@ -133,20 +133,20 @@ func (f *front) stop() error {
 		err = errors.Join(err, conn.Close())
 	}
 	if !f.alive() {
-		return errors.Join(err, fmt.Errorf("demo: %s ended by itself (%s); its log is %s", f.name, f.cmd.ProcessState, f.logPath), f.log.Close())
+		return errors.Join(err, fmt.Errorf("compare: %s ended by itself (%s); its log is %s", f.name, f.cmd.ProcessState, f.logPath), f.log.Close())
 	}
 	if signalErr := f.cmd.Process.Signal(syscall.SIGTERM); signalErr != nil {
-		err = errors.Join(err, fmt.Errorf("demo: %w", signalErr))
+		err = errors.Join(err, fmt.Errorf("compare: %w", signalErr))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	select {
 	case <-f.exited:
 		if f.exitErr != nil {
-			err = errors.Join(err, fmt.Errorf("demo: %s did not end cleanly: %w; its log is %s", f.name, f.exitErr, f.logPath))
+			err = errors.Join(err, fmt.Errorf("compare: %s did not end cleanly: %w; its log is %s", f.name, f.exitErr, f.logPath))
 		}
 	case <-ctx.Done():
-		err = errors.Join(err, fmt.Errorf("demo: %s did not end within %v of SIGTERM and was killed", f.name, stopTimeout), f.cmd.Process.Kill())
+		err = errors.Join(err, fmt.Errorf("compare: %s did not end within %v of SIGTERM and was killed", f.name, stopTimeout), f.cmd.Process.Kill())
 		<-f.exited
 	}
 	return errors.Join(err, f.log.Close())

@@ -1,4 +1,4 @@
-package demo
+package compare
 
 import (
 	"context"
@@ -26,7 +26,8 @@ const (
 
 // arm is one run of the storm.
 type arm struct {
-	name       string
+	arm        Arm
+	dir        string
 	cfg        Config
 	deps       Deps
 	view       *view
@@ -41,22 +42,21 @@ type arm struct {
 
 // run sets everything up, replays, and takes it down again. Only a fault of the tool is an error.
 func (a *arm) run(ctx context.Context) (result measure.Arm, err error) {
-	dir := filepath.Join(a.cfg.Out, a.name)
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
-		return measure.Arm{}, fmt.Errorf("demo: %w", err)
+	if err := errors.Join(os.RemoveAll(a.dir), os.MkdirAll(a.dir, 0o700)); err != nil {
+		return measure.Arm{}, fmt.Errorf("compare: %w", err)
 	}
-	logFile, err := os.Create(filepath.Join(dir, "storm.log"))
+	logFile, err := os.Create(filepath.Join(a.dir, "storm.log"))
 	if err != nil {
-		return measure.Arm{}, fmt.Errorf("demo: %w", err)
+		return measure.Arm{}, fmt.Errorf("compare: %w", err)
 	}
 	defer func() { err = errors.Join(err, logFile.Close()) }()
 	log := slog.New(slog.NewTextHandler(logFile, nil))
 
-	store, err := a.makeVictim(dir, logFile, log)
+	store, err := a.makeVictim(logFile, log)
 	if err != nil {
 		return measure.Arm{}, err
 	}
-	maildir := filepath.Join(dir, "mail")
+	maildir := filepath.Join(a.dir, "mail")
 	if a.mails, err = mailbox.NewWatcher(maildir, a.deps.Clock, log); err != nil {
 		return measure.Arm{}, err
 	}
@@ -67,7 +67,7 @@ func (a *arm) run(ctx context.Context) (result measure.Arm, err error) {
 	if err := a.awaitVictim(running); err != nil {
 		return measure.Arm{}, err
 	}
-	if a.front, err = startFront(running, a.cfg, a.name, dir, store, maildir); err != nil {
+	if a.front, err = startFront(running, a.cfg, a.arm, a.dir, store, maildir); err != nil {
 		return measure.Arm{}, err
 	}
 	report, stormErr := a.storm(running)
@@ -79,11 +79,11 @@ func (a *arm) run(ctx context.Context) (result measure.Arm, err error) {
 	return a.judge(report, frontErr)
 }
 
-func (a *arm) makeVictim(dir string, logFile *os.File, log *slog.Logger) (address string, err error) {
+func (a *arm) makeVictim(logFile *os.File, log *slog.Logger) (address string, err error) {
 	if address, err = victim.FreeAddress(); err != nil {
 		return "", err
 	}
-	a.ledger = filepath.Join(dir, "ledger.jsonl")
+	a.ledger = filepath.Join(a.dir, "ledger.jsonl")
 	cfg := a.cfg.Victim
 	cfg.Address, cfg.Ledger = address, a.ledger
 	a.supervisor, err = victim.NewSupervisor(
@@ -99,7 +99,7 @@ func (a *arm) awaitVictim(ctx context.Context) error {
 	case <-a.supervisor.Ready():
 		return nil
 	case <-ctx.Done():
-		return errors.New("demo: the victim did not come up")
+		return errors.New("compare: the victim did not come up")
 	}
 }
 
@@ -108,7 +108,7 @@ func (a *arm) storm(ctx context.Context) (crowd.Report, error) {
 	start := a.deps.Clock.Now().Add(sampleEvery)
 	var err error
 	a.crowd, err = crowd.New(
-		crowd.Config{People: a.cfg.People, Start: start, Limit: a.cfg.limit(a.name), MaxLag: maxLag},
+		crowd.Config{People: a.cfg.People, Start: start, Limit: a.cfg.limit(a.arm), MaxLag: maxLag},
 		crowd.Deps{
 			Arrivals: crowd.Slice(a.arrivals), Calls: a.front, Recorder: a.recorder, Clock: a.deps.Clock,
 			Identifier: victim.Identifier, Mails: a.mails.Run,
@@ -146,7 +146,7 @@ func (a *arm) judge(report crowd.Report, frontErr error) (measure.Arm, error) {
 	if err != nil {
 		return measure.Arm{}, err
 	}
-	result := a.recorder.Arm(a.name, &measure.Truth{
+	result := a.recorder.Arm(a.arm.Name, &measure.Truth{
 		Has: func(person uint64) bool {
 			return audit.Passwords[victim.AccountID(person)] == victim.Digest(a.crowd.Behaviour().Password(person))
 		},
@@ -157,7 +157,7 @@ func (a *arm) judge(report crowd.Report, frontErr error) (measure.Arm, error) {
 	}
 	result.LagP99US = report.LagP99.Microseconds()
 	result.Attackers, result.Intended, result.Dropped = report.Attackers, int(report.Intended), int(report.Dropped)
-	if a.name == ArmSurgegate {
+	if a.arm.Front == Surgegate {
 		result.Broken = broken(result, frontErr)
 	}
 	return result, nil

@@ -1,4 +1,4 @@
-package demo
+package compare
 
 import (
 	"fmt"
@@ -28,12 +28,12 @@ type view struct {
 	samples  []measure.Sample
 }
 
-func newView(out io.Writer, terminal func() (int, bool), name, nth string, storm report.Storm) *view {
+func newView(out io.Writer, terminal func() (int, bool), arm Arm, nth string, storm report.Storm) *view {
 	what := map[string]string{
-		ArmDirect:    "direct: every request calls the store inside its handler",
-		ArmSurgegate: "surgegate: accepted durably, let through at the store's pace",
-	}[name]
-	v := &view{out: out, terminal: terminal, title: nth + "  " + what, storm: storm}
+		Direct:    "every request calls the store inside its handler",
+		Surgegate: "accepted durably, let through at the store's pace",
+	}[arm.Front]
+	v := &view{out: out, terminal: terminal, title: nth + "  " + arm.Name + ": " + what, storm: storm}
 	if _, ok := terminal(); !ok {
 		fmt.Fprintf(out, "\n%s\n", v.title)
 	}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/surgegate/surgegate/loadtest/compare"
+)
+
+func demoCommand() *cobra.Command {
+	var cfg compare.Config
+	cmd := &cobra.Command{
+		Use: "demo", Args: cobra.NoArgs,
+		Short: "Replay one storm twice, straight at a store that falls over and through surgegate, and compare",
+	}
+	arms := commonFlags(cmd, &cfg)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runCompare(cmd, cfg, *arms) }
+	return cmd
+}
+
+func compareCommand() *cobra.Command {
+	var cfg compare.Config
+	cmd := &cobra.Command{
+		Use: "compare", Args: cobra.NoArgs,
+		Short: "Replay one storm through several arms against the same store, and say how sure the differences are",
+	}
+	arms := commonFlags(cmd, &cfg)
+	defaults := compare.Config{}.WithDefaults()
+	f := cmd.Flags()
+	f.IntVar(&cfg.Rounds, "rounds", defaults.Rounds, "repeat with the next seeds; from 3 on the intervals are those of the rounds")
+	f.DurationVar(&cfg.Length, "length", defaults.Length, "of the storm that is replayed")
+	f.DurationVar(&cfg.Lead, "lead", defaults.Lead, "how much of it comes before the peak")
+	f.DurationVar(&cfg.ArmLimit, "limit", defaults.ArmLimit, "when an arm without a gateway is cut off")
+	f.DurationVar(&cfg.PatientLimit, "patient-limit", defaults.PatientLimit, "when an arm with a gateway is cut off")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runCompare(cmd, cfg, *arms) }
+	return cmd
+}
+
+func commonFlags(cmd *cobra.Command, cfg *compare.Config) (arms *[]string) {
+	defaults := compare.Config{}.WithDefaults()
+	f := cmd.Flags()
+	f.StringVar(&cfg.Surgegate, "surgegate", filepath.Join("build", "bin", "surgegate"), "the gateway's program")
+	f.StringVar(&cfg.Out, "out", defaults.Out, "folder for report.html, result.json, logs and data")
+	f.Uint64Var(&cfg.Seed, "seed", defaults.Seed, "of all random draws: same seed, same people")
+	f.Float64Var(&cfg.Thin, "thin", defaults.Thin, "sample one person in so many")
+	return f.StringSlice("arms", []string{compare.Direct, compare.Surgegate},
+		"direct, surgegate, or NAME=FILE: surgegate with the settings of FILE laid over")
+}
+
+func runCompare(cmd *cobra.Command, cfg compare.Config, arms []string) error {
+	for _, text := range arms {
+		arm, err := compare.ParseArm(text)
+		if err != nil {
+			return err
+		}
+		cfg.Arms = append(cfg.Arms, arm)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("storm: %w", err)
+	}
+	cfg.Storm = self
+	out := cmd.OutOrStdout()
+	return compare.Run(cmd.Context(), cfg, compare.Deps{Out: out, Terminal: terminal(out)})
+}

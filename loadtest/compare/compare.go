@@ -1,0 +1,143 @@
+package compare
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+// Run's verdicts.
+var (
+	// ErrBroken is returned when a gateway's arm did not keep its promises.
+	ErrBroken = errors.New("compare: surgegate broke a promise")
+	// ErrInvalid is returned when the load generator was too late for a run to say anything.
+	ErrInvalid = errors.New("compare: INVALID: this machine was too busy to generate the load on time")
+)
+
+// Run replays the storm once for each arm and round, and writes report.html and result.json. The report shows the first
+// round's arms; the differences are of all.
+func Run(ctx context.Context, cfg Config, deps Deps) error {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if deps.Clock == nil {
+		deps.Clock = clock.System{}
+	}
+	out, err := filepath.Abs(cfg.Out)
+	if err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	cfg.Out = out
+	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	all := make([]round, 0, cfg.Rounds)
+	for n := range cfg.Rounds {
+		r, err := oneRound(ctx, cfg, deps, n)
+		if err != nil {
+			return err
+		}
+		all = append(all, r)
+	}
+	result := all[0].result
+	result.Differences = differences(cfg.Arms, all, cfg.Seed)
+	if err := write(cfg.Out, result); err != nil {
+		return err
+	}
+	compare(deps.Out, result, cfg)
+	return verdict(all)
+}
+
+// round is the storm of one seed, in all arms.
+type round struct {
+	result   report.Result
+	outcomes [][]people.Outcome // by arm
+}
+
+func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) {
+	cfg.Seed += uint64(n)
+	cfg.People.Seed = cfg.Seed
+	arrivals, err := cfg.Scenario.Arrivals(
+		model.Window{From: cfg.Scenario.Peak() - cfg.Lead, Length: cfg.Length, Thin: cfg.Thin}, cfg.Seed)
+	if err != nil {
+		return round{}, err
+	}
+	r := round{result: report.Result{Storm: describe(cfg, arrivals)}}
+	if n == 0 {
+		intro(deps.Out, r.result.Storm)
+	}
+	for i, spec := range cfg.Arms {
+		nth, dir := fmt.Sprintf("%d/%d", i+1, len(cfg.Arms)), filepath.Join(cfg.Out, spec.Name)
+		if cfg.Rounds > 1 {
+			nth, dir = fmt.Sprintf("round %d  %s", n+1, nth), filepath.Join(cfg.Out, fmt.Sprintf("round-%d", n+1), spec.Name)
+		}
+		a := &arm{
+			arm: spec, dir: dir, cfg: cfg, deps: deps, arrivals: arrivals, recorder: measure.New(measure.Config{Keep: true}),
+			view: newView(deps.Out, deps.Terminal, spec, nth, r.result.Storm),
+		}
+		done, err := a.run(ctx)
+		if err != nil {
+			return round{}, err
+		}
+		r.result.Arms = append(r.result.Arms, done)
+		r.outcomes = append(r.outcomes, a.recorder.Outcomes())
+	}
+	return r, nil
+}
+
+// verdict is the worst of all rounds.
+func verdict(all []round) error {
+	var worst error
+	for _, r := range all {
+		for _, a := range r.result.Arms {
+			if len(a.Broken) > 0 {
+				return ErrBroken
+			}
+			if a.Invalid != "" {
+				worst = ErrInvalid
+			}
+		}
+	}
+	return worst
+}
+
+func describe(cfg Config, arrivals []model.Arrival) report.Storm {
+	s := report.Storm{
+		Scenario: cfg.Scenario.Name, Seconds: cfg.Length.Seconds(), Thin: cfg.Thin, Seed: cfg.Seed,
+		Capacity: cfg.Victim.Capacity(), Workers: cfg.Victim.Workers, HashMS: cfg.Victim.HashTime.Milliseconds(),
+		MemoryBound: int64(cfg.Victim.MemoryBound), InsideBound: cfg.Victim.MemoryBound / cfg.Victim.RequestMemory,
+		PeakRate: cfg.Scenario.At(cfg.Scenario.Peak()).People() / cfg.Thin,
+	}
+	for _, a := range arrivals {
+		if a.Source == model.SourceAttack {
+			s.Attackers++
+		} else {
+			s.People++
+		}
+	}
+	return s
+}
+
+func write(dir string, r report.Result) error {
+	data, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	page, err := report.HTML(r)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "result.json"), append(data, '\n'), 0o644),
+		os.WriteFile(filepath.Join(dir, "report.html"), page, 0o644))
+}

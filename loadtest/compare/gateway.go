@@ -1,0 +1,80 @@
+package compare
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/surgegate/surgegate/loadtest/victim"
+)
+
+// writeConfig writes the gateway's configuration: its defaults, but for where things are, with the overlay's settings laid
+// over. No headroom is kept, because nobody else calls the victim.
+func writeConfig(dir, listen, store, maildir, overlay string) (string, error) {
+	operator, err := victim.FreeAddress()
+	if err != nil {
+		return "", err
+	}
+	http, err := victim.FreeAddress()
+	if err != nil {
+		return "", err
+	}
+	q := strconv.Quote
+	text := fmt.Sprintf(`# Written by storm compare: surgegate's defaults, but for where things are.
+role: all
+data_dir: %s
+keys_dir: %s
+listen: {grpc: %s, operator: %s, http: %s}
+trust: {callers: ["127.0.0.0/8"]}
+queue: {engine: embedded, disk_reserve: 256MiB}
+store: {grpc: {address: %s, insecure: true}, headroom: 0}
+mail: {maildir: {path: %s}, base_url: %s}
+`, q(filepath.Join(dir, "data")), q(filepath.Join(dir, "keys")), q(listen), q(operator), q(http), q(store), q(maildir), q(baseURL))
+	if overlay != "" {
+		if text, err = lay(text, overlay); err != nil {
+			return "", err
+		}
+	}
+	path := filepath.Join(dir, "surgegate.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("compare: %w", err)
+	}
+	return path, nil
+}
+
+// lay puts a file's settings over a configuration: maps are merged, everything else is replaced. Whether the outcome makes
+// sense is for the gateway to say.
+func lay(base, overlay string) (string, error) {
+	data, err := os.ReadFile(overlay)
+	if err != nil {
+		return "", fmt.Errorf("compare: %w", err)
+	}
+	var under, over map[string]any
+	if err := yaml.Unmarshal([]byte(base), &under); err != nil {
+		return "", fmt.Errorf("compare: %w", err)
+	}
+	if err := yaml.Unmarshal(data, &over); err != nil {
+		return "", fmt.Errorf("compare: %s: %w", overlay, err)
+	}
+	text, err := yaml.Marshal(merge(under, over))
+	if err != nil {
+		return "", fmt.Errorf("compare: %w", err)
+	}
+	return string(text), nil
+}
+
+func merge(under, over map[string]any) map[string]any {
+	merged := maps.Clone(under)
+	for key, value := range over {
+		below, both := merged[key].(map[string]any)
+		if above, ok := value.(map[string]any); ok && both {
+			value = merge(below, above)
+		}
+		merged[key] = value
+	}
+	return merged
+}
