@@ -16,6 +16,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/victim"
+	"github.com/surgegate/surgegate/loadtest/wire"
 )
 
 const (
@@ -105,12 +106,22 @@ func (a *arm) awaitVictim(ctx context.Context) error {
 
 // storm replays the arrivals and waits until everybody has ended, or for the arm's limit.
 func (a *arm) storm(ctx context.Context) (crowd.Report, error) {
+	client, err := wire.New(wire.Config{Targets: []string{a.front.address}, Connections: connections}, wire.Deps{Clock: a.deps.Clock})
+	if err != nil {
+		return crowd.Report{}, err
+	}
+	calling, hangUp := context.WithCancel(ctx)
+	called := make(chan error, 1) // has room for the one value
+	go func() { called <- client.Run(calling) }()
+	defer func() { hangUp(); <-called }()
+	if err := client.WaitReady(ctx); err != nil {
+		return crowd.Report{}, err
+	}
 	start := a.deps.Clock.Now().Add(sampleEvery)
-	var err error
 	a.crowd, err = crowd.New(
 		crowd.Config{People: a.cfg.People, Start: start, Limit: a.cfg.limit(a.arm), MaxLag: maxLag},
 		crowd.Deps{
-			Arrivals: crowd.Slice(a.arrivals), Calls: a.front, Recorder: a.recorder, Clock: a.deps.Clock,
+			Arrivals: crowd.Slice(a.arrivals), Caller: client, Recorder: a.recorder, Clock: a.deps.Clock,
 			Identifier: victim.Identifier, Mails: a.mails.Run,
 		})
 	if err != nil {

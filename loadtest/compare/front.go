@@ -16,9 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/direct"
-	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
 
@@ -38,8 +36,7 @@ type front struct {
 	log     *os.File
 	exited  chan struct{}
 	exitErr error
-	conns   []*grpc.ClientConn
-	calls   crowd.GRPC
+	address string
 }
 
 func startFront(ctx context.Context, cfg Config, arm Arm, dir, store, maildir string) (*front, error) {
@@ -61,7 +58,7 @@ func startFront(ctx context.Context, cfg Config, arm Arm, dir, store, maildir st
 		}
 		cmd = exec.Command(cfg.Storm, "direct", "--json", string(arg)) //nolint:noctx // as above
 	}
-	f := &front{name: arm.Name, cmd: cmd, logPath: filepath.Join(dir, arm.Name+".log"), exited: make(chan struct{})}
+	f := &front{name: arm.Name, address: address, cmd: cmd, logPath: filepath.Join(dir, arm.Name+".log"), exited: make(chan struct{})}
 	if f.log, err = os.Create(f.logPath); err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
@@ -73,27 +70,24 @@ func startFront(ctx context.Context, cfg Config, arm Arm, dir, store, maildir st
 		f.exitErr = cmd.Wait()
 		close(f.exited)
 	}()
-	if err := f.connect(ctx, address); err != nil {
+	if err := f.ready(ctx); err != nil {
 		return nil, errors.Join(err, f.stop())
 	}
 	return f, nil
 }
 
-// connect opens the connections and waits until the front says that it serves.
-func (f *front) connect(ctx context.Context, address string) error {
-	for range connections {
-		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			return fmt.Errorf("compare: %w", err)
-		}
-		f.conns = append(f.conns, conn)
-		f.calls.Conns = f.conns
+// ready waits until the front says that it serves.
+func (f *front) ready(ctx context.Context) error {
+	conn, err := grpc.NewClient(f.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("compare: %w", err)
 	}
+	defer conn.Close() //nolint:errcheck // nothing is under way on it
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	stop := make(chan struct{})
 	defer close(stop)
-	go func() { // ends when connect does
+	go func() { // ends when ready does
 		select {
 		case <-f.exited:
 			cancel()
@@ -101,7 +95,7 @@ func (f *front) connect(ctx context.Context, address string) error {
 		}
 	}()
 	for {
-		resp, err := grpc_health_v1.NewHealthClient(f.conns[0]).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+		resp, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
 		if err == nil && resp.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING {
 			return nil
 		}
@@ -109,11 +103,6 @@ func (f *front) connect(ctx context.Context, address string) error {
 			return fmt.Errorf("compare: %s did not come up within %v; its log %s ends with:\n%s", f.name, startTimeout, f.logPath, tail(f.logPath))
 		}
 	}
-}
-
-// Call implements crowd.Calls.
-func (f *front) Call(op people.Op, message []byte, deadline time.Duration, done func(crowd.Reply)) {
-	f.calls.Call(op, message, deadline, done)
 }
 
 // alive tells whether the process still runs.
@@ -128,16 +117,10 @@ func (f *front) alive() bool {
 
 // stop drains and ends the process. An end that is not clean is an error.
 func (f *front) stop() error {
-	var err error
-	for _, conn := range f.conns {
-		err = errors.Join(err, conn.Close())
-	}
 	if !f.alive() {
-		return errors.Join(err, fmt.Errorf("compare: %s ended by itself (%s); its log is %s", f.name, f.cmd.ProcessState, f.logPath), f.log.Close())
+		return errors.Join(fmt.Errorf("compare: %s ended by itself (%s); its log is %s", f.name, f.cmd.ProcessState, f.logPath), f.log.Close())
 	}
-	if signalErr := f.cmd.Process.Signal(syscall.SIGTERM); signalErr != nil {
-		err = errors.Join(err, fmt.Errorf("compare: %w", signalErr))
-	}
+	err := f.cmd.Process.Signal(syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	select {

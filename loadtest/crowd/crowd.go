@@ -11,7 +11,9 @@ import (
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/schedule"
+	"github.com/surgegate/surgegate/loadtest/wire"
 	"github.com/surgegate/surgegate/pkg/clock"
+	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
 // Config of a crowd. Zero fields mean the defaults.
@@ -67,24 +69,15 @@ type Arrivals interface {
 	Next() (Arrival, error)
 }
 
-// Calls makes calls without waiting for them.
-type Calls interface {
-	// Call sends a message, which it may keep, and tells done of the answer once, from any goroutine.
-	Call(op people.Op, message []byte, deadline time.Duration, done func(Reply))
-}
-
-// Reply is how a call ended.
-type Reply struct {
-	people.Answer
-	Reason string    // of ErrorInfo
-	Ticket string    // its id, from OpComplete
-	Sent   time.Time // when it went out; zero: it did not
+// Caller makes calls without waiting for them: a *wire.Client.
+type Caller interface {
+	Call(m *wire.Method, message []byte, deadline time.Duration, done wire.Done)
 }
 
 // Deps of a Crowd.
 type Deps struct {
 	Arrivals Arrivals
-	Calls    Calls
+	Caller   Caller
 	Recorder *measure.Recorder
 	Clock    clock.Clock
 	// Identifier is what a person types, and where the mail goes.
@@ -99,6 +92,7 @@ type Crowd struct {
 	deps      Deps
 	behaviour *people.Behaviour
 	loop      *schedule.Loop
+	methods   [people.Ops]*wire.Method
 
 	// What follows belongs to the loop.
 	inside map[*entry]struct{}
@@ -123,8 +117,8 @@ func New(cfg Config, deps Deps) (*Crowd, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Arrivals == nil || deps.Calls == nil || deps.Recorder == nil || deps.Identifier == nil {
-		return nil, errors.New("crowd: Arrivals, Calls, Recorder and Identifier are required")
+	if deps.Arrivals == nil || deps.Caller == nil || deps.Recorder == nil || deps.Identifier == nil {
+		return nil, errors.New("crowd: Arrivals, Caller, Recorder and Identifier are required")
 	}
 	if deps.Clock == nil {
 		deps.Clock = clock.System{}
@@ -137,9 +131,18 @@ func New(cfg Config, deps Deps) (*Crowd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("crowd: %w", err)
 	}
-	return &Crowd{
+	c := &Crowd{
 		cfg: cfg, deps: deps, behaviour: behaviour, loop: loop, inside: map[*entry]struct{}{}, byMail: map[string]*entry{},
-	}, nil
+	}
+	for op, path := range [people.Ops]string{
+		people.OpStart: resetv1.PasswordReset_StartReset_FullMethodName, people.OpCheck: resetv1.PasswordReset_CheckToken_FullMethodName,
+		people.OpComplete: resetv1.PasswordReset_CompleteReset_FullMethodName, people.OpTicket: resetv1.PasswordReset_GetTicket_FullMethodName,
+	} {
+		if c.methods[op], err = wire.NewMethod(path); err != nil {
+			return nil, fmt.Errorf("crowd: %w", err)
+		}
+	}
+	return c, nil
 }
 
 // Behaviour is that of its people.

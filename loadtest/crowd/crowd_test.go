@@ -124,7 +124,7 @@ func (l *list) Next() (Arrival, error) {
 	return a, nil
 }
 
-func serve(t *testing.T, g *gateway) Calls {
+func serve(t *testing.T, g *gateway) Caller {
 	t.Helper()
 	g.mails, g.tokens = make(chan [2]string, 10_000), map[string]int{} // more than any test asks for
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -135,14 +135,17 @@ func serve(t *testing.T, g *gateway) Calls {
 	resetv1.RegisterPasswordResetServer(server, g)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	calls := dial(t, listener.Addr().String())
+	client := dial(t, listener.Addr().String())
+	if err := client.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		server.Stop()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})
-	return calls
+	return client
 }
 
 func run(t *testing.T, cfg Config, g *gateway, a Arrivals, recorder *measure.Recorder, mails func(context.Context, mailbox.Deliverer) error) (Report, error) {
@@ -150,7 +153,7 @@ func run(t *testing.T, cfg Config, g *gateway, a Arrivals, recorder *measure.Rec
 	if cfg.MaxLag == 0 {
 		cfg.MaxLag = 10 * time.Second // the machine may be busy; tests of lag say their own
 	}
-	c, err := New(cfg, Deps{Arrivals: a, Calls: serve(t, g), Recorder: recorder, Identifier: identifier, Mails: mails})
+	c, err := New(cfg, Deps{Arrivals: a, Caller: serve(t, g), Recorder: recorder, Identifier: identifier, Mails: mails})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +276,7 @@ func TestAServerThatIsNotThere(t *testing.T) {
 	}
 	r := measure.New(measure.Config{})
 	c, err := New(Config{People: quick, MaxLag: time.Minute}, Deps{
-		Arrivals: every(20, time.Millisecond), Calls: dial(t, address), Recorder: r, Identifier: identifier,
+		Arrivals: every(20, time.Millisecond), Caller: dial(t, address), Recorder: r, Identifier: identifier,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,19 +1,26 @@
 package crowd
 
 import (
+	"context"
 	"testing"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"github.com/surgegate/surgegate/loadtest/wire"
 )
 
-func dial(t *testing.T, address string) Calls {
+func dial(t *testing.T, address string) *wire.Client {
 	t.Helper()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	client, err := wire.New(wire.Config{Targets: []string{address}}, wire.Deps{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &GRPC{Conns: []*grpc.ClientConn{conn}}
-	t.Cleanup(func() { _ = conn.Close(); g.wg.Wait() })
-	return g
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- client.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return client
 }

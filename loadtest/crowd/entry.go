@@ -8,6 +8,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/schedule"
+	"github.com/surgegate/surgegate/loadtest/wire"
 )
 
 // arrival is an Arrival as an event.
@@ -129,7 +130,8 @@ type call struct {
 	entry            *entry
 	op               people.Op
 	intended, handed time.Duration
-	reply            Reply
+	answer           people.Answer
+	reason, ticket   string
 }
 
 func (c *Crowd) send(e *entry, op people.Op, intended, deadline time.Duration) {
@@ -139,11 +141,12 @@ func (c *Crowd) send(e *entry, op people.Op, intended, deadline time.Duration) {
 	out := &call{entry: e, op: op, intended: intended, handed: c.loop.Now()}
 	c.loop.Hold()
 	c.deps.Recorder.Sent(e.person.Attacker() || e.lone)
-	c.deps.Calls.Call(op, c.message(e, op), deadline, out.done)
+	c.deps.Caller.Call(c.methods[op], c.message(e, op), deadline, out)
 }
 
-func (o *call) done(r Reply) {
-	o.reply = r
+// Done implements wire.Done.
+func (o *call) Done(r *wire.Reply) {
+	o.read(r)
 	o.entry.crowd.loop.Post(o) // false: the run is over, and the answer nobody's
 }
 
@@ -151,12 +154,8 @@ func (o *call) done(r Reply) {
 func (o *call) Fire(l *schedule.Loop, now time.Duration) {
 	e, c := o.entry, o.entry.crowd
 	l.Release()
-	sent := o.handed
-	if !o.reply.Sent.IsZero() {
-		sent = o.reply.Sent.Sub(l.Start())
-	}
 	c.deps.Recorder.Called(measure.Call{
-		Op: o.op, Intended: o.intended, Sent: sent, End: now, Code: o.reply.Code, Reason: o.reply.Reason,
+		Op: o.op, Intended: o.intended, Sent: o.handed, End: now, Code: o.answer.Code, Reason: o.reason,
 		FromAttack: e.person.Attacker() || e.lone,
 	})
 	if e.lone {
@@ -164,8 +163,8 @@ func (o *call) Fire(l *schedule.Loop, now time.Duration) {
 		c.endIfOver()
 		return
 	}
-	if o.reply.Code == codes.OK && o.op == people.OpComplete {
-		e.ticket = o.reply.Ticket
+	if o.answer.Code == codes.OK && o.op == people.OpComplete {
+		e.ticket = o.ticket
 	}
-	c.move(e, c.behaviour.Answered(&e.person, now, o.reply.Answer), now)
+	c.move(e, c.behaviour.Answered(&e.person, now, o.answer), now)
 }
