@@ -184,6 +184,28 @@ func TestEverybodyGetsThere(t *testing.T) {
 	}
 }
 
+// Fewer accounts than people: all who wait under one identifier find its mail.
+func TestPeopleWhoShareAnAccount(t *testing.T) {
+	t.Parallel()
+	const n = 60
+	g, r := &gateway{}, measure.New(measure.Config{})
+	c, err := New(Config{People: quick, MaxLag: 10 * time.Second}, Deps{
+		Arrivals: every(n, time.Millisecond), Caller: serve(t, g), Recorder: r, Mails: g.watch,
+		Identifier: func(n uint64) string { return identifier(n % 3) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := c.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.Arm("x", nil); a.Completed != n || len(c.byMail) != 0 {
+		t.Errorf("%d of %d completed, %d identifiers left", a.Completed, n, len(c.byMail))
+	}
+}
+
 // A server that takes 400 ms a call does not slow the arrivals, and its slowness shows in full.
 func TestASlowServerDoesNotSlowTheArrivals(t *testing.T) {
 	t.Parallel()

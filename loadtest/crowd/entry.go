@@ -33,6 +33,7 @@ func (a *arrival) Fire(_ *schedule.Loop, at time.Duration) {
 		p, next := c.behaviour.Person(a.Number, at)
 		c.deps.Recorder.Came()
 		e := &entry{crowd: c, person: p, identifier: c.deps.Identifier(a.Number), office: a.Office}
+		e.sharing = c.byMail[e.identifier]
 		c.byMail[e.identifier] = e
 		c.enter(e, next, at, a.deadline())
 	}
@@ -55,6 +56,7 @@ type entry struct {
 	mail       string // the token of the newest mail
 	token      string // that is being used
 	ticket     string
+	sharing    *entry // the next of those with the same identifier, where there are fewer accounts than people
 	owed       bool
 	lone       bool
 }
@@ -93,12 +95,28 @@ func (c *Crowd) leave(e *entry) {
 	c.owe(e, false)
 	delete(c.inside, e)
 	if !e.person.Attacker() {
-		if c.byMail[e.identifier] == e {
-			delete(c.byMail, e.identifier)
-		}
+		c.forget(e)
 		c.deps.Recorder.Ended(e.person.Outcome(c.loop.Now()))
 	}
 	c.endIfOver()
+}
+
+// forget takes somebody out of those who may get a mail.
+func (c *Crowd) forget(e *entry) {
+	first := c.byMail[e.identifier]
+	switch {
+	case first != e:
+		for ; first != nil; first = first.sharing {
+			if first.sharing == e {
+				first.sharing = e.sharing
+			}
+		}
+	case e.sharing == nil:
+		delete(c.byMail, e.identifier)
+	default:
+		c.byMail[e.identifier] = e.sharing
+	}
+	e.sharing = nil
 }
 
 func (c *Crowd) owe(e *entry, owed bool) {
@@ -112,17 +130,17 @@ func (c *Crowd) owe(e *entry, owed bool) {
 }
 
 func (c *Crowd) mailed(to, token string, now time.Duration) {
-	e, ok := c.byMail[to]
-	if !ok {
-		return
+	for e := c.byMail[to]; e != nil; {
+		other := e.sharing
+		e.mail = token
+		due := e.person.Due
+		next := c.behaviour.Mailed(&e.person, now)
+		if e.person.Due != due {
+			c.move(e, next, now)
+		}
+		c.owe(e, e.person.Owed())
+		e = other
 	}
-	e.mail = token
-	due := e.person.Due
-	next := c.behaviour.Mailed(&e.person, now)
-	if e.person.Due != due {
-		c.move(e, next, now)
-	}
-	c.owe(e, e.person.Owed())
 }
 
 // call is one that is out. As an event it is its answer.
