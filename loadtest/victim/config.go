@@ -134,6 +134,9 @@ const (
 	accountPrefix    = "account-"
 )
 
+// IdentifierFormat is Identifier's, with %d for the person's number.
+const IdentifierFormat = identifierPrefix + "%d" + identifierDomain
+
 // Identifier is what person n types, and the address that its mail goes to.
 func Identifier(n uint64) string {
 	return identifierPrefix + strconv.FormatUint(n, 10) + identifierDomain

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/surgegate/surgegate/loadtest/rehearse"
+	"github.com/surgegate/surgegate/loadtest/target"
+	"github.com/surgegate/surgegate/loadtest/threshold"
+)
+
+// runFlags are those of storm run that are not Config's own.
+type runFlags struct {
+	cfg                       rehearse.Config
+	shape                     rehearse.Shape
+	storm                     stormFlags
+	thresholds                string
+	useTLS                    bool
+	ca, cert, key, serverName string
+	yes                       bool
+}
+
+func runCommand() *cobra.Command {
+	var o runFlags
+	d := rehearse.Config{Storm: rehearse.Storm{}}.WithDefaults()
+	cmd := &cobra.Command{
+		Use: "run HOST:PORT [HOST:PORT ...]", Args: cobra.MinimumNArgs(1),
+		Short: "Replay a storm, open loop, at a surgegate that is up, and report what became of the people",
+		Long: `Replay a storm, open loop, at a surgegate that is up, and report what became of the people.
+
+Nothing but the address is needed. So that people can follow their links, tell where the system's mails go: --maildir for
+a folder that it delivers to, or --smtp to be the mail server that it is pointed at.
+
+Exit codes: 0, all is well; 3, INVALID: this machine was too busy to generate the load on time; 99, a threshold is broken.`,
+		Example: `  storm run 127.0.0.1:7600 --scenario plex-2022 --thin 100 --maildir ./data/mail
+  storm run staging.internal:443 --tls --trace monday.trace.zst --identifier 'user-%d@example.com' --accounts 50000
+  storm run 127.0.0.1:7600 --length 1m --thresholds thresholds.yaml`,
+		RunE: func(cmd *cobra.Command, targets []string) error { return o.run(cmd, targets) },
+	}
+	f := cmd.Flags()
+	o.storm.register(f)
+	f.Float64Var(&o.shape.Speed, "speed", 1, "compress the arrivals' times; buckets, TTLs and backoffs do not scale")
+	f.Float64Var(&o.shape.Thin, "thin", 1, "sample one person in so many")
+	f.IntVar(&o.shape.Amplify, "amplify", 1, "clone each person so many times")
+	f.DurationVar(&o.cfg.Limit, "limit", 0, "end the run after so long; 0: when everybody has ended")
+	f.DurationVar(&o.cfg.MaxLag, "max-lag", d.MaxLag, "how late arrivals may be at p99 before the run is INVALID")
+	f.StringVar(&o.cfg.Identifier, "identifier", d.Identifier, "what people type, with %d for their number")
+	f.Uint64Var(&o.cfg.Accounts, "accounts", d.Accounts, "numbers go up to here; people share accounts when there are fewer")
+	f.StringVar(&o.cfg.Maildir, "maildir", "", "folder that the system delivers its mails to")
+	f.StringVar(&o.cfg.SMTP, "smtp", "", "host:port to be the system's mail server at")
+	f.StringVar(&o.cfg.Control, "control", "", "host:port of a storm victim's --control: shows the store, and lets faults be done to it")
+	f.StringVar(&o.thresholds, "thresholds", "", "file of bounds, such as completed_share: \">= 99 %\"")
+	f.StringVar(&o.cfg.Out, "out", d.Out, "folder for report.html, result.json and the histograms")
+	f.IntVar(&o.cfg.Connections, "connections", d.Connections, "to each target, shared by all people")
+	f.BoolVar(&o.useTLS, "tls", false, "call over TLS")
+	f.StringVar(&o.ca, "ca", "", "file of the authorities to trust instead of the system's; means --tls")
+	f.StringVar(&o.cert, "cert", "", "file of a client certificate; means --tls")
+	f.StringVar(&o.key, "key", "", "file of its key")
+	f.StringVar(&o.serverName, "server-name", "", "that the certificate must be for; default the target's host")
+	f.BoolVar(&o.yes, "yes", false, "the targets are meant, also where they are neither loopback nor private")
+	peopleFlags(f, &o.cfg.People)
+	return cmd
+}
+
+func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
+	in, _ := cmd.InOrStdin().(*os.File)
+	guard := target.Guard{
+		In: cmd.InOrStdin(), Out: cmd.ErrOrStderr(), Yes: o.yes,
+		Terminal: in != nil && term.IsTerminal(int(in.Fd())),
+	}
+	if err := guard.Check(cmd.Context(), targets); err != nil {
+		return err
+	}
+	if err := o.shape.Validate(); err != nil {
+		return err
+	}
+	cfg := o.cfg
+	cfg.Targets = targets
+	var err error
+	if cfg.Storm, err = o.storm.open(o.shape); err != nil {
+		return err
+	}
+	if o.thresholds != "" {
+		if cfg.Thresholds, err = threshold.Load(o.thresholds); err != nil {
+			return err
+		}
+	}
+	if cfg.TLS, err = o.tls(); err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if o.shape.Speed != 1 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "storm: at %v times the speed buckets, TTLs, backoffs and people do not scale: this is another storm\n", o.shape.Speed)
+	}
+	_, err = rehearse.Run(cmd.Context(), cfg, rehearse.Deps{Out: out, Terminal: terminal(out)})
+	return err
+}
+
+// tls is nil for plaintext.
+func (o *runFlags) tls() (*tls.Config, error) {
+	if !o.useTLS && o.ca == "" && o.cert == "" {
+		return nil, nil //nolint:nilnil // no TLS and no error
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.serverName}
+	if o.ca != "" {
+		data, err := os.ReadFile(o.ca)
+		if err != nil {
+			return nil, fmt.Errorf("storm: --ca: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("storm: --ca: %s holds no certificate", o.ca)
+		}
+	}
+	if (o.cert == "") != (o.key == "") {
+		return nil, errors.New("storm: --cert and --key belong together")
+	}
+	if o.cert != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return nil, fmt.Errorf("storm: --cert: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}
+
+var _ = time.Second

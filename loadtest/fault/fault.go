@@ -1,0 +1,214 @@
+package fault
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+// Kind of a fault.
+type Kind string
+
+// The kinds.
+const (
+	StoreSlow     Kind = "store-slow"
+	StoreCapacity Kind = "store-capacity"
+	StoreDark     Kind = "store-dark"
+	StoreCrash    Kind = "store-crash"
+	MailRefuse    Kind = "mail-refuse"
+	GatewayKill   Kind = "gateway-kill"
+	DiskFull      Kind = "disk-full"
+)
+
+// Fault is one thing that goes wrong.
+type Fault struct {
+	Kind   Kind
+	At     time.Duration // since the storm's first moment
+	For    time.Duration // 0 for what happens once
+	Factor float64       // of StoreSlow and StoreCapacity
+}
+
+// once tells whether a kind has no end.
+func (k Kind) once() bool { return k == StoreCrash || k == GatewayKill }
+
+func (k Kind) factored() bool { return k == StoreSlow || k == StoreCapacity }
+
+// String is the fault as Parse reads it.
+func (f Fault) String() string {
+	s := string(f.Kind) + " at " + f.At.String()
+	if f.Kind.factored() {
+		s = string(f.Kind) + " " + strconv.FormatFloat(f.Factor, 'g', -1, 64) + " at " + f.At.String()
+	}
+	if !f.Kind.once() {
+		s += " for " + f.For.String()
+	}
+	return s
+}
+
+const help = `write "KIND [FACTOR] at TIME [for TIME]", such as "store-slow 0.5 at 10s for 20s" or "gateway-kill at 15s"`
+
+// Parse reads a fault such as "store-slow 0.5 at 10s for 20s".
+func Parse(text string) (Fault, error) {
+	words := strings.Fields(text)
+	if len(words) == 0 {
+		return Fault{}, errors.New("fault: nothing there; " + help)
+	}
+	f := Fault{Kind: Kind(words[0])}
+	words = words[1:]
+	if f.Kind.factored() && len(words) > 0 {
+		var err error
+		if f.Factor, err = strconv.ParseFloat(words[0], 64); err != nil {
+			return Fault{}, fmt.Errorf("fault: %s needs a factor, %q is none; %s", f.Kind, words[0], help)
+		}
+		words = words[1:]
+	}
+	if len(words)%2 != 0 {
+		return Fault{}, fmt.Errorf("fault: %q cannot be read; %s", text, help)
+	}
+	for ; len(words) > 0; words = words[2:] {
+		d, err := time.ParseDuration(words[1])
+		switch {
+		case err != nil:
+			return Fault{}, fmt.Errorf("fault: %q is no time with its unit; %s", words[1], help)
+		case words[0] == "at":
+			f.At = d
+		case words[0] == "for":
+			f.For = d
+		default:
+			return Fault{}, fmt.Errorf("fault: %q is neither at nor for; %s", words[0], help)
+		}
+	}
+	return f, Validate([]Fault{f})
+}
+
+// Validate looks for what cannot be meant: times below 0, a missing factor or end, two of one kind at once.
+func Validate(all []Fault) error {
+	for i, f := range all {
+		switch {
+		case !slices.Contains([]Kind{StoreSlow, StoreCapacity, StoreDark, StoreCrash, MailRefuse, GatewayKill, DiskFull}, f.Kind):
+			return fmt.Errorf("fault: there is no %q; %s", f.Kind, help)
+		case f.At < 0 || f.For < 0:
+			return fmt.Errorf("fault: %s: a time is below 0", f)
+		case f.Kind.once() && f.For != 0:
+			return fmt.Errorf("fault: %s happens once; leave out its end", f.Kind)
+		case !f.Kind.once() && f.For == 0:
+			return fmt.Errorf("fault: %s: for how long? %s", f, help)
+		case f.Kind.factored() && !(f.Factor > 0):
+			return fmt.Errorf("fault: %s needs a factor above 0; for a stand-still there is %s", f.Kind, StoreDark)
+		case !f.Kind.factored() && f.Factor != 0:
+			return fmt.Errorf("fault: %s has no factor", f.Kind)
+		}
+		for _, other := range all[:i] {
+			if other.Kind == f.Kind && other.At <= f.At+f.For && f.At <= other.At+other.For {
+				return fmt.Errorf("fault: %s and %s overlap", other, f)
+			}
+		}
+	}
+	return nil
+}
+
+// Actors do the faults. A nil one cannot.
+type Actors struct {
+	Store       func(ctx context.Context, s StoreState) error // makes the store so
+	StoreCrash  func(ctx context.Context) error
+	MailRefuse  func(refuse bool)
+	GatewayKill func(ctx context.Context) error
+	DiskFull    func(full bool) error
+}
+
+// StoreState is what faults make of a store; the zero value is no fault's.
+type StoreState struct {
+	Speed    float64 // 1 is normal; 0 stands still
+	Capacity float64 // 1 is normal
+}
+
+// Able is an error that names the first fault that the actors cannot do.
+func (a Actors) Able(all []Fault) error {
+	for _, f := range all {
+		able := map[Kind]bool{
+			StoreSlow: a.Store != nil, StoreCapacity: a.Store != nil, StoreDark: a.Store != nil, StoreCrash: a.StoreCrash != nil,
+			MailRefuse: a.MailRefuse != nil, GatewayKill: a.GatewayKill != nil, DiskFull: a.DiskFull != nil,
+		}[f.Kind]
+		if !able {
+			return fmt.Errorf("fault: %s cannot be done here", f)
+		}
+	}
+	return nil
+}
+
+// change is the beginning or the end of a fault.
+type change struct {
+	at    time.Duration
+	fault Fault
+	on    bool
+}
+
+// Run does the faults at their times after start until all are over or ctx ends; what was begun is then ended. A fault that
+// cannot be done ends the run with an error: a storm without its fault is another storm.
+func Run(ctx context.Context, c clock.Clock, start time.Time, all []Fault, actors Actors) error {
+	var changes []change
+	for _, f := range all {
+		changes = append(changes, change{f.At, f, true})
+		if !f.Kind.once() {
+			changes = append(changes, change{f.At + f.For, f, false})
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b change) int { return cmp.Compare(a.at, b.at) })
+	on := map[Kind]Fault{}
+	for _, ch := range changes {
+		ended := c.Sleep(ctx, start.Add(ch.at).Sub(c.Now())) != nil
+		if ended && ch.on {
+			continue
+		}
+		if _, begun := on[ch.fault.Kind]; !begun && !ch.on {
+			continue
+		}
+		if err := apply(context.WithoutCancel(ctx), ch, on, actors); err != nil {
+			return fmt.Errorf("fault: %s: %w", ch.fault, err)
+		}
+	}
+	return nil
+}
+
+func apply(ctx context.Context, ch change, on map[Kind]Fault, actors Actors) error {
+	if ch.on && !ch.fault.Kind.once() {
+		on[ch.fault.Kind] = ch.fault
+	} else {
+		delete(on, ch.fault.Kind)
+	}
+	switch ch.fault.Kind {
+	case StoreCrash:
+		return actors.StoreCrash(ctx)
+	case GatewayKill:
+		return actors.GatewayKill(ctx)
+	case MailRefuse:
+		actors.MailRefuse(ch.on)
+		return nil
+	case DiskFull:
+		return actors.DiskFull(ch.on)
+	default:
+		return actors.Store(ctx, stateOf(on))
+	}
+}
+
+// stateOf is what all faults of the store together make of it.
+func stateOf(on map[Kind]Fault) StoreState {
+	s := StoreState{Speed: 1, Capacity: 1}
+	if f, ok := on[StoreSlow]; ok {
+		s.Speed = f.Factor
+	}
+	if f, ok := on[StoreCapacity]; ok {
+		s.Capacity = f.Factor
+	}
+	if _, ok := on[StoreDark]; ok {
+		s.Speed = 0
+	}
+	return s
+}

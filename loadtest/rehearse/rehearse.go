@@ -1,0 +1,162 @@
+package rehearse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/surgegate/surgegate/loadtest/crowd"
+	"github.com/surgegate/surgegate/loadtest/mailbox"
+	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/threshold"
+	"github.com/surgegate/surgegate/loadtest/victim"
+	"github.com/surgegate/surgegate/loadtest/wire"
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+const (
+	sampleEvery    = 500 * time.Millisecond
+	connectTimeout = 10 * time.Second
+)
+
+// run is one rehearsal under way.
+type run struct {
+	cfg      Config
+	deps     Deps
+	recorder *measure.Recorder
+	mails    func(ctx context.Context, deliver mailbox.Deliverer) error
+}
+
+// Outcome is what came of a rehearsal.
+type Outcome struct {
+	Arm      measure.Arm
+	Report   crowd.Report
+	Verdicts []threshold.Verdict
+}
+
+// Run rehearses, writes report.html, result.json and the histograms, and prints a summary. The error is a verdict
+// (ErrInvalid, ErrThreshold) or a fault; with a fault nothing is written.
+func Run(ctx context.Context, cfg Config, deps Deps) (Outcome, error) {
+	cfg = cfg.WithDefaults()
+	cfg.People.Seed = cfg.Storm.Seed
+	if err := cfg.Validate(); err != nil {
+		return Outcome{}, err
+	}
+	if deps.Clock == nil {
+		deps.Clock = clock.System{}
+	}
+	r := &run{cfg: cfg, deps: deps, recorder: measure.New(measure.Config{})}
+	if err := r.openMails(); err != nil {
+		return Outcome{}, err
+	}
+	report, err := r.storm(ctx)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return r.finish(report)
+}
+
+func (r *run) openMails() error {
+	log := slog.New(slog.DiscardHandler)
+	switch {
+	case r.cfg.Maildir != "":
+		watcher, err := mailbox.NewWatcher(r.cfg.Maildir, r.deps.Clock, log)
+		if err != nil {
+			return err
+		}
+		r.mails = watcher.Run
+	case r.cfg.SMTP != "":
+		sink, err := mailbox.NewSink(mailbox.SinkConfig{Address: r.cfg.SMTP}, log)
+		if err != nil {
+			return err
+		}
+		r.mails = sink.Run
+	}
+	return nil
+}
+
+// storm connects, lets the crowd loose and watches until it is over. The context's end is no error: the run is then of
+// what was.
+func (r *run) storm(ctx context.Context) (report crowd.Report, err error) {
+	stream, err := r.cfg.Storm.Open()
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	client, err := wire.New(
+		wire.Config{Targets: r.cfg.Targets, TLS: r.cfg.TLS, Connections: r.cfg.Connections}, wire.Deps{Clock: r.deps.Clock})
+	if err != nil {
+		return report, err
+	}
+	connected, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the time that it takes to end the run
+	group, connected := errgroup.WithContext(connected)
+	group.Go(func() error { return client.Run(connected) })
+	defer func() { hangUp(); err = errors.Join(err, group.Wait()) }()
+	if err := r.awaitConnections(ctx, client); err != nil {
+		return report, err
+	}
+	start := r.deps.Clock.Now().Add(100 * time.Millisecond)
+	people, err := crowd.New(
+		crowd.Config{People: r.cfg.People, Start: start, Limit: r.cfg.Limit, MaxLag: r.cfg.MaxLag},
+		crowd.Deps{
+			Arrivals: stream, Caller: client, Recorder: r.recorder, Clock: r.deps.Clock, Mails: r.mails, Identifier: r.identifier,
+		})
+	if err != nil {
+		return report, err
+	}
+	watching, stopWatching := context.WithCancel(connected)
+	group.Go(func() error { r.watch(watching, start); return nil })
+	defer stopWatching()
+	return people.Run(ctx)
+}
+
+func (r *run) awaitConnections(ctx context.Context, client *wire.Client) error {
+	timed, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := client.WaitReady(timed); err != nil {
+		return fmt.Errorf("rehearse: %s cannot be reached (%w); is it up, is TLS right (--tls, --ca)?", strings.Join(r.cfg.Targets, ", "), err)
+	}
+	return nil
+}
+
+func (r *run) identifier(person uint64) string {
+	return fmt.Sprintf(r.cfg.Identifier, person%r.cfg.Accounts)
+}
+
+// watch feeds timeline and live view, once more at the end.
+func (r *run) watch(ctx context.Context, start time.Time) {
+	store := control{address: r.cfg.Control}
+	for n := 1; ; n++ {
+		err := r.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(r.deps.Clock.Now()))
+		r.recorder.Sample(r.deps.Clock.Now().Sub(start), store.look(context.WithoutCancel(ctx)))
+		if err != nil {
+			return
+		}
+	}
+}
+
+// finish judges and writes.
+func (r *run) finish(report crowd.Report) (Outcome, error) {
+	o := Outcome{Arm: r.recorder.Arm("surgegate", nil), Report: report}
+	o.Arm.Attackers, o.Arm.Intended, o.Arm.Dropped = report.Attackers, int(report.Intended), int(report.Dropped)
+	o.Arm.LagP99US = report.LagP99.Microseconds()
+	o.Verdicts = threshold.Judge(r.cfg.Thresholds, o.Arm)
+	var verdict error
+	if threshold.Broken(o.Verdicts) {
+		verdict = ErrThreshold
+	}
+	if err := report.Valid(); err != nil {
+		o.Arm.Invalid, verdict = err.Error(), ErrInvalid
+	}
+	return o, verdict
+}
+
+// storeOf is what a victim's status says to a report.
+func storeOf(s victim.Status) measure.Store {
+	return measure.Store{Up: s.Up, Cold: s.Cold, Inside: s.Inside, Applied: s.Applied, Crashes: s.Crashes}
+}
