@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/surgegate/surgegate/loadtest/compare"
+	"github.com/surgegate/surgegate/loadtest/rehearse"
 )
 
 // Exit codes beside 0 and 1.
@@ -33,9 +34,9 @@ func main() {
 
 func exitCode(err error) int {
 	switch {
-	case errors.Is(err, compare.ErrBroken):
+	case errors.Is(err, compare.ErrBroken), errors.Is(err, rehearse.ErrThreshold):
 		return exitBroken
-	case errors.Is(err, compare.ErrInvalid):
+	case errors.Is(err, compare.ErrInvalid), errors.Is(err, rehearse.ErrInvalid):
 		return exitInvalid
 	default:
 		return 1

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -131,5 +130,3 @@ func (o *runFlags) tls() (*tls.Config, error) {
 	}
 	return cfg, nil
 }
-
-var _ = time.Second

@@ -1,19 +1,32 @@
 package rehearse
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"syscall"
 	"time"
 
+	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
 
 // control talks to a storm victim's control; without an address there is nothing to see.
-type control struct{ address string }
+type control struct {
+	address string
+	client  *http.Client
+}
+
+func newControl(address string) control {
+	return control{address: address, client: &http.Client{Transport: &http.Transport{}}}
+}
+
+func (c control) close() { c.client.CloseIdleConnections() }
 
 const controlTimeout = 400 * time.Millisecond // below sampleEvery
 
@@ -29,6 +42,24 @@ func (c control) look(ctx context.Context) measure.Store {
 	return storeOf(status)
 }
 
+// step implements fault.Actors.
+func (c control) step(ctx context.Context, s fault.StoreState) error {
+	body, err := json.Marshal(victim.Step{Speed: s.Speed, Workers: s.Capacity})
+	if err != nil {
+		return fmt.Errorf("rehearse: %w", err)
+	}
+	return c.call(ctx, http.MethodPost, "/step", bytes.NewReader(body), nil)
+}
+
+// crash implements fault.Actors. The process dies before it can answer.
+func (c control) crash(ctx context.Context) error {
+	err := c.call(ctx, http.MethodPost, "/crash", nil, nil)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return nil
+	}
+	return err
+}
+
 // call makes one request; into may be nil.
 func (c control) call(ctx context.Context, method, path string, body io.Reader, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
@@ -37,7 +68,7 @@ func (c control) call(ctx context.Context, method, path string, body io.Reader, 
 	if err != nil {
 		return fmt.Errorf("rehearse: %w", err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := c.client.Do(request)
 	if err != nil {
 		return fmt.Errorf("rehearse: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
+	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/threshold"
@@ -30,6 +31,8 @@ type run struct {
 	deps     Deps
 	recorder *measure.Recorder
 	mails    func(ctx context.Context, deliver mailbox.Deliverer) error
+	control  control
+	actors   fault.Actors
 }
 
 // Outcome is what came of a rehearsal.
@@ -51,8 +54,16 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Outcome, error) {
 		deps.Clock = clock.System{}
 	}
 	r := &run{cfg: cfg, deps: deps, recorder: measure.New(measure.Config{})}
+	if cfg.Control != "" {
+		r.control = newControl(cfg.Control)
+		defer r.control.close()
+		r.actors.Store, r.actors.StoreCrash = r.control.step, r.control.crash
+	}
 	if err := r.openMails(); err != nil {
 		return Outcome{}, err
+	}
+	if err := r.actors.Able(cfg.Faults); err != nil {
+		return Outcome{}, fmt.Errorf("%w: the store's need --control, mail-refuse needs --smtp; the rest is for storm compare", err)
 	}
 	report, err := r.storm(ctx)
 	if err != nil {
@@ -75,7 +86,7 @@ func (r *run) openMails() error {
 		if err != nil {
 			return err
 		}
-		r.mails = sink.Run
+		r.mails, r.actors.MailRefuse = sink.Run, sink.Refuse
 	}
 	return nil
 }
@@ -109,10 +120,19 @@ func (r *run) storm(ctx context.Context) (report crowd.Report, err error) {
 	if err != nil {
 		return report, err
 	}
-	watching, stopWatching := context.WithCancel(connected)
-	group.Go(func() error { r.watch(watching, start); return nil })
-	defer stopWatching()
-	return people.Run(ctx)
+	storming, stop := context.WithCancel(ctx)
+	defer stop()
+	beside, stormOver := context.WithCancel(connected)
+	defer stormOver()
+	group.Go(func() error { r.watch(beside, start); return nil })
+	group.Go(func() error {
+		err := fault.Run(beside, r.deps.Clock, start, r.cfg.Faults, r.actors)
+		if err != nil {
+			stop() // a storm without its fault is another storm
+		}
+		return err
+	})
+	return people.Run(storming)
 }
 
 func (r *run) awaitConnections(ctx context.Context, client *wire.Client) error {
@@ -130,10 +150,9 @@ func (r *run) identifier(person uint64) string {
 
 // watch feeds timeline and live view, once more at the end.
 func (r *run) watch(ctx context.Context, start time.Time) {
-	store := control{address: r.cfg.Control}
 	for n := 1; ; n++ {
 		err := r.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(r.deps.Clock.Now()))
-		r.recorder.Sample(r.deps.Clock.Now().Sub(start), store.look(context.WithoutCancel(ctx)))
+		r.recorder.Sample(r.deps.Clock.Now().Sub(start), r.control.look(context.WithoutCancel(ctx)))
 		if err != nil {
 			return
 		}
