@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/surgegate/surgegate/loadtest/compare"
+	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/threshold"
 )
 
 func demoCommand() *cobra.Command {
@@ -17,6 +19,7 @@ func demoCommand() *cobra.Command {
 		Short: "Replay one storm twice, straight at a store that falls over and through surgegate, and compare",
 	}
 	arms := commonFlags(cmd, &cfg)
+	cmd.Flags().Uint64Var(&cfg.Seed, "seed", compare.Config{}.WithDefaults().Seed, "of all random draws: same seed, same people")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runCompare(cmd, cfg, *arms) }
 	return cmd
 }
@@ -35,7 +38,32 @@ func compareCommand() *cobra.Command {
 	f.DurationVar(&cfg.Lead, "lead", defaults.Lead, "how much of it comes before the peak")
 	f.DurationVar(&cfg.ArmLimit, "limit", defaults.ArmLimit, "when an arm without a gateway is cut off")
 	f.DurationVar(&cfg.PatientLimit, "patient-limit", defaults.PatientLimit, "when an arm with a gateway is cut off")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runCompare(cmd, cfg, *arms) }
+	faults := f.StringArray("fault", nil, `something that goes wrong, such as "store-slow 0.5 at 10s for 20s"; may be repeated`)
+	thresholds := f.String("thresholds", "", "file of bounds that every gateway's arm is held to")
+	var scenario scenarioFlags
+	scenario.register(f)
+	peopleFlags(f, &cfg.People)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := scenario.scenario()
+		if err != nil {
+			return err
+		}
+		cfg.Scenario, cfg.Seed = s, scenario.seed
+		cfg.Faults = since(s.Faults, s.Peak()-cfg.Lead)
+		for _, text := range *faults {
+			parsed, err := fault.Parse(text)
+			if err != nil {
+				return err
+			}
+			cfg.Faults = append(cfg.Faults, parsed)
+		}
+		if *thresholds != "" {
+			if cfg.Thresholds, err = threshold.Load(*thresholds); err != nil {
+				return err
+			}
+		}
+		return runCompare(cmd, cfg, *arms)
+	}
 	return cmd
 }
 
@@ -44,7 +72,6 @@ func commonFlags(cmd *cobra.Command, cfg *compare.Config) (arms *[]string) {
 	f := cmd.Flags()
 	f.StringVar(&cfg.Surgegate, "surgegate", filepath.Join("build", "bin", "surgegate"), "the gateway's program")
 	f.StringVar(&cfg.Out, "out", defaults.Out, "folder for report.html, result.json, logs and data")
-	f.Uint64Var(&cfg.Seed, "seed", defaults.Seed, "of all random draws: same seed, same people")
 	f.Float64Var(&cfg.Thin, "thin", defaults.Thin, "sample one person in so many")
 	return f.StringSlice("arms", []string{compare.Direct, compare.Surgegate},
 		"direct, surgegate, or NAME=FILE: surgegate with the settings of FILE laid over")

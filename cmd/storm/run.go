@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/surgegate/surgegate/loadtest/crowd"
+	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/rehearse"
 	"github.com/surgegate/surgegate/loadtest/target"
 	"github.com/surgegate/surgegate/loadtest/threshold"
@@ -19,7 +23,10 @@ import (
 type runFlags struct {
 	cfg                       rehearse.Config
 	shape                     rehearse.Shape
-	storm                     stormFlags
+	storm                     scenarioFlags
+	window                    windowFlags
+	trace                     string
+	verbatim                  bool
 	thresholds                string
 	useTLS                    bool
 	ca, cert, key, serverName string
@@ -45,6 +52,7 @@ Exit codes: 0, all is well; 3, INVALID: this machine was too busy to generate th
 	}
 	f := cmd.Flags()
 	o.storm.register(f)
+	o.window.register(f, 30*time.Second, "default 2 s before the peak")
 	f.Float64Var(&o.shape.Speed, "speed", 1, "compress the arrivals' times; buckets, TTLs and backoffs do not scale")
 	f.Float64Var(&o.shape.Thin, "thin", 1, "sample one person in so many")
 	f.IntVar(&o.shape.Amplify, "amplify", 1, "clone each person so many times")
@@ -83,7 +91,7 @@ func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
 	cfg := o.cfg
 	cfg.Targets = targets
 	var err error
-	if cfg.Storm, err = o.storm.open(o.shape); err != nil {
+	if cfg.Storm, err = o.open(&cfg); err != nil {
 		return err
 	}
 	if o.thresholds != "" {
@@ -100,6 +108,46 @@ func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
 	}
 	_, err = rehearse.Run(cmd.Context(), cfg, rehearse.Deps{Out: out, Terminal: terminal(out)})
 	return err
+}
+
+// open makes the storm: a scenario's window.
+func (o *runFlags) open(cfg *rehearse.Config) (rehearse.Storm, error) {
+	shape := o.shape
+	shape.Seed = o.storm.seed
+	s, err := o.storm.scenario()
+	if err != nil {
+		return rehearse.Storm{}, err
+	}
+	from := o.window.from
+	if !o.window.flags.Changed("from") {
+		from = s.Peak() - lead
+	}
+	cfg.Faults = since(s.Faults, from)
+	window := model.Window{From: from, Length: o.window.length, Thin: shape.Thin}
+	shape.Thin = 1 // a scenario's people are fewer from the start
+	return rehearse.Storm{Name: s.Name, Seed: o.storm.seed, Open: func() (rehearse.Stream, error) {
+		arrivals, err := s.Arrivals(window, o.storm.seed)
+		if err != nil {
+			return nil, err
+		}
+		return rehearse.NewShaped(rehearse.NoClose(crowd.OfScenario(arrivals)), shape), nil
+	}}, nil
+}
+
+// since are the faults of a window that begins at from; those that are over by then are left out.
+func since(all []fault.Fault, from time.Duration) (left []fault.Fault) {
+	for _, f := range all {
+		f.At -= from
+		if f.At < 0 {
+			f.For = max(0, f.For+f.At)
+			f.At = 0
+			if f.For == 0 {
+				continue
+			}
+		}
+		left = append(left, f)
+	}
+	return left
 }
 
 // tls is nil for plaintext.

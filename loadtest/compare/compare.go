@@ -67,12 +67,11 @@ type round struct {
 func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) {
 	cfg.Seed += uint64(n)
 	cfg.People.Seed = cfg.Seed
-	arrivals, err := cfg.Scenario.Arrivals(
-		model.Window{From: cfg.Scenario.Peak() - cfg.Lead, Length: cfg.Length, Thin: cfg.Thin}, cfg.Seed)
+	storm, err := describe(cfg)
 	if err != nil {
 		return round{}, err
 	}
-	r := round{result: report.Result{Storm: describe(cfg, arrivals)}}
+	r := round{result: report.Result{Storm: storm}}
 	if n == 0 {
 		intro(deps.Out, r.result.Storm)
 	}
@@ -82,7 +81,7 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 			nth, dir = fmt.Sprintf("round %d  %s", n+1, nth), filepath.Join(cfg.Out, fmt.Sprintf("round-%d", n+1), spec.Name)
 		}
 		a := &arm{
-			arm: spec, dir: dir, cfg: cfg, deps: deps, arrivals: arrivals, recorder: measure.New(measure.Config{Keep: true}),
+			arm: spec, dir: dir, cfg: cfg, deps: deps, recorder: measure.New(measure.Config{Keep: true}),
 			view: newView(deps.Out, deps.Terminal, spec, nth, r.result.Storm),
 		}
 		done, err := a.run(ctx)
@@ -111,21 +110,33 @@ func verdict(all []round) error {
 	return worst
 }
 
-func describe(cfg Config, arrivals []model.Arrival) report.Storm {
+// arrivals are those of the window around the peak.
+func (c Config) arrivals() (*model.Arrivals, error) {
+	return c.Scenario.Arrivals(model.Window{From: c.Scenario.Peak() - c.Lead, Length: c.Length, Thin: c.Thin}, c.Seed)
+}
+
+func describe(cfg Config) (report.Storm, error) {
 	s := report.Storm{
 		Scenario: cfg.Scenario.Name, Seconds: cfg.Length.Seconds(), Thin: cfg.Thin, Seed: cfg.Seed,
 		Capacity: cfg.Victim.Capacity(), Workers: cfg.Victim.Workers, HashMS: cfg.Victim.HashTime.Milliseconds(),
 		MemoryBound: int64(cfg.Victim.MemoryBound), InsideBound: cfg.Victim.MemoryBound / cfg.Victim.RequestMemory,
 		PeakRate: cfg.Scenario.At(cfg.Scenario.Peak()).People() / cfg.Thin,
 	}
-	for _, a := range arrivals {
-		if a.Source == model.SourceAttack {
+	arrivals, err := cfg.arrivals()
+	if err != nil {
+		return s, err
+	}
+	for {
+		a, ok := arrivals.Next()
+		switch {
+		case !ok:
+			return s, nil
+		case a.Source == model.SourceAttack:
 			s.Attackers++
-		} else {
+		case a.Source.Human():
 			s.People++
 		}
 	}
-	return s
 }
 
 func write(dir string, r report.Result) error {

@@ -103,7 +103,7 @@ func TestTheDirectArmEndToEnd(t *testing.T) {
 func TestBrokenPromisesAreListed(t *testing.T) {
 	t.Parallel()
 	kept := measure.Arm{Accepted: 10, Completed: 10}
-	if list := broken(kept, nil); len(list) != 0 {
+	if list := broken(kept, nil, nil); len(list) != 0 {
 		t.Errorf("kept promises are listed: %v", list)
 	}
 	for name, c := range map[string]struct {
@@ -120,7 +120,7 @@ func TestBrokenPromisesAreListed(t *testing.T) {
 	} {
 		a := kept
 		c.change(&a)
-		if list := broken(a, c.err); len(list) != 1 {
+		if list := broken(a, nil, c.err); len(list) != 1 {
 			t.Errorf("%s: %v", name, list)
 		}
 	}
@@ -198,7 +198,7 @@ func TestAnOverlayIsLaidOverTheArmsSettings(t *testing.T) {
 	if err := os.WriteFile(overlay, []byte("store: {pace: {concurrency: 4}}\nqueue: {max_bytes: 1GiB}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	path, err := writeConfig(dir, "127.0.0.1:1", "127.0.0.1:2", filepath.Join(dir, "mail"), overlay)
+	path, err := writeConfig("127.0.0.1:1", places{dir: dir, store: "127.0.0.1:2", maildir: filepath.Join(dir, "mail")}, overlay)
 	if err != nil {
 		t.Fatal(err)
 	}

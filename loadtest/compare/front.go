@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,52 +29,90 @@ const (
 	baseURL     = "https://reset.example.com"
 )
 
-// front is the process that serves PasswordReset in one arm.
+// front is the process that serves PasswordReset in one arm, and the one after it where a fault kills it.
 type front struct {
-	name    string
-	logPath string
-	cmd     *exec.Cmd
-	log     *os.File
-	exited  chan struct{}
-	exitErr error
-	address string
+	name, logPath, address string
+	command                []string
+	log                    *os.File
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
+	end    error         // how
 }
 
-func startFront(ctx context.Context, cfg Config, arm Arm, dir, store, maildir string) (*front, error) {
+// places are where an arm's parts meet.
+type places struct {
+	dir, store    string
+	maildir, smtp string // one of them
+}
+
+func startFront(ctx context.Context, cfg Config, arm Arm, at places) (*front, error) {
 	address, err := victim.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	var cmd *exec.Cmd
+	f := &front{name: arm.Name, address: address, logPath: filepath.Join(at.dir, arm.Name+".log")}
 	if arm.Front == Surgegate {
-		path, err := writeConfig(dir, address, store, maildir, arm.Overlay)
+		path, err := writeConfig(address, at, arm.Overlay)
 		if err != nil {
 			return nil, err
 		}
-		cmd = exec.Command(cfg.Surgegate, "serve", "--config", path) //nolint:noctx // stopped with SIGTERM, so that it can drain
+		f.command = []string{cfg.Surgegate, "serve", "--config", path}
 	} else {
-		arg, err := json.Marshal(direct.Config{Address: address, Store: store, Maildir: maildir, BaseURL: baseURL})
+		arg, err := json.Marshal(direct.Config{Address: address, Store: at.store, Maildir: at.maildir, SMTP: at.smtp, BaseURL: baseURL})
 		if err != nil {
 			return nil, fmt.Errorf("compare: %w", err)
 		}
-		cmd = exec.Command(cfg.Storm, "direct", "--json", string(arg)) //nolint:noctx // as above
+		f.command = []string{cfg.Storm, "direct", "--json", string(arg)}
 	}
-	f := &front{name: arm.Name, address: address, cmd: cmd, logPath: filepath.Join(dir, arm.Name+".log"), exited: make(chan struct{})}
 	if f.log, err = os.Create(f.logPath); err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
-	cmd.Stdout, cmd.Stderr = f.log, f.log
-	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("compare: %w", err), f.log.Close())
+	if err := f.start(); err != nil {
+		return nil, errors.Join(err, f.log.Close())
 	}
-	go func() { // ends with the process, which stop waits for
-		f.exitErr = cmd.Wait()
-		close(f.exited)
-	}()
 	if err := f.ready(ctx); err != nil {
 		return nil, errors.Join(err, f.stop())
 	}
 	return f, nil
+}
+
+func (f *front) start() error {
+	cmd := exec.Command(f.command[0], f.command[1:]...) //nolint:noctx // stopped with SIGTERM, so that it can drain
+	cmd.Stdout, cmd.Stderr = f.log, f.log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	exited := make(chan struct{})
+	f.mu.Lock()
+	f.cmd, f.exited, f.end = cmd, exited, nil
+	f.mu.Unlock()
+	go func() { // ends with the process, which stop and kill wait for
+		end := cmd.Wait()
+		f.mu.Lock()
+		f.end = end
+		f.mu.Unlock()
+		close(exited)
+	}()
+	return nil
+}
+
+// process is the one of now.
+func (f *front) process() (*exec.Cmd, chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cmd, f.exited
+}
+
+// kill ends the process as a power cut would, and starts it again.
+func (f *front) kill(context.Context) error {
+	cmd, exited := f.process()
+	if err := cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("compare: %s: %w", f.name, err)
+	}
+	<-exited
+	return f.start()
 }
 
 // ready waits until the front says that it serves.
@@ -87,9 +126,10 @@ func (f *front) ready(ctx context.Context) error {
 	defer cancel()
 	stop := make(chan struct{})
 	defer close(stop)
+	_, exited := f.process()
 	go func() { // ends when ready does
 		select {
-		case <-f.exited:
+		case <-exited:
 			cancel()
 		case <-stop:
 		}
@@ -105,32 +145,27 @@ func (f *front) ready(ctx context.Context) error {
 	}
 }
 
-// alive tells whether the process still runs.
-func (f *front) alive() bool {
-	select {
-	case <-f.exited:
-		return false
-	default:
-		return true
-	}
-}
-
 // stop drains and ends the process. An end that is not clean is an error.
 func (f *front) stop() error {
-	if !f.alive() {
-		return errors.Join(fmt.Errorf("compare: %s ended by itself (%s); its log is %s", f.name, f.cmd.ProcessState, f.logPath), f.log.Close())
+	cmd, exited := f.process()
+	select {
+	case <-exited:
+		return errors.Join(fmt.Errorf("compare: %s ended by itself (%s); its log is %s", f.name, cmd.ProcessState, f.logPath), f.log.Close())
+	default:
 	}
-	err := f.cmd.Process.Signal(syscall.SIGTERM)
+	err := cmd.Process.Signal(syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	select {
-	case <-f.exited:
-		if f.exitErr != nil {
-			err = errors.Join(err, fmt.Errorf("compare: %s did not end cleanly: %w; its log is %s", f.name, f.exitErr, f.logPath))
+	case <-exited:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.end != nil {
+			err = errors.Join(err, fmt.Errorf("compare: %s did not end cleanly: %w; its log is %s", f.name, f.end, f.logPath))
 		}
 	case <-ctx.Done():
-		err = errors.Join(err, fmt.Errorf("compare: %s did not end within %v of SIGTERM and was killed", f.name, stopTimeout), f.cmd.Process.Kill())
-		<-f.exited
+		err = errors.Join(err, fmt.Errorf("compare: %s did not end within %v of SIGTERM and was killed", f.name, stopTimeout), cmd.Process.Kill())
+		<-exited
 	}
 	return errors.Join(err, f.log.Close())
 }

@@ -14,7 +14,7 @@ import (
 
 // writeConfig writes the gateway's configuration: its defaults, but for where things are, with the overlay's settings laid
 // over. No headroom is kept, because nobody else calls the victim.
-func writeConfig(dir, listen, store, maildir, overlay string) (string, error) {
+func writeConfig(listen string, at places, overlay string) (string, error) {
 	operator, err := victim.FreeAddress()
 	if err != nil {
 		return "", err
@@ -24,6 +24,10 @@ func writeConfig(dir, listen, store, maildir, overlay string) (string, error) {
 		return "", err
 	}
 	q := strconv.Quote
+	mail := "maildir: {path: " + q(at.maildir) + "}"
+	if at.smtp != "" {
+		mail = "smtp: {address: " + q(at.smtp) + ", tls: none}"
+	}
 	text := fmt.Sprintf(`# Written by storm compare: surgegate's defaults, but for where things are.
 role: all
 data_dir: %s
@@ -32,14 +36,14 @@ listen: {grpc: %s, operator: %s, http: %s}
 trust: {callers: ["127.0.0.0/8"]}
 queue: {engine: embedded, disk_reserve: 256MiB}
 store: {grpc: {address: %s, insecure: true}, headroom: 0}
-mail: {maildir: {path: %s}, base_url: %s}
-`, q(filepath.Join(dir, "data")), q(filepath.Join(dir, "keys")), q(listen), q(operator), q(http), q(store), q(maildir), q(baseURL))
+mail: {%s, base_url: %s}
+`, q(filepath.Join(at.dir, "data")), q(filepath.Join(at.dir, "keys")), q(listen), q(operator), q(http), q(at.store), mail, q(baseURL))
 	if overlay != "" {
 		if text, err = lay(text, overlay); err != nil {
 			return "", err
 		}
 	}
-	path := filepath.Join(dir, "surgegate.yaml")
+	path := filepath.Join(at.dir, "surgegate.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("compare: %w", err)
 	}

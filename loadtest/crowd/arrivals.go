@@ -4,22 +4,33 @@ import (
 	"io"
 
 	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/loadtest/people"
 )
 
-// Slice gives the arrivals of a scenario's window.
-func Slice(arrivals []model.Arrival) Arrivals { return &slice{arrivals} }
+// loopClient is the id of the client gone wrong.
+const loopClient = "refresh-loop"
 
-type slice struct{ left []model.Arrival }
+// OfScenario lets those of a scenario come. Scanners make no calls and are left out.
+func OfScenario(a *model.Arrivals) Arrivals { return ofScenario{a} }
 
-func (s *slice) Next() (Arrival, error) {
-	if len(s.left) == 0 {
-		return Arrival{}, io.EOF
+type ofScenario struct{ arrivals *model.Arrivals }
+
+// Next implements Arrivals.
+func (s ofScenario) Next() (Arrival, error) {
+	for {
+		a, ok := s.arrivals.Next()
+		if !ok {
+			return Arrival{}, io.EOF
+		}
+		next := Arrival{At: a.At, Number: a.Person, Office: a.Office}
+		switch a.Source {
+		case model.SourceScan:
+			continue
+		case model.SourceAttack:
+			next.Who = Attacker
+		case model.SourceLoop:
+			next.Who, next.Op, next.Client = Lone, people.OpStart, loopClient
+		}
+		return next, nil
 	}
-	a := s.left[0]
-	s.left = s.left[1:]
-	next := Arrival{At: a.At, Number: a.Person}
-	if a.Source == model.SourceAttack {
-		next.Who = Attacker
-	}
-	return next, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/smtp"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -30,7 +31,8 @@ const DefaultStoreTimeout = 10 * time.Second
 type Config struct {
 	Address      string        // host:port to listen on; required
 	Store        string        // host:port of the CredentialStore; required
-	Maildir      string        // required
+	Maildir      string        // where mails go
+	SMTP         string        // host:port of the mail server that they go to instead
 	BaseURL      string        // default https://reset.example.com
 	StoreTimeout time.Duration // of each store call; default DefaultStoreTimeout
 	TokenTTL     time.Duration // default 1 h
@@ -53,8 +55,8 @@ type Front struct {
 
 // New listens and makes the maildir.
 func New(cfg Config, deps Deps) (*Front, error) {
-	if cfg.Address == "" || cfg.Store == "" || cfg.Maildir == "" {
-		return nil, errors.New("direct: Address, Store or Maildir is missing")
+	if cfg.Address == "" || cfg.Store == "" || (cfg.Maildir == "") == (cfg.SMTP == "") {
+		return nil, errors.New("direct: Address or Store is missing, or not one of Maildir and SMTP")
 	}
 	if cfg.BaseURL == "" {
 		cfg.BaseURL = "https://reset.example.com"
@@ -68,8 +70,10 @@ func New(cfg Config, deps Deps) (*Front, error) {
 	if deps.Clock == nil {
 		deps.Clock = clock.System{}
 	}
-	if err := mailbox.Create(cfg.Maildir); err != nil {
-		return nil, err
+	if cfg.Maildir != "" {
+		if err := mailbox.Create(cfg.Maildir); err != nil {
+			return nil, err
+		}
 	}
 	conn, err := grpc.NewClient(cfg.Store, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -112,12 +116,22 @@ func (f *Front) StartReset(ctx context.Context, req *resetv1.StartResetRequest) 
 		for _, account := range result.GetAccounts() {
 			token := f.signer.sign(account.GetId(), now.Add(f.cfg.TokenTTL))
 			text := "Choose a new password: " + f.cfg.BaseURL + "/complete#token=" + token
-			if err := mailbox.Deliver(f.cfg.Maildir, rand.Text(), account.GetAddress(), "Choose a new password", text); err != nil {
+			if err := f.mail(account.GetAddress(), text); err != nil {
 				return nil, status.Error(codes.Internal, "the mail could not be sent")
 			}
 		}
 	}
 	return &resetv1.StartResetResponse{Ticket: done(rand.Text(), now)}, nil
+}
+
+// mail sends one, while the caller waits.
+func (f *Front) mail(to, text string) error {
+	const subject = "Choose a new password"
+	if f.cfg.SMTP == "" {
+		return mailbox.Deliver(f.cfg.Maildir, rand.Text(), to, subject, text)
+	}
+	message := "To: <" + to + ">\r\nSubject: " + subject + "\r\n\r\n" + text + "\r\n"
+	return smtp.SendMail(f.cfg.SMTP, nil, "no-reply@reset.example.com", []string{to}, []byte(message))
 }
 
 // CheckToken implements PasswordReset.

@@ -212,3 +212,12 @@ func stateOf(on map[Kind]Fault) StoreState {
 	}
 	return s
 }
+
+// MarshalText implements encoding.TextMarshaler.
+func (f Fault) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *Fault) UnmarshalText(text []byte) (err error) {
+	*f, err = Parse(string(text))
+	return err
+}

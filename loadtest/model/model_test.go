@@ -18,7 +18,7 @@ func TestAmplificationAsPublished(t *testing.T) {
 
 func TestRatesFollowTheirFormulas(t *testing.T) {
 	t.Parallel()
-	blast := Scenario{Mailed: 15e6, SignOut: true}.WithDefaults()
+	blast := Scenario{People: 15e6, SignOut: true}.WithDefaults()
 	start := blast.At(0)
 	if math.Abs(start.Revoke-7500) > 1 { // 15 M · 3 % / 60 s
 		t.Errorf("sign-out adds %.0f/s at t=0, want 7500", start.Revoke)
@@ -54,7 +54,7 @@ func TestOpensAsFitted(t *testing.T) {
 // Everybody who resets comes some time: ∫λ_mail = N·p·F(∞) when the time of day is averaged out over days.
 func TestMailIntegratesToThePeopleWhoReset(t *testing.T) {
 	t.Parallel()
-	s := Scenario{Mailed: 1e6, Mailing: 24 * time.Hour}.WithDefaults()
+	s := Scenario{People: 1e6, Mailing: 24 * time.Hour}.WithDefaults()
 	var sum float64
 	step := 10 * time.Minute
 	for at := time.Duration(0); at < 200*24*time.Hour; at += step {
@@ -81,14 +81,7 @@ func TestArrivalsMatchTheIntegral(t *testing.T) {
 	t.Parallel()
 	s := Plex2022()
 	w := Window{From: -2 * time.Second, Length: 30 * time.Second, Thin: 14}
-	got, err := s.Arrivals(w, 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := s.Arrivals(w, 7)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got, again := all(t, s, w, 7), all(t, s, w, 7)
 	var people, attackers float64
 	for i, a := range got {
 		if a != again[i] {
@@ -99,7 +92,10 @@ func TestArrivalsMatchTheIntegral(t *testing.T) {
 		}
 		if a.Source == SourceAttack {
 			attackers++
-		} else {
+		} else if a.Source.Human() {
+			if a.Person != uint64(people) {
+				t.Fatalf("person %d came after %v others", a.Person, people)
+			}
 			people++
 		}
 	}
@@ -118,13 +114,163 @@ func TestArrivalsMatchTheIntegral(t *testing.T) {
 	}
 }
 
+func all(t *testing.T, s Scenario, w Window, seed uint64) (list []Arrival) {
+	t.Helper()
+	arrivals, err := s.Arrivals(w, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		a, ok := arrivals.Next()
+		if !ok {
+			return list
+		}
+		list = append(list, a)
+	}
+}
+
+// Every scenario's arrivals, thinned, are as many as the integral of its rate, hour by hour and source by source.
+func TestEveryScenarioKeepsItsRates(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		s, err := ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		thin := max(1, s.People/50_000)
+		const hours = 12
+		var got [hours][sources + 1]float64
+		for _, a := range all(t, s, Window{Length: hours * time.Hour, Thin: thin}, 3) {
+			got[int(a.At/time.Hour)][a.Source]++
+		}
+		for hour := range hours {
+			var want [sources + 1]float64
+			for at := time.Duration(hour) * time.Hour; at < time.Duration(hour+1)*time.Hour; at += 100 * time.Millisecond {
+				for _, source := range []Source{SourceMail, SourceRevoke, SourceAttack, SourceScan, SourceUsual} {
+					want[source] += s.of(source, at+50*time.Millisecond) / thin / 10
+				}
+			}
+			for _, source := range []Source{SourceMail, SourceRevoke, SourceAttack, SourceScan, SourceUsual} {
+				if math.Abs(got[hour][source]-want[source]) > 4.5*math.Sqrt(want[source])+1 {
+					t.Errorf("%s, hour %d, %v: %.0f came, want about %.0f", name, hour, source, got[hour][source], want[source])
+				}
+			}
+		}
+	}
+}
+
+func TestWindowsThatBeginInTheMiddle(t *testing.T) {
+	t.Parallel()
+	s := Plex2022()
+	w := Window{From: 90*time.Minute + 333*time.Millisecond, Length: 10*time.Second + 7*time.Millisecond, Thin: 1}
+	list := all(t, s, w, 1)
+	want := 0.
+	for at := w.From; at < w.From+w.Length; at += time.Millisecond {
+		want += s.At(at).People() / 1000
+	}
+	people := 0.
+	for _, a := range list {
+		if a.At < 0 || a.At >= w.Length {
+			t.Fatalf("somebody came at %v of %v", a.At, w.Length)
+		}
+		if a.Source.Human() {
+			people++
+		}
+	}
+	if math.Abs(people-want) > 4.5*math.Sqrt(want) {
+		t.Errorf("%v people, want about %v", people, want)
+	}
+}
+
+func TestOfficesAreHalfTheirPeopleBehindAFewAddresses(t *testing.T) {
+	t.Parallel()
+	s, err := ByName("nat-office")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, people := map[uint64]int{}, 0
+	for _, a := range all(t, s, Window{Length: 2 * time.Hour, Thin: 4}, 1) {
+		if a.Source.Human() {
+			people++
+			inside[a.Office]++
+		}
+	}
+	if share := 1 - float64(inside[0])/float64(people); math.Abs(share-.5) > .02 {
+		t.Errorf("%.3f of people sit in offices, want 0.5", share)
+	}
+	if len(inside) < 20 || len(inside) > 60 { // 1 M · 0.46 · 0.5 ÷ 2,000 ÷ 4, and who sits in none
+		t.Errorf("%d offices", len(inside)-1)
+	}
+}
+
+func TestTheLoopMakesItsCalls(t *testing.T) {
+	t.Parallel()
+	s, err := ByName("refresh-loop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, last := 0, time.Duration(0)
+	for _, a := range all(t, s, Window{Length: 2 * time.Hour}, 1) {
+		if a.Source == SourceLoop {
+			calls, last = calls+1, a.At
+		}
+	}
+	if calls != 450_000 || math.Abs((last-time.Hour).Seconds()) > 1 {
+		t.Errorf("%d calls, the last after %v", calls, last)
+	}
+}
+
+// 15 million people mailed within an hour: about 600 a second at the peak; over a day 6 times fewer, no more.
+func TestPacingCutsThePeakSixTimes(t *testing.T) {
+	t.Parallel()
+	peak := func(name string) float64 {
+		s, err := ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.StartHour = 20 // the same time of day for both
+		return s.At(s.Peak()).People()
+	}
+	blast, paced := peak("blast-1h"), peak("paced-24h")
+	if blast < 550 || blast > 800 || blast/paced < 4 || blast/paced > 8 {
+		t.Errorf("peaks of %.0f and %.0f a second", blast, paced)
+	}
+}
+
+func TestNamesAndWhatIsNotOne(t *testing.T) {
+	t.Parallel()
+	if n := len(Names()); n != 10 {
+		t.Errorf("%d scenarios", n)
+	}
+	if _, err := ByName("plex"); err == nil || !strings.Contains(err.Error(), "plex-2022") {
+		t.Errorf("%v", err)
+	}
+}
+
+func BenchmarkArrivals(b *testing.B) {
+	s := Plex2022()
+	arrivals, err := s.Arrivals(Window{Length: 1000 * time.Hour}, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := arrivals.Next(); !ok {
+			b.Fatal("nobody comes any more")
+		}
+	}
+}
+
 func TestValidateNamesTheField(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]Scenario{
-		"Mailed":      {},
-		"AttackShare": {Mailed: 1, AttackShare: 1},
-		"ResetShare":  {Mailed: 1, ResetShare: 2},
-		"SignOutTau":  {Mailed: 1, SignOutTau: -1},
+		"people":       {People: -1},
+		"attack_share": {People: 1, AttackShare: 1},
+		"reset_share":  {People: 1, ResetShare: 2},
+		"sign_out_tau": {People: 1, SignOutTau: -1},
 	} {
 		err := s.Validate()
 		if err == nil || !strings.Contains(err.Error(), name) {

@@ -7,11 +7,11 @@ import (
 
 // Rate is people (and attackers) a second at one moment.
 type Rate struct {
-	Mail, Revoke, Attack, Scan float64
+	Mail, Revoke, Usual, Attack, Scan float64
 }
 
 // People is the rate of those who really want a new password.
-func (r Rate) People() float64 { return r.Mail + r.Revoke }
+func (r Rate) People() float64 { return r.Mail + r.Revoke + r.Usual }
 
 // At returns λ at t after the mailing's first mail. The Scenario must have its defaults.
 func (s Scenario) At(t time.Duration) Rate {
@@ -19,14 +19,18 @@ func (s Scenario) At(t time.Duration) Rate {
 		return Rate{}
 	}
 	var r Rate
-	d := s.Mailing.Seconds()
-	r.Mail = s.Mailed * s.ResetShare * s.timeOfDay(t) * (s.opened(t) - s.opened(t-s.Mailing)) / d
-	if t < s.Mailing {
-		r.Scan = s.ScanShare * s.Mailed / d
-	}
-	if s.SignOut {
-		tau := s.SignOutTau.Seconds()
-		r.Revoke = s.Mailed * s.SignOutBack * math.Exp(-t.Seconds()/tau) / tau
+	day := s.timeOfDay(t)
+	r.Usual = s.Usual * day
+	if s.People > 0 {
+		d := s.Mailing.Seconds()
+		r.Mail = s.People * s.ResetShare * day * (s.opened(t) - s.opened(t-s.Mailing)) / d
+		if t < s.Mailing {
+			r.Scan = s.ScanShare * s.People / d
+		}
+		if s.SignOut {
+			tau := s.SignOutTau.Seconds()
+			r.Revoke = s.People * s.SignOutBack * math.Exp(-t.Seconds()/tau) / tau
+		}
 	}
 	r.Attack = s.AttackShare / (1 - s.AttackShare) * r.People()
 	return r

@@ -15,7 +15,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/threshold"
-	"github.com/surgegate/surgegate/loadtest/victim"
+	"github.com/surgegate/surgegate/loadtest/victim/control"
 	"github.com/surgegate/surgegate/loadtest/wire"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
@@ -31,7 +31,7 @@ type run struct {
 	deps     Deps
 	recorder *measure.Recorder
 	mails    func(ctx context.Context, deliver mailbox.Deliverer) error
-	control  control
+	control  *control.Client // nil: the store cannot be seen
 	actors   fault.Actors
 }
 
@@ -55,9 +55,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Outcome, error) {
 	}
 	r := &run{cfg: cfg, deps: deps, recorder: measure.New(measure.Config{})}
 	if cfg.Control != "" {
-		r.control = newControl(cfg.Control)
-		defer r.control.close()
-		r.actors.Store, r.actors.StoreCrash = r.control.step, r.control.crash
+		r.control = control.New(cfg.Control, deps.Clock)
+		defer r.control.Close()
+		r.actors.Store, r.actors.StoreCrash = r.control.Step, r.control.Crash
 	}
 	if err := r.openMails(); err != nil {
 		return Outcome{}, err
@@ -152,7 +152,11 @@ func (r *run) identifier(person uint64) string {
 func (r *run) watch(ctx context.Context, start time.Time) {
 	for n := 1; ; n++ {
 		err := r.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(r.deps.Clock.Now()))
-		r.recorder.Sample(r.deps.Clock.Now().Sub(start), r.control.look(context.WithoutCancel(ctx)))
+		store := measure.Store{}
+		if r.control != nil {
+			store = r.control.Look(context.WithoutCancel(ctx))
+		}
+		r.recorder.Sample(r.deps.Clock.Now().Sub(start), store)
 		if err != nil {
 			return
 		}
@@ -173,9 +177,4 @@ func (r *run) finish(report crowd.Report) (Outcome, error) {
 		o.Arm.Invalid, verdict = err.Error(), ErrInvalid
 	}
 	return o, verdict
-}
-
-// storeOf is what a victim's status says to a report.
-func storeOf(s victim.Status) measure.Store {
-	return measure.Store{Up: s.Up, Cold: s.Cold, Inside: s.Inside, Applied: s.Applied, Crashes: s.Crashes}
 }

@@ -15,6 +15,13 @@ type Stream interface {
 	io.Closer
 }
 
+// NoClose makes a stream of arrivals that need no closing.
+func NoClose(a crowd.Arrivals) Stream { return unclosed{a} }
+
+type unclosed struct{ crowd.Arrivals }
+
+func (unclosed) Close() error { return nil }
+
 // Shape changes a stream.
 type Shape struct {
 	Speed   float64 // compresses time; default 1
