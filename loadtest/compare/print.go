@@ -50,7 +50,7 @@ func compare(out io.Writer, r report.Result, cfg Config) {
 		for _, broken := range a.Broken {
 			fmt.Fprintf(&b, "BROKEN PROMISE (%s): %s\n", a.Name, broken)
 		}
-		if cfg.Arms[i].Front == Surgegate && len(a.Broken) == 0 {
+		if cfg.Arms[i].Front == Surgegate && len(a.Broken) == 0 && a.Completed == a.Accepted && a.StoreCrashes == 0 {
 			fmt.Fprintf(&b, "%s: everybody who was accepted has their new password after %v;\n", a.Name, time.Duration(a.Seconds)*time.Second)
 			b.WriteString("nothing lost, nothing applied twice, the store never down\n")
 		}
