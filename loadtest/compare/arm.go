@@ -16,6 +16,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/smalldisk"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/loadtest/victim/control"
 	"github.com/surgegate/surgegate/loadtest/wire"
@@ -56,7 +57,7 @@ func (a *arm) run(ctx context.Context) (result measure.Arm, err error) {
 	defer func() { err = errors.Join(err, logFile.Close()) }()
 	log := slog.New(slog.NewTextHandler(logFile, nil))
 
-	a.places.dir = a.dir
+	a.places.dir, a.places.reserve = a.dir, diskReserve
 	stopControl, err := a.makeVictim(logFile, log)
 	if err != nil {
 		return measure.Arm{}, err
@@ -65,6 +66,11 @@ func (a *arm) run(ctx context.Context) (result measure.Arm, err error) {
 	if err := a.makeMails(log); err != nil {
 		return measure.Arm{}, err
 	}
+	unmount, err := a.makeDisk()
+	if err != nil {
+		return measure.Arm{}, err
+	}
+	defer func() { err = errors.Join(err, unmount()) }()
 	running, stopRunning := context.WithCancel(ctx)
 	group, running := errgroup.WithContext(running)
 	group.Go(func() error { return a.supervisor.Run(running) })
@@ -88,11 +94,11 @@ func (a *arm) makeVictim(logFile *os.File, log *slog.Logger) (end func(), err er
 	a.ledger = filepath.Join(a.dir, "ledger.jsonl")
 	cfg := a.cfg.Victim
 	cfg.Ledger = a.ledger
-	for _, address := range []*string{&cfg.Address, &cfg.Control} {
-		if *address, err = victim.FreeAddress(); err != nil {
-			return nil, err
-		}
+	addresses, err := victim.FreeAddresses(2)
+	if err != nil {
+		return nil, err
 	}
+	cfg.Address, cfg.Control = addresses[0], addresses[1]
 	a.places.store = cfg.Address
 	a.supervisor, err = victim.NewSupervisor(
 		victim.SupervisorConfig{Command: []string{a.cfg.Storm, "victim", "--child"}, Victim: cfg},
@@ -107,7 +113,7 @@ func (a *arm) makeVictim(logFile *os.File, log *slog.Logger) (end func(), err er
 
 // makeMails makes a maildir, or where mails are to be refused a mail server: a folder cannot.
 func (a *arm) makeMails(log *slog.Logger) (err error) {
-	if !slices.ContainsFunc(a.cfg.Faults, func(f fault.Fault) bool { return f.Kind == fault.MailRefuse }) {
+	if !a.suffers(fault.MailRefuse) {
 		a.places.maildir = filepath.Join(a.dir, "mail")
 		watcher, err := mailbox.NewWatcher(a.places.maildir, a.deps.Clock, log)
 		if err != nil {
@@ -122,6 +128,35 @@ func (a *arm) makeMails(log *slog.Logger) (err error) {
 	}
 	a.places.smtp, a.mails, a.actors.MailRefuse = sink.Address(), sink.Run, sink.Refuse
 	return nil
+}
+
+// suffers tells whether a kind of fault is to come.
+func (a *arm) suffers(kind fault.Kind) bool {
+	return slices.ContainsFunc(a.cfg.Faults, func(f fault.Fault) bool { return f.Kind == kind })
+}
+
+const (
+	diskSize = 512 << 20
+	diskLeft = 64 << 20 // where it is full: below the reserve that the gateway stops at
+)
+
+// makeDisk gives the arm a small disk for its data, where it is to be full.
+func (a *arm) makeDisk() (unmount func() error, err error) {
+	if !a.suffers(fault.DiskFull) {
+		return func() error { return nil }, nil
+	}
+	disk, err := smalldisk.New(filepath.Join(a.dir, "data"), diskSize)
+	if err != nil {
+		return nil, err
+	}
+	a.actors.DiskFull = func(full bool) error {
+		if full {
+			return disk.Fill(diskLeft)
+		}
+		return disk.Empty()
+	}
+	a.places.reserve = 2 * diskLeft
+	return disk.Close, nil
 }
 
 func (a *arm) awaitVictim(ctx context.Context) error {

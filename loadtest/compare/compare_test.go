@@ -198,7 +198,7 @@ func TestAnOverlayIsLaidOverTheArmsSettings(t *testing.T) {
 	if err := os.WriteFile(overlay, []byte("store: {pace: {concurrency: 4}}\nqueue: {max_bytes: 1GiB}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	path, err := writeConfig("127.0.0.1:1", places{dir: dir, store: "127.0.0.1:2", maildir: filepath.Join(dir, "mail")}, overlay)
+	path, err := writeConfig("127.0.0.1:1", places{dir: dir, store: "127.0.0.1:2", maildir: filepath.Join(dir, "mail"), reserve: diskReserve}, overlay)
 	if err != nil {
 		t.Fatal(err)
 	}

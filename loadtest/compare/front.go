@@ -45,6 +45,7 @@ type front struct {
 type places struct {
 	dir, store    string
 	maildir, smtp string // one of them
+	reserve       int64  // bytes of disk at which a gateway stops accepting
 }
 
 func startFront(ctx context.Context, cfg Config, arm Arm, at places) (*front, error) {

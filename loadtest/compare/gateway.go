@@ -12,17 +12,17 @@ import (
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
 
+// diskReserve is less than the default: rehearsals are small, and so may the disk be.
+const diskReserve = 256 << 20
+
 // writeConfig writes the gateway's configuration: its defaults, but for where things are, with the overlay's settings laid
 // over. No headroom is kept, because nobody else calls the victim.
 func writeConfig(listen string, at places, overlay string) (string, error) {
-	operator, err := victim.FreeAddress()
+	free, err := victim.FreeAddresses(2)
 	if err != nil {
 		return "", err
 	}
-	http, err := victim.FreeAddress()
-	if err != nil {
-		return "", err
-	}
+	operator, http := free[0], free[1]
 	q := strconv.Quote
 	mail := "maildir: {path: " + q(at.maildir) + "}"
 	if at.smtp != "" {
@@ -34,10 +34,10 @@ data_dir: %s
 keys_dir: %s
 listen: {grpc: %s, operator: %s, http: %s}
 trust: {callers: ["127.0.0.0/8"]}
-queue: {engine: embedded, disk_reserve: 256MiB}
+queue: {engine: embedded, disk_reserve: %dMiB}
 store: {grpc: {address: %s, insecure: true}, headroom: 0}
 mail: {%s, base_url: %s}
-`, q(filepath.Join(at.dir, "data")), q(filepath.Join(at.dir, "keys")), q(listen), q(operator), q(http), q(at.store), mail, q(baseURL))
+`, q(filepath.Join(at.dir, "data")), q(filepath.Join(at.dir, "keys")), q(listen), q(operator), q(http), at.reserve>>20, q(at.store), mail, q(baseURL))
 	if overlay != "" {
 		if text, err = lay(text, overlay); err != nil {
 			return "", err

@@ -1,6 +1,7 @@
 package victim
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -173,9 +174,22 @@ func def[T comparable](field *T, value T) {
 
 // FreeAddress is a loopback address that was free a moment ago. A victim needs a fixed one, to come back at after a crash.
 func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	all, err := FreeAddresses(1)
 	if err != nil {
-		return "", fmt.Errorf("victim: %w", err)
+		return "", err
 	}
-	return l.Addr().String(), l.Close()
+	return all[0], nil
+}
+
+// FreeAddresses are so many, all different.
+func FreeAddresses(n int) (all []string, err error) {
+	for range n {
+		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
+		if listenErr != nil {
+			return nil, errors.Join(err, fmt.Errorf("victim: %w", listenErr))
+		}
+		defer func() { err = errors.Join(err, l.Close()) }() // all are held until the last is found
+		all = append(all, l.Addr().String())
+	}
+	return all, nil
 }

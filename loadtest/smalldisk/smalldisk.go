@@ -1,0 +1,76 @@
+// Package smalldisk is a file system of its own that can really be full: a tmpfs at a folder, filled by a ballast file and
+// emptied again. It takes the right to mount (root); without it New says so. What is in it is gone when it is closed, and it
+// takes as much memory as is in it.
+package smalldisk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Disk is one that is mounted. Make it with New.
+type Disk struct{ dir string }
+
+// New mounts an empty disk of so many bytes at a folder, which it makes.
+func New(dir string, size int64) (*Disk, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("smalldisk: %w", err)
+	}
+	err := syscall.Mount("smalldisk", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", size))
+	if errors.Is(err, syscall.EPERM) {
+		return nil, fmt.Errorf("smalldisk: a disk that can be full is a mount, which takes root: run this as root, or leave disk-full out (%w)", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("smalldisk: mount at %s: %w", dir, err)
+	}
+	return &Disk{dir: dir}, nil
+}
+
+func (d *Disk) ballast() string { return filepath.Join(d.dir, "ballast-of-smalldisk") }
+
+// Free is how many bytes are left.
+func (d *Disk) Free() (int64, error) {
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(d.dir, &stat); err != nil {
+		return 0, fmt.Errorf("smalldisk: %w", err)
+	}
+	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec // far below 2^63
+}
+
+// Fill leaves so many bytes.
+func (d *Disk) Fill(leave int64) error {
+	free, err := d.Free()
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(d.ballast(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("smalldisk: %w", err)
+	}
+	if more := free - leave; more > 0 {
+		err = syscall.Fallocate(int(file.Fd()), 0, 0, more) //nolint:gosec // a file descriptor fits
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("smalldisk: fill %s: %w", d.dir, err)
+	}
+	return nil
+}
+
+// Empty takes the ballast away.
+func (d *Disk) Empty() error {
+	if err := os.Remove(d.ballast()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("smalldisk: %w", err)
+	}
+	return nil
+}
+
+// Close unmounts it; nobody may have a file of it open.
+func (d *Disk) Close() error {
+	if err := syscall.Unmount(d.dir, 0); err != nil {
+		return fmt.Errorf("smalldisk: unmount %s: %w", d.dir, err)
+	}
+	return nil
+}
