@@ -53,6 +53,8 @@ Exit codes: 0, all is well; 3, INVALID: this machine was too busy to generate th
 	f := cmd.Flags()
 	o.storm.register(f)
 	o.window.register(f, 30*time.Second, "default 2 s before the peak")
+	f.StringVar(&o.trace, "trace", "", "file of a trace to replay instead of a scenario; - is the standard input")
+	f.BoolVar(&o.verbatim, "verbatim", false, "replay each event of the trace as one call, instead of letting people act")
 	f.Float64Var(&o.shape.Speed, "speed", 1, "compress the arrivals' times; buckets, TTLs and backoffs do not scale")
 	f.Float64Var(&o.shape.Thin, "thin", 1, "sample one person in so many")
 	f.IntVar(&o.shape.Amplify, "amplify", 1, "clone each person so many times")
@@ -110,10 +112,20 @@ func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
 	return err
 }
 
-// open makes the storm: a scenario's window.
+// open makes the storm: a trace, or a scenario's window.
 func (o *runFlags) open(cfg *rehearse.Config) (rehearse.Storm, error) {
 	shape := o.shape
 	shape.Seed = o.storm.seed
+	if o.trace != "" {
+		t, err := rehearse.OpenTrace(o.trace, o.verbatim)
+		if err != nil {
+			return rehearse.Storm{}, err
+		}
+		return rehearse.Storm{
+			Name: o.trace, Seed: o.storm.seed, Notes: t.Notes,
+			Open: func() (rehearse.Stream, error) { return rehearse.NewShaped(t, shape), nil },
+		}, nil
+	}
 	s, err := o.storm.scenario()
 	if err != nil {
 		return rehearse.Storm{}, err

@@ -46,8 +46,10 @@ type Config struct {
 type Storm struct {
 	Name string // of the scenario or the trace, for the report
 	Seed uint64
-	// Open begins again at the first arrival.
+	// Open begins at the first arrival.
 	Open func() (Stream, error)
+	// Notes tells, after the run, what a reader of the report must know. Nil: nothing.
+	Notes func() []string
 }
 
 // WithDefaults fills zero fields.

@@ -1,0 +1,119 @@
+package synth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/pkg/stormtrace"
+)
+
+// Config of a trace.
+type Config struct {
+	Scenario model.Scenario
+	Window   model.Window
+	Seed     uint64
+	Path     string    // required; must not be there
+	Start    time.Time // the trace's t0; required
+	// Deadline of each call, as recorded. Default: that of people.
+	Deadline time.Duration
+	// Progress hears of the events so far and the storm's time, about once in a million events. Nil: nobody does.
+	Progress func(events int64, at time.Duration)
+}
+
+// Summary of a trace.
+type Summary struct {
+	Events, People, Attackers, Scanners, Loop int64
+	Bytes                                     int64
+	Peak                                      int64         // most people in one second
+	PeakAt                                    time.Duration // which
+}
+
+const (
+	lookEvery     = 1 << 14 // events between two looks at the context
+	progressEvery = 1 << 20 // about half a second's work
+)
+
+// Write makes the file.
+func Write(ctx context.Context, cfg Config) (sum Summary, err error) {
+	arrivals, err := cfg.Scenario.Arrivals(cfg.Window, cfg.Seed)
+	if err != nil {
+		return sum, err
+	}
+	made, err := json.Marshal(cfg.Scenario)
+	if err != nil {
+		return sum, fmt.Errorf("synth: %w", err)
+	}
+	w, err := stormtrace.Create(cfg.Path, stormtrace.Header{T0: cfg.Start, Seed: cfg.Seed, Model: made, ID: "number"})
+	if err != nil {
+		return sum, err
+	}
+	defer func() {
+		err = errors.Join(err, w.Close())
+		if err != nil {
+			err = errors.Join(err, os.Remove(cfg.Path))
+			return
+		}
+		if info, statErr := os.Stat(cfg.Path); statErr == nil {
+			sum.Bytes = info.Size()
+		}
+	}()
+	var second, inSecond int64
+	e := stormtrace.Event{Op: stormtrace.OpStart, Deadline: cfg.Deadline}
+	for {
+		a, ok := arrivals.Next()
+		if !ok {
+			return sum, nil
+		}
+		e.T, e.U, e.Office = a.At.Microseconds(), a.Person, a.Office
+		e.Op, e.Source = stormtrace.OpStart, sourceOf(a.Source)
+		switch {
+		case a.Source.Human():
+			sum.People++
+			if now := int64(a.At / time.Second); now != second {
+				second, inSecond = now, 0
+			}
+			if inSecond++; inSecond > sum.Peak {
+				sum.Peak, sum.PeakAt = inSecond, time.Duration(second)*time.Second
+			}
+		case a.Source == model.SourceScan:
+			sum.Scanners++
+			e.Op = stormtrace.OpScan
+		case a.Source == model.SourceLoop:
+			sum.Loop++
+		default:
+			sum.Attackers++
+		}
+		if err := w.Write(&e); err != nil {
+			return sum, fmt.Errorf("synth: %s: %w", cfg.Path, err)
+		}
+		sum.Events++
+		if sum.Events%lookEvery == 0 && ctx.Err() != nil {
+			return sum, ctx.Err()
+		}
+		if sum.Events%progressEvery == 0 && cfg.Progress != nil {
+			cfg.Progress(sum.Events, a.At)
+		}
+	}
+}
+
+func sourceOf(s model.Source) stormtrace.Source {
+	switch s {
+	case model.SourceMail:
+		return stormtrace.SourceMail
+	case model.SourceRevoke:
+		return stormtrace.SourceRevoke
+	case model.SourceAttack:
+		return stormtrace.SourceAttack
+	case model.SourceScan:
+		return stormtrace.SourceScan
+	case model.SourceLoop:
+		return stormtrace.SourceLoop
+	default:
+		return stormtrace.SourceLive
+	}
+}
