@@ -60,7 +60,7 @@ func ExampleLoop() {
 }
 
 // run runs a loop on a manual clock, which goes to the next timer whenever the loop sleeps.
-func run(t *testing.T, ctx context.Context, loop *schedule.Loop, clk *clock.Manual, step time.Duration, source schedule.Source) (schedule.Report, error) {
+func run(ctx context.Context, t *testing.T, loop *schedule.Loop, clk *clock.Manual, step time.Duration, source schedule.Source) (schedule.Report, error) {
 	t.Helper()
 	type result struct {
 		report schedule.Report
@@ -113,7 +113,7 @@ func TestEventsRunInOrderOfTimeAndArrival(t *testing.T) {
 		}))
 	}
 	slices.SortStableFunc(want, func(a, b ran) int { return int(a.at - b.at) })
-	if _, err := run(t, t.Context(), loop, clk, 7*time.Millisecond, nil); err != nil {
+	if _, err := run(t.Context(), t, loop, clk, 7*time.Millisecond, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got, want) {
@@ -130,7 +130,7 @@ func TestLagIsMeasuredFromThePlan(t *testing.T) {
 	}
 	// The clock jumps 100 ms whenever the loop sleeps: what was planned for 1 ms runs 99 ms late.
 	source := &list{at: []time.Duration{0, time.Millisecond, 100 * time.Millisecond}, do: func(*schedule.Loop, time.Duration) {}}
-	report, err := run(t, t.Context(), loop, clk, 100*time.Millisecond, source)
+	report, err := run(t.Context(), t, loop, clk, 100*time.Millisecond, source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestEndOfTheContextDropsTheRest(t *testing.T) {
 			cancel()
 		}
 	}}
-	report, err := run(t, ctx, loop, clk, time.Millisecond, source)
+	report, err := run(ctx, t, loop, clk, time.Millisecond, source)
 	if err != nil || report.Sent != 3 || report.Dropped != 2 || report.Intended != 5 {
 		t.Errorf("report %+v, %v", report, err)
 	}

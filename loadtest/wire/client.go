@@ -17,13 +17,15 @@ import (
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
-// Client makes unary gRPC calls. Make it with New; nothing is called before Run.
+// Client makes unary gRPC calls. Make it with New; calls made before Run wait for it, whatever their deadlines.
 type Client struct {
 	cfg   Config
 	clock clock.Clock
 	log   *slog.Logger
 	start time.Time // deadlines are counted from here
-	pool  sync.Pool // of *call
+	// lastStreamID is maxStreamID but in tests, which cannot make two billion calls.
+	lastStreamID uint32
+	pool         sync.Pool // of *call
 
 	inFlight atomic.Int64
 	next     atomic.Uint64           // round robin
@@ -63,7 +65,7 @@ func New(cfg Config, deps Deps) (*Client, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{
-		cfg: cfg, clock: deps.Clock, log: deps.Logger, start: deps.Clock.Now(), kick: make(chan struct{}, 1),
+		cfg: cfg, clock: deps.Clock, log: deps.Logger, start: deps.Clock.Now(), lastStreamID: maxStreamID, kick: make(chan struct{}, 1),
 		conns: map[*conn]struct{}{}, changed: make(chan struct{}),
 	}
 	c.pool.New = func() any { return &call{} }
@@ -224,7 +226,7 @@ func (c *Client) park(k *call) bool {
 		c.mu.Unlock()
 		return false
 	}
-	if c.state == stateRunning && c.connecting() {
+	if c.state != stateEnded && c.connecting() {
 		c.parked.push(k)
 		c.mu.Unlock()
 		return true

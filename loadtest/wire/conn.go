@@ -85,7 +85,7 @@ func (w outWriter) Write(p []byte) (int, error) {
 func newConn(s *slot, raw, nc net.Conn, headers *headerBlock) *conn {
 	c := &conn{
 		client: s.client, slot: s, raw: raw, nc: nc, retired: make(chan struct{}), headers: headers, streams: map[uint32]*call{},
-		nextID: 1, lastID: maxStreamID, maxStreams: noLimit, window: firstWindow, newWindow: firstWindow, maxFrame: 16 << 10,
+		nextID: 1, lastID: s.client.lastStreamID, maxStreams: noLimit, window: firstWindow, newWindow: firstWindow, maxFrame: 16 << 10,
 	}
 	c.writable.L = &c.mu
 	c.deadlines.last = int64(s.client.now() / tickTime)

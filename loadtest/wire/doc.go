@@ -46,7 +46,7 @@
 //   - Connecting again backs off exponentially, with jitter. A connection that lasted less than BackoffBase counts as failed.
 //   - A response that breaks gRPC's rules (no trailers, no message with OK, compressed, two messages, another content type) fails
 //     its call with the code that grpc-go gives; one that breaks HTTP/2's ends the connection or the stream, as RFC 9113 says.
-//   - When Run's context ends, calls that have no reply get CANCELED, Local. A call before Run is UNAVAILABLE.
+//   - When Run's context ends, calls that have no reply get CANCELED, Local. A call made before Run waits for it.
 //   - Done is called exactly once for each Call.
 //
 // # Memory

@@ -203,6 +203,10 @@ func (c *conn) refused(f *http2.RSTStreamFrame) {
 		c.client.dispatch(k, c.client.now())
 		return
 	}
+	if f.ErrCode == http2.ErrCodeCancel && c.client.now() >= k.deadline { // the server was the first to see it
+		c.client.fail(k, codes.DeadlineExceeded, "deadline passed")
+		return
+	}
 	k.reply.fail(fromReset(f.ErrCode), "the server reset the stream: "+f.ErrCode.String())
 	k.reply.Local = false
 	c.client.finish(k)
