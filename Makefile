@@ -13,6 +13,7 @@ PROTOC_GEN_GO_VERSION := v1.36.12
 PROTOC_GEN_GO_GRPC_VERSION := v1.6.2
 GOVULNCHECK_VERSION := v1.9.0
 GHZ_VERSION := v0.93.0
+K6_VERSION := v1.8.1
 GRPCURL_VERSION := v1.9.4
 
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null))
@@ -68,8 +69,11 @@ vulncheck: $(BIN)/govulncheck
 	  else echo "$$out"; exit 1; fi; }
 
 .PHONY: bench
-bench: build postgresql ## Benchmarks with their reference in the same run; writes build/bench/summary.json
+bench: build postgresql bench-tools ## Benchmarks with their reference in the same run; writes build/bench/summary.json
 	$(BIN)/storm bench --out build/bench
+
+.PHONY: bench-tools
+bench-tools: $(BIN)/ghz $(BIN)/k6 ## The load generators that storm is measured beside, into build/bin
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser and opener, FUZZTIME (default 1m) each
@@ -121,6 +125,8 @@ $(BIN)/grpcurl:
 	GOBIN=$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
 $(BIN)/ghz:
 	GOBIN=$(BIN) go install github.com/bojand/ghz/cmd/ghz@$(GHZ_VERSION)
+$(BIN)/k6:
+	GOBIN=$(BIN) go install go.k6.io/k6@$(K6_VERSION)
 
 # The same by their short names, as the tests' messages have them.
 build/bin/%: FORCE

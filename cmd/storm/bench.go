@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/bench"
 	"github.com/surgegate/surgegate/loadtest/capacity"
+	"github.com/surgegate/surgegate/loadtest/generator"
 )
 
 func benchCommand() *cobra.Command {
@@ -28,6 +30,8 @@ func benchCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Surgegate, "surgegate", filepath.Join("build", "bin", "surgegate"), "the gateway's program")
+	f.StringVar(&o.GHZ, "ghz", filepath.Join("build", "bin", "ghz"), "ghz, for the generator part (make bench-tools)")
+	f.StringVar(&o.K6, "k6", filepath.Join("build", "bin", "k6"), "k6, for the generator part (make bench-tools)")
 	f.StringVar(&o.Out, "out", filepath.Join("build", "bench"), "folder of summary.json")
 	f.IntVar(&o.Rounds, "rounds", 5, "rounds of the accept benchmark; the median counts")
 	f.IntVar(&o.Jobs, "jobs", 15_000_000, "tickets queued")
@@ -53,6 +57,13 @@ func benchServeCommand() *cobra.Command {
 				return fmt.Errorf("JOBS: %w", err)
 			}
 			return bench.FillQueue(cmd.Context(), cmd.OutOrStdout(), args[0], jobs)
+		}},
+		&cobra.Command{Use: "generate LOAD", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			var l generator.Load
+			if err := json.Unmarshal([]byte(args[0]), &l); err != nil {
+				return fmt.Errorf("LOAD: %w", err)
+			}
+			return generator.Drive(cmd.Context(), cmd.OutOrStdout(), l)
 		}})
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/backlog"
 	"github.com/surgegate/surgegate/loadtest/capacity"
+	"github.com/surgegate/surgegate/loadtest/generator"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -31,6 +32,7 @@ type Row struct {
 type Options struct {
 	Out       string // folder of summary.json
 	Surgegate string // the binary
+	GHZ, K6   string // the binaries, for the generator part
 	Self      string // this program, which serves the echo and the store when told to
 	Rounds    int    // of accepts; default 5
 	Jobs      int    // tickets queued; default 15 000 000
@@ -61,6 +63,7 @@ func parts() []part {
 		{"tickets", (*suite).tickets},
 		{"backlog", (*suite).backlog},
 		{"capacity", (*suite).capacity},
+		{"generator", (*suite).generator},
 	}
 }
 
@@ -127,6 +130,18 @@ func Run(ctx context.Context, o Options) error {
 func (s *suite) capacity(ctx context.Context) ([]Row, error) {
 	figures, err := capacity.Run(ctx, capacity.Options{
 		Out: s.Out, Surgegate: s.Surgegate, Self: s.Self, Parts: s.CapacityParts, Models: s.CapacityModels, Output: s.Output, Clock: s.Clock,
+	})
+	var rows []Row
+	for _, f := range figures {
+		rows = append(rows, Row(f))
+	}
+	return rows, err
+}
+
+// generator sets the load generator beside ghz and k6.
+func (s *suite) generator(ctx context.Context) ([]Row, error) {
+	figures, err := generator.Compare(ctx, generator.Options{
+		Dir: filepath.Join(s.dir, "generator"), Self: s.Self, GHZ: s.GHZ, K6: s.K6, Output: s.Output, Clock: s.Clock,
 	})
 	var rows []Row
 	for _, f := range figures {

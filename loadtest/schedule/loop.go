@@ -37,6 +37,10 @@ type Source interface {
 type Config struct {
 	Start  time.Time     // time 0; default: when Run starts
 	MaxLag time.Duration // bound of the 99th percentile of the planned events' lag; default 5 ms
+	// Quantum is the least time that the loop sleeps after it has run something; default 0. At 1 ms what has become due or was posted
+	// runs in batches, and a wire.Client sends it in batches: at 20,000 calls/s for half of the processor time, and
+	// half a millisecond of lag more.
+	Quantum time.Duration
 }
 
 // WithDefaults returns the Config with its zero fields set.
@@ -51,6 +55,9 @@ func (c Config) WithDefaults() Config {
 func (c Config) Validate() error {
 	if c.MaxLag < 0 {
 		return fmt.Errorf("schedule: MaxLag is %v: it must be positive", c.MaxLag)
+	}
+	if c.Quantum < 0 {
+		return fmt.Errorf("schedule: Quantum is %v: it must not be negative", c.Quantum)
 	}
 	return nil
 }
@@ -166,6 +173,7 @@ func (l *Loop) Run(ctx context.Context, source Source) (Report, error) {
 	for ctx.Err() == nil {
 		l.now = l.clock.Now().Sub(l.start)
 		batch = l.take(batch)
+		ran := len(batch) > 0 || min(l.timers.next(), l.planned.next()) <= l.now
 		for i, e := range batch {
 			e.Fire(l, l.now)
 			batch[i] = nil // the loop must not keep a finished call alive
@@ -179,6 +187,10 @@ func (l *Loop) Run(ctx context.Context, source Source) (Report, error) {
 		}
 		if next == never && l.held <= 0 && !l.hasPosted() {
 			return l.report(0), nil
+		}
+		if ran && l.cfg.Quantum > 0 {
+			l.rest(ctx, timer)
+			continue
 		}
 		l.sleep(ctx, timer, next)
 	}
@@ -239,6 +251,16 @@ func (l *Loop) sleep(ctx context.Context, timer clock.Timer, next time.Duration)
 	l.mu.Unlock()
 	if !asleep {
 		<-l.wake // a Post that has seen the loop asleep has sent, or will at once
+	}
+}
+
+// rest sleeps for the Quantum; posts do not wake it.
+func (l *Loop) rest(ctx context.Context, timer clock.Timer) {
+	timer.Reset(l.cfg.Quantum)
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
+		timer.Stop()
 	}
 }
 

@@ -167,6 +167,17 @@ func (l *list) push(k *call) {
 	l.last = k
 }
 
+// pushFront is for calls that have a stream: those that have none wait for such to end.
+func (l *list) pushFront(k *call) {
+	k.list, k.prev, k.next = l, nil, l.first
+	if l.first == nil {
+		l.last = k
+	} else {
+		l.first.prev = k
+	}
+	l.first = k
+}
+
 func (l *list) remove(k *call) {
 	if k.prev == nil {
 		l.first = k.next

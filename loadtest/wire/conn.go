@@ -19,6 +19,8 @@ const (
 	// answered with memory.
 	outLimit = 256 << 10
 	readSize = 64 << 10
+	// frameSize is what both sides may send before SETTINGS say more, which ours do not (RFC 9113, 4.2).
+	frameSize = 16 << 10
 	// maxStreamID is the last id that a client may use (RFC 9113, 5.1.1).
 	maxStreamID = math.MaxInt32
 	noLimit     = math.MaxInt32
@@ -85,12 +87,13 @@ func (w outWriter) Write(p []byte) (int, error) {
 func newConn(s *slot, raw, nc net.Conn, headers *headerBlock) *conn {
 	c := &conn{
 		client: s.client, slot: s, raw: raw, nc: nc, retired: make(chan struct{}), headers: headers, streams: map[uint32]*call{},
-		nextID: 1, lastID: s.client.lastStreamID, maxStreams: noLimit, window: firstWindow, newWindow: firstWindow, maxFrame: 16 << 10,
+		nextID: 1, lastID: s.client.lastStreamID, maxStreams: noLimit, window: firstWindow, newWindow: firstWindow, maxFrame: frameSize,
 	}
 	c.writable.L = &c.mu
 	c.deadlines.last = int64(s.client.now() / tickTime)
 	c.framer = http2.NewFramer(outWriter{c}, bufio.NewReaderSize(nc, readSize))
 	c.framer.SetReuseFrames()
+	c.framer.SetMaxReadFrameSize(frameSize)
 	c.decoder = hpack.NewDecoder(4096, c.head.field) // the table's size is the protocol's default
 	c.decoder.SetMaxStringLength(maxHeaderList)
 	return c

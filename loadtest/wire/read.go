@@ -240,7 +240,7 @@ func (c *conn) resize(by int64) {
 		stalled := k.stalled()
 		k.window += by
 		if stalled && k.window > 0 {
-			c.waiting.push(k)
+			c.waiting.pushFront(k)
 		}
 	}
 }
@@ -269,7 +269,7 @@ func (c *conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 		stalled := k.stalled()
 		k.window += int64(f.Increment)
 		if stalled && k.window > 0 {
-			c.waiting.push(k)
+			c.waiting.pushFront(k)
 		}
 	}
 	c.pump()
