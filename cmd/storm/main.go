@@ -34,7 +34,7 @@ func main() {
 
 func exitCode(err error) int {
 	switch {
-	case errors.Is(err, compare.ErrBroken), errors.Is(err, rehearse.ErrThreshold):
+	case errors.Is(err, compare.ErrBroken), errors.Is(err, compare.ErrThreshold), errors.Is(err, rehearse.ErrThreshold):
 		return exitBroken
 	case errors.Is(err, compare.ErrInvalid), errors.Is(err, rehearse.ErrInvalid):
 		return exitInvalid

@@ -2,16 +2,18 @@ package compare
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -19,6 +21,8 @@ import (
 var (
 	// ErrBroken is returned when a gateway's arm did not keep its promises.
 	ErrBroken = errors.New("compare: surgegate broke a promise")
+	// ErrThreshold is returned when a gateway's arm broke a threshold.
+	ErrThreshold = errors.New("compare: a threshold is broken")
 	// ErrInvalid is returned when the load generator was too late for a run to say anything.
 	ErrInvalid = errors.New("compare: INVALID: this machine was too busy to generate the load on time")
 )
@@ -51,17 +55,34 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	}
 	result := all[0].result
 	result.Differences = differences(cfg.Arms, all, cfg.Seed)
-	if err := write(cfg.Out, result); err != nil {
+	result.Faults = report.Faults(cfg.Faults)
+	for i, a := range result.Arms {
+		if cfg.Arms[i].Front == Surgegate {
+			result.Verdicts = append(result.Verdicts, judged(a, cfg.Thresholds)...)
+		}
+	}
+	if err := report.WriteFiles(cfg.Out, result, all[0].histograms); err != nil {
 		return err
 	}
 	compare(deps.Out, result, cfg)
-	return verdict(all)
+	return verdict(all, result.Verdicts)
 }
 
 // round is the storm of one seed, in all arms.
 type round struct {
 	result   report.Result
 	outcomes [][]people.Outcome // by arm
+	// histograms by arm and name
+	histograms map[string]map[string]*hdrhistogram.Histogram
+}
+
+// judged holds an arm to the thresholds, and says which arm.
+func judged(a measure.Arm, thresholds []threshold.Threshold) []threshold.Verdict {
+	verdicts := threshold.Judge(thresholds, a)
+	for i := range verdicts {
+		verdicts[i].Name = a.Name + ": " + verdicts[i].Name
+	}
+	return verdicts
 }
 
 func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) {
@@ -71,7 +92,7 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 	if err != nil {
 		return round{}, err
 	}
-	r := round{result: report.Result{Storm: storm}}
+	r := round{result: report.Result{Kind: "compare", Storm: storm}, histograms: map[string]map[string]*hdrhistogram.Histogram{}}
 	if n == 0 {
 		intro(deps.Out, r.result.Storm)
 	}
@@ -90,13 +111,17 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 		}
 		r.result.Arms = append(r.result.Arms, done)
 		r.outcomes = append(r.outcomes, a.recorder.Outcomes())
+		r.histograms[spec.Name] = a.recorder.Histograms()
 	}
 	return r, nil
 }
 
 // verdict is the worst of all rounds.
-func verdict(all []round) error {
+func verdict(all []round, thresholds []threshold.Verdict) error {
 	var worst error
+	if threshold.Broken(thresholds) {
+		worst = ErrThreshold
+	}
 	for _, r := range all {
 		for _, a := range r.result.Arms {
 			if len(a.Broken) > 0 {
@@ -137,18 +162,4 @@ func describe(cfg Config) (report.Storm, error) {
 			s.People++
 		}
 	}
-}
-
-func write(dir string, r report.Result) error {
-	data, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return fmt.Errorf("compare: %w", err)
-	}
-	page, err := report.HTML(r)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "result.json"), append(data, '\n'), 0o644),
-		os.WriteFile(filepath.Join(dir, "report.html"), page, 0o644))
 }

@@ -20,29 +20,7 @@ func intro(out io.Writer, s report.Storm) {
 // compare prints the arms side by side.
 func compare(out io.Writer, r report.Result, cfg Config) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%-34s", "")
-	for _, a := range r.Arms {
-		fmt.Fprintf(&b, "%14s", a.Name)
-	}
-	b.WriteByte('\n')
-	for _, row := range r.Rows() {
-		label := row.Label
-		if row.Sub {
-			label = "  " + label
-		}
-		fmt.Fprintf(&b, "%-34s", label)
-		for _, value := range row.Values {
-			fmt.Fprintf(&b, "%14s", value)
-		}
-		b.WriteByte('\n')
-	}
-	b.WriteByte('\n')
-	for _, d := range r.Differences {
-		fmt.Fprintf(&b, "%s against %s, %s: %+.3g %s (95 %%: %+.3g to %+.3g)\n", d.Arm, d.Against, d.Figure, d.Difference, d.Unit, d.Low, d.High)
-	}
-	if len(r.Differences) > 0 {
-		b.WriteByte('\n')
-	}
+	fmt.Fprintf(&b, "\n%s\n", r.Text())
 	for i, a := range r.Arms {
 		if a.Invalid != "" {
 			fmt.Fprintf(&b, "INVALID (%s): %s\n", a.Name, a.Invalid)
@@ -55,6 +33,11 @@ func compare(out io.Writer, r report.Result, cfg Config) {
 			b.WriteString("nothing lost, nothing applied twice, the store never down\n")
 		}
 	}
-	fmt.Fprintf(&b, "report: %s\nresult: %s\n", filepath.Join(cfg.Out, "report.html"), filepath.Join(cfg.Out, "result.json"))
+	for _, v := range r.Verdicts {
+		if !v.OK {
+			fmt.Fprintf(&b, "BROKEN THRESHOLD %s: %s, it should be %s\n", v.Name, v.Value, v.Bound)
+		}
+	}
+	fmt.Fprintf(&b, "report: %s\nresult: %s\n", filepath.Join(cfg.Out, report.PageFile), filepath.Join(cfg.Out, report.ResultFile))
 	_, _ = io.WriteString(out, b.String()) // as for the live view
 }

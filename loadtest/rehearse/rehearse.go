@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	reports "github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/loadtest/victim/control"
 	"github.com/surgegate/surgegate/loadtest/wire"
@@ -69,7 +73,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	return r.finish(report)
+	return r.finish(report, ctx.Err() != nil)
 }
 
 func (r *run) openMails() error {
@@ -163,9 +167,9 @@ func (r *run) watch(ctx context.Context, start time.Time) {
 	}
 }
 
-// finish judges and writes.
-func (r *run) finish(report crowd.Report) (Outcome, error) {
-	o := Outcome{Arm: r.recorder.Arm("surgegate", nil), Report: report}
+// finish judges, writes and prints.
+func (r *run) finish(report crowd.Report, interrupted bool) (Outcome, error) {
+	o := Outcome{Arm: r.recorder.Arm(armName, nil), Report: report}
 	o.Arm.Attackers, o.Arm.Intended, o.Arm.Dropped = report.Attackers, int(report.Intended), int(report.Dropped)
 	o.Arm.LagP99US = report.LagP99.Microseconds()
 	o.Verdicts = threshold.Judge(r.cfg.Thresholds, o.Arm)
@@ -176,5 +180,78 @@ func (r *run) finish(report crowd.Report) (Outcome, error) {
 	if err := report.Valid(); err != nil {
 		o.Arm.Invalid, verdict = err.Error(), ErrInvalid
 	}
+	result := r.result(o, interrupted)
+	histograms := map[string]map[string]*hdrhistogram.Histogram{armName: r.recorder.Histograms()}
+	histograms[armName]["lag"] = report.Lag
+	if err := reports.WriteFiles(r.cfg.Out, result, histograms); err != nil {
+		return o, err
+	}
+	r.print(result)
 	return o, verdict
+}
+
+// armName is the one arm's, in the report.
+const armName = "run"
+
+func (r *run) result(o Outcome, interrupted bool) reports.Result {
+	result := reports.Result{
+		Kind: "run", Interrupted: interrupted, Arms: []measure.Arm{o.Arm}, Faults: reports.Faults(r.cfg.Faults), Verdicts: o.Verdicts,
+		Storm: reports.Storm{
+			Scenario: r.cfg.Storm.Name, Seconds: o.Arm.Seconds, Thin: 1, Seed: r.cfg.Storm.Seed, People: o.Arm.People, Attackers: o.Arm.Attackers,
+		},
+	}
+	if r.cfg.Storm.Notes != nil {
+		result.Notes = r.cfg.Storm.Notes()
+	}
+	if r.mails == nil {
+		result.Notes = append(result.Notes, "no mails were read (--maildir, --smtp): people end when a link has been promised to them")
+	}
+	if o.Report.Cut && !interrupted {
+		result.Notes = append(result.Notes, fmt.Sprintf("the run was cut off at its limit of %v", r.cfg.Limit))
+	}
+	if o.Report.Lone > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%d calls had nobody behind them; they count with the attackers'", o.Report.Lone))
+	}
+	return result
+}
+
+func (r *run) print(result reports.Result) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n", result.Text())
+	for _, a := range result.Arms {
+		for _, op := range a.Ops {
+			fmt.Fprintf(&b, "%-9s %9s calls, %s refused, %s failed; p50 %v, p99 %v, longest %v\n", op.Op, reports.Count(op.Calls), reports.Count(op.Refused),
+				reports.Count(op.Failed), micros(op.Latency.P50), micros(op.Latency.P99), micros(op.Latency.Max))
+		}
+		for _, reason := range a.Reasons {
+			fmt.Fprintf(&b, "%-9s %9s calls\n", reason.Reason, reports.Count(reason.Calls))
+		}
+	}
+	b.WriteByte('\n')
+	for _, v := range result.Verdicts {
+		said := "ok"
+		if !v.OK {
+			said = "BROKEN"
+		}
+		fmt.Fprintf(&b, "%-7s %s is %s, it should be %s\n", said, v.Name, v.Value, v.Bound)
+	}
+	for _, note := range result.Notes {
+		fmt.Fprintf(&b, "note: %s\n", note)
+	}
+	if result.Interrupted {
+		b.WriteString("interrupted: this is what was until then\n")
+	}
+	if invalid := result.Arms[0].Invalid; invalid != "" {
+		fmt.Fprintf(&b, "INVALID: %s. This says nothing about the system; use a machine with less to do, or a thinner storm\n", invalid)
+	}
+	fmt.Fprintf(&b, "report: %s\nresult: %s\n", filepath.Join(r.cfg.Out, reports.PageFile), filepath.Join(r.cfg.Out, reports.ResultFile))
+	_, _ = io.WriteString(r.deps.Out, b.String()) // the files hold it
+}
+
+func micros(n int64) time.Duration {
+	d := time.Duration(n) * time.Microsecond
+	if d > time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d
 }

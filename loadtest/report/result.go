@@ -5,15 +5,37 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/threshold"
 )
 
 // Result is result.json.
 type Result struct {
+	Kind  string        `json:"kind"` // what was done: demo, compare, run, simulate
 	Storm Storm         `json:"storm"`
 	Arms  []measure.Arm `json:"arms"`
 
-	Differences []Difference `json:"differences,omitempty"`
+	Differences []Difference        `json:"differences,omitempty"`
+	Faults      []Fault             `json:"faults,omitempty"`
+	Verdicts    []threshold.Verdict `json:"verdicts,omitempty"` // thresholds
+	Notes       []string            `json:"notes,omitempty"`    // what a reader must know
+	Interrupted bool                `json:"interrupted,omitempty"`
+}
+
+// Fault is what went wrong, and when.
+type Fault struct {
+	At   float64 `json:"at_s"`
+	For  float64 `json:"for_s"` // 0: once
+	What string  `json:"what"`
+}
+
+// Faults of a timeline.
+func Faults(all []fault.Fault) (list []Fault) {
+	for _, f := range all {
+		list = append(list, Fault{At: f.At.Seconds(), For: f.For.Seconds(), What: f.String()})
+	}
+	return list
 }
 
 // Difference of a figure between two arms, with its interval of 95 %.
@@ -28,9 +50,9 @@ type Difference struct {
 	N          int     `json:"n"` // people, or rounds
 }
 
-// Storm says what was replayed at what.
+// Storm says what was replayed at what. What is not known of a store is 0.
 type Storm struct {
-	Scenario    string  `json:"scenario"`
+	Scenario    string  `json:"scenario"` // or the trace's file
 	Seconds     float64 `json:"seconds"`
 	Thin        float64 `json:"thin"`
 	Seed        uint64  `json:"seed"`
