@@ -34,6 +34,11 @@ type Arm struct {
 	EverybodyP50MS int64 `json:"everybody_wait_p50_ms"`
 	EverybodyP99MS int64 `json:"everybody_wait_p99_ms"`
 
+	// Audited tells whether the store was looked into after the run: else lost, applied_twice, untold and out_of_order are not known.
+	Audited bool `json:"audited"`
+	// StoreSeen tells whether the store's state was visible: else store_crashes and what samples say of it are not known.
+	StoreSeen bool `json:"store_seen"`
+
 	Promised      int      `json:"promised"`      // people of whom a completion was accepted
 	GaveUp        int      `json:"gave_up"`       // people who stopped trying
 	StillWaiting  int      `json:"still_waiting"` // people for whom the arm ended first

@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -31,13 +32,15 @@ func (r *Recorder) Arm(name string, truth *Truth) Arm {
 		StillWaiting: came - r.totals.completed - r.totals.gaveUp, Ops: r.opsLocked(), Reasons: r.reasonsLocked(),
 	}
 	if len(r.samples) > 0 {
-		a.Seconds = r.samples[len(r.samples)-1].Seconds
+		last := r.samples[len(r.samples)-1]
+		a.Seconds, a.StoreCrashes = last.Seconds, last.Crashes
 	}
+	a.StoreSeen = truth != nil || slices.ContainsFunc(r.samples, func(s Sample) bool { return s.Up })
 	a.EverybodyP50MS, a.EverybodyP99MS = r.everybodyLocked(50), r.everybodyLocked(99)
 	if truth == nil {
 		return a
 	}
-	a.StoreCrashes, a.AppliedTwice, a.OutOfOrder = truth.Crashes, truth.AppliedTwice, truth.OutOfOrder
+	a.Audited, a.StoreCrashes, a.AppliedTwice, a.OutOfOrder = true, truth.Crashes, truth.AppliedTwice, truth.OutOfOrder
 	for _, o := range r.outcomes {
 		has := truth.Has(o.Person)
 		count(&a.Lost, o.Promised && !has)

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -57,7 +59,8 @@ func writeHistograms(path string, named map[string]*hdrhistogram.Histogram) (err
 	if err := log.OutputLegend(); err != nil {
 		return fmt.Errorf("report: %s: %w", path, err)
 	}
-	for name, h := range named {
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		h := named[name]
 		h.SetTag(strings.ReplaceAll(name, ",", "-"))
 		if err := log.OutputIntervalHistogram(h); err != nil {
 			return fmt.Errorf("report: %s: %w", path, err)

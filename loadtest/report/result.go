@@ -86,15 +86,15 @@ func (r Result) Rows() []Row {
 		{"still trying at the end", func(a measure.Arm) string { return Count(a.StillWaiting) }},
 		{"calls offered by people", func(a measure.Arm) string { return Count(a.PeopleCalls) }},
 		{"failures seen by people (calls)", func(a measure.Arm) string { return Count(a.FailedCalls) }},
-		{"store crashes", func(a measure.Arm) string { return Count(a.StoreCrashes) }},
+		{"store crashes", func(a measure.Arm) string { return known(a.StoreSeen, a.StoreCrashes) }},
 		{"wait for it, p50", func(a measure.Arm) string { return seconds(a.WaitP50MS) }},
 		{"wait for it, p99", func(a measure.Arm) string { return seconds(a.WaitP99MS) }},
 		{"p50 of everybody who came", func(a measure.Arm) string { return orNever(a.EverybodyP50MS) }},
 		{"p99 of everybody who came", func(a measure.Arm) string { return orNever(a.EverybodyP99MS) }},
 		{"peak backlog", func(a measure.Arm) string { return Count(a.PeakBacklog) }},
-		{"accepted, then lost", func(a measure.Arm) string { return Count(a.Lost) }},
-		{"password changed, owner not told", func(a measure.Arm) string { return Count(a.Untold) }},
-		{"changes applied twice", func(a measure.Arm) string { return Count(a.AppliedTwice) }},
+		{"accepted, then lost", func(a measure.Arm) string { return known(a.Audited, a.Lost) }},
+		{"password changed, owner not told", func(a measure.Arm) string { return known(a.Audited, a.Untold) }},
+		{"changes applied twice", func(a measure.Arm) string { return known(a.Audited, a.AppliedTwice) }},
 	}
 	table := make([]Row, 0, len(rows))
 	for _, row := range rows {
@@ -105,6 +105,14 @@ func (r Result) Rows() []Row {
 		table = append(table, line)
 	}
 	return table
+}
+
+// known writes a count that the run could see, or that it could not.
+func known(seen bool, n int) string {
+	if !seen {
+		return "not known"
+	}
+	return Count(n)
 }
 
 // Count writes 1234567 as 1,234,567.

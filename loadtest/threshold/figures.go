@@ -33,10 +33,10 @@ func figures() map[string]figure {
 		"gave_up_share":      shared(func(a measure.Arm) (int, int) { return a.GaveUp, a.People }),
 		"failed_calls_share": shared(func(a measure.Arm) (int, int) { return a.FailedCalls, a.PeopleCalls }),
 		"peak_backlog":       counted(func(a measure.Arm) int { return a.PeakBacklog }),
-		"store_crashes":      counted(func(a measure.Arm) int { return a.StoreCrashes }),
-		"lost":               counted(func(a measure.Arm) int { return a.Lost }),
-		"applied_twice":      counted(func(a measure.Arm) int { return a.AppliedTwice }),
-		"out_of_order":       counted(func(a measure.Arm) int { return a.OutOfOrder }),
+		"store_crashes":      seen(func(a measure.Arm) (int, bool) { return a.StoreCrashes, a.StoreSeen }),
+		"lost":               seen(func(a measure.Arm) (int, bool) { return a.Lost, a.Audited }),
+		"applied_twice":      seen(func(a measure.Arm) (int, bool) { return a.AppliedTwice, a.Audited }),
+		"out_of_order":       seen(func(a measure.Arm) (int, bool) { return a.OutOfOrder, a.Audited }),
 		"wait_p50":           waited(func(a measure.Arm) int64 { return a.WaitP50MS }),
 		"wait_p99":           waited(func(a measure.Arm) int64 { return a.WaitP99MS }),
 		"everybody_wait_p50": everybody(func(a measure.Arm) int64 { return a.EverybodyP50MS }),
@@ -60,6 +60,14 @@ func figures() map[string]figure {
 
 func counted(of func(measure.Arm) int) figure {
 	return figure{count, func(a measure.Arm) (float64, bool) { return float64(of(a)), true }}
+}
+
+// seen is a count that not every run can see.
+func seen(of func(measure.Arm) (int, bool)) figure {
+	return figure{count, func(a measure.Arm) (float64, bool) {
+		n, known := of(a)
+		return float64(n), known
+	}}
 }
 
 func shared(of func(measure.Arm) (part, whole int)) figure {

@@ -48,7 +48,7 @@ func TestFaultsNameTheLine(t *testing.T) {
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	arm := measure.Arm{
-		People: 1000, Completed: 990, GaveUp: 10, WaitP99MS: 9000, EverybodyP50MS: 1000, EverybodyP99MS: -1,
+		StoreSeen: true, People: 1000, Completed: 990, GaveUp: 10, WaitP99MS: 9000, EverybodyP50MS: 1000, EverybodyP99MS: -1,
 		Ops: []measure.Op{{Op: "start", Calls: 200, Refused: 50, Latency: measure.Quantiles{P99: 250_000}}},
 	}
 	for text, ok := range map[string]bool{
@@ -64,6 +64,7 @@ func TestJudge(t *testing.T) {
 		`start_refused_share: "<= 25 %"`:   true,
 		`complete_p99: "<= 1h"`:            false, // none was made
 		`store_crashes: "== 0"`:            true,
+		`lost: "== 0"`:                     false, // nobody looked
 	} {
 		all, err := parse("f.yaml", []byte(text))
 		if err != nil {
