@@ -127,7 +127,7 @@ func New(cfg Config, deps Deps) (*Crowd, error) {
 	if err != nil {
 		return nil, err
 	}
-	loop, err := schedule.New(schedule.Config{Start: cfg.Start, MaxLag: cfg.MaxLag}, schedule.Deps{Clock: deps.Clock})
+	loop, err := schedule.New(schedule.Config{Start: cfg.Start, MaxLag: cfg.MaxLag, Quantum: time.Millisecond}, schedule.Deps{Clock: deps.Clock})
 	if err != nil {
 		return nil, fmt.Errorf("crowd: %w", err)
 	}

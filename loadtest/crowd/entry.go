@@ -148,6 +148,7 @@ type call struct {
 	entry            *entry
 	op               people.Op
 	intended, handed time.Duration
+	end              time.Time
 	answer           people.Answer
 	reason, ticket   string
 }
@@ -164,6 +165,7 @@ func (c *Crowd) send(e *entry, op people.Op, intended, deadline time.Duration) {
 
 // Done implements wire.Done.
 func (o *call) Done(r *wire.Reply) {
+	o.end = r.EndAt
 	o.read(r)
 	o.entry.crowd.loop.Post(o) // false: the run is over, and the answer nobody's
 }
@@ -173,7 +175,7 @@ func (o *call) Fire(l *schedule.Loop, now time.Duration) {
 	e, c := o.entry, o.entry.crowd
 	l.Release()
 	c.deps.Recorder.Called(measure.Call{
-		Op: o.op, Intended: o.intended, Sent: o.handed, End: now, Code: o.answer.Code, Reason: o.reason,
+		Op: o.op, Intended: o.intended, Sent: o.handed, End: o.end.Sub(l.Start()), Code: o.answer.Code, Reason: o.reason,
 		FromAttack: e.person.Attacker() || e.lone,
 	})
 	if e.lone {

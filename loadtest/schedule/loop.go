@@ -37,9 +37,9 @@ type Source interface {
 type Config struct {
 	Start  time.Time     // time 0; default: when Run starts
 	MaxLag time.Duration // bound of the 99th percentile of the planned events' lag; default 5 ms
-	// Quantum is the least time that the loop sleeps after it has run something; default 0. At 1 ms what has become due or was posted
-	// runs in batches, and a wire.Client sends it in batches: at 20,000 calls/s for half of the processor time, and
-	// half a millisecond of lag more.
+	// Quantum is the least time that the loop sleeps after it has run something, while more than BusyRate happens; default 0.
+	// At 1 ms what has become due or was posted runs in batches, and a wire.Client sends it in batches: at 20,000 calls/s for
+	// half of the processor time, and half a millisecond of lag more. Below that rate it would only blur latencies.
 	Quantum time.Duration
 }
 
@@ -84,6 +84,8 @@ type Loop struct {
 	held    int
 	lag     *hdrhistogram.Histogram
 	sent    int64
+	fired   int64 // events of all kinds
+	pulse   pulse
 	planned planned
 
 	// mu guards what Post shares with the loop. posted is bounded by what was asked for: one answer for each call.
@@ -174,6 +176,7 @@ func (l *Loop) Run(ctx context.Context, source Source) (Report, error) {
 		l.now = l.clock.Now().Sub(l.start)
 		batch = l.take(batch)
 		ran := len(batch) > 0 || min(l.timers.next(), l.planned.next()) <= l.now
+		l.fired += int64(len(batch))
 		for i, e := range batch {
 			e.Fire(l, l.now)
 			batch[i] = nil // the loop must not keep a finished call alive
@@ -188,7 +191,7 @@ func (l *Loop) Run(ctx context.Context, source Source) (Report, error) {
 		if next == never && l.held <= 0 && !l.hasPosted() {
 			return l.report(0), nil
 		}
-		if ran && l.cfg.Quantum > 0 {
+		if ran && l.cfg.Quantum > 0 && l.busy() {
 			l.rest(ctx, timer)
 			continue
 		}
@@ -206,6 +209,7 @@ func (l *Loop) due() error {
 		if min(timed, at) > l.now {
 			return nil
 		}
+		l.fired++
 		if timed < at {
 			l.timers.pop().Fire(l, timed)
 			continue
@@ -252,6 +256,26 @@ func (l *Loop) sleep(ctx context.Context, timer clock.Timer, next time.Duration)
 	if !asleep {
 		<-l.wake // a Post that has seen the loop asleep has sent, or will at once
 	}
+}
+
+// BusyRate is events a second, all kinds together, above which a Quantum is kept: two a call make it 10,000 calls/s.
+const BusyRate = 20_000
+
+// pulse is how much happened lately.
+type pulse struct {
+	from  time.Duration
+	fired int64
+	busy  bool
+}
+
+// pulseTime is long enough to tell 20,000 a second from noise: 200 events, a standard deviation of 14.
+const pulseTime = 10 * time.Millisecond
+
+func (l *Loop) busy() bool {
+	if since := l.now - l.pulse.from; since >= pulseTime {
+		l.pulse = pulse{from: l.now, fired: l.fired, busy: float64(l.fired-l.pulse.fired) > BusyRate*since.Seconds()}
+	}
+	return l.pulse.busy
 }
 
 // rest sleeps for the Quantum; posts do not wake it.
