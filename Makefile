@@ -34,7 +34,7 @@ demo: build ## Replay one reset storm twice: straight at a store that falls over
 	$(BIN)/storm demo --surgegate $(BIN)/surgegate --out build/demo
 
 .PHONY: test
-test: build gcc chromium postgresql $(BIN)/grpcurl $(BIN)/ghz ## All tests with the race detector: unit, conformance, crash, canary
+test: build gcc chromium postgresql tmux $(BIN)/grpcurl $(BIN)/ghz ## All tests with the race detector: unit, conformance, crash, canary
 	go test -race -run '^$$' $(PACKAGES) >/dev/null # builds with all cores; the tests then run one package at a time,
 	go test -race -p 1 -timeout 10m $(PACKAGES)      # because some of them measure time
 
@@ -94,6 +94,13 @@ chromium:
 	  if $(APT); then $(INSTALL) chromium >/dev/null; \
 	  elif [ -n "$${CI:-}" ]; then echo "the report test needs Chromium: apt-get install chromium"; exit 1; \
 	  else echo "the report test will not run: it needs Chromium (apt-get install chromium)"; fi; }
+
+.PHONY: tmux
+tmux:
+	@command -v tmux >/dev/null || { \
+	  if $(APT); then $(INSTALL) tmux >/dev/null; \
+	  elif [ -n "$${CI:-}" ]; then echo "the live view's test needs tmux: apt-get install tmux"; exit 1; \
+	  else echo "the live view's test will not run: it needs tmux (apt-get install tmux)"; fi; }
 
 .PHONY: postgresql
 postgresql:

@@ -14,6 +14,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/live"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/smalldisk"
@@ -34,7 +35,7 @@ type arm struct {
 	dir        string
 	cfg        Config
 	deps       Deps
-	view       *view
+	view       *live.View
 	recorder   *measure.Recorder
 	supervisor *victim.Supervisor
 	front      *front
@@ -220,11 +221,12 @@ func (a *arm) storm(ctx context.Context) (crowd.Report, error) {
 
 // sample feeds timeline and live view, once more at the end.
 func (a *arm) sample(ctx context.Context, start time.Time) {
+	defer a.view.Close()
 	for n := 1; ; n++ {
 		err := a.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(a.deps.Clock.Now()))
 		s := a.supervisor.Status()
 		sample := a.recorder.Sample(a.deps.Clock.Now().Sub(start), control.StoreOf(s))
-		a.view.show(sample)
+		a.view.Show(sample, nil)
 		if err != nil {
 			return
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/surgegate/surgegate/loadtest/live"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
@@ -103,7 +104,7 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 		}
 		a := &arm{
 			arm: spec, dir: dir, cfg: cfg, deps: deps, recorder: measure.New(measure.Config{Keep: true}),
-			view: newView(deps.Out, deps.Terminal, spec, nth, r.result.Storm),
+			view: live.New(live.Config{Out: deps.Out, Terminal: deps.Terminal, Title: nth + "  " + title(spec), People: r.result.Storm.People}),
 		}
 		done, err := a.run(ctx)
 		if err != nil {
@@ -114,6 +115,13 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 		r.histograms[spec.Name] = a.recorder.Histograms()
 	}
 	return r, nil
+}
+
+func title(arm Arm) string {
+	if arm.Front == Direct {
+		return arm.Name + ": every request calls the store inside its handler"
+	}
+	return arm.Name + ": accepted durably, let through at the store's pace"
 }
 
 // verdict is the worst of all rounds.

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -123,43 +122,6 @@ func TestBrokenPromisesAreListed(t *testing.T) {
 		if list := broken(a, nil, c.err); len(list) != 1 {
 			t.Errorf("%s: %v", name, list)
 		}
-	}
-}
-
-func TestTheLiveViewFits(t *testing.T) {
-	t.Parallel()
-	for _, width := range []int{60, 80, 200} {
-		var out bytes.Buffer
-		v := newView(&out, func() (int, bool) { return width, true }, Arm{Name: Surgegate, Front: Surgegate}, "2/2", report.Storm{People: 10_565})
-		for i := range 300 {
-			v.show(measure.Sample{
-				Seconds: float64(i) / 2, OfferedRate: 12_345, FailedRate: float64(i), AppliedRate: 190, Came: 10_565, Completed: 10_565,
-				GaveUp: 10_565, Backlog: 123_456, Inside: 4096, Cold: i%2 == 0, Up: i%3 != 0, Crashes: 12,
-			})
-		}
-		for _, line := range v.frame(v.samples[len(v.samples)-1], min(max(width-1, minWidth), maxWidth)) {
-			for _, code := range []string{reset, bold, red, green, yellow, blue, magenta} {
-				line = strings.ReplaceAll(line, code, "")
-			}
-			if n := utf8.RuneCountInString(line); n > width {
-				t.Errorf("at %d columns a line has %d: %q", width, n, line)
-			}
-		}
-		if !strings.Contains(out.String(), "\x1b[") {
-			t.Error("it was not painted over")
-		}
-	}
-}
-
-func TestPlainLinesWithoutATerminal(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	v := newView(&out, noTerminal, Arm{Name: Direct, Front: Direct}, "1/2", report.Storm{})
-	for range 30 {
-		v.show(measure.Sample{Up: true})
-	}
-	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), "store up") != 3 {
-		t.Errorf("shown: %q", out.String())
 	}
 }
 

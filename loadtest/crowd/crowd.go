@@ -95,13 +95,14 @@ type Crowd struct {
 	methods   [people.Ops]*wire.Method
 
 	// What follows belongs to the loop.
-	inside map[*entry]struct{}
-	byMail map[string]*entry // who may get a mail, by identifier
-	out    int               // calls with nobody behind them
-	over   bool              // nobody comes any more
-	end    context.CancelFunc
-	report Report
-	failed error // of Arrivals
+	inside           map[*entry]struct{}
+	byMail           map[string]*entry // who may get a mail, by identifier
+	oldest, youngest *entry            // of people inside
+	out              int               // calls with nobody behind them
+	over             bool              // nobody comes any more
+	end              context.CancelFunc
+	report           Report
+	failed           error // of Arrivals
 }
 
 // Report is what the generator itself did.

@@ -179,8 +179,8 @@ func TestEverybodyGetsThere(t *testing.T) {
 			t.Errorf("person %d completed %d times", i, g.tokens["token-of-"+identifier(i)])
 		}
 	}
-	if s := r.Sample(time.Hour, measure.Store{}); s.Backlog != 0 {
-		t.Errorf("%d still owed at the end", s.Backlog)
+	if s := r.Sample(time.Hour, measure.Store{}); s.Backlog != 0 || s.OldestS != 0 {
+		t.Errorf("%d still owed at the end, and somebody inside for %v s", s.Backlog, s.OldestS)
 	}
 }
 
@@ -233,6 +233,9 @@ func TestCutOffIntendedIsSentAndDropped(t *testing.T) {
 	report, err := run(t, Config{People: quick, Limit: 300 * time.Millisecond}, g, every(100, 6*time.Millisecond), r, g.watch)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s := r.Sample(time.Minute, measure.Store{}); s.OldestS != 60 { // the first, who came at 0
+		t.Errorf("the oldest is there for %v s", s.OldestS)
 	}
 	a := r.Arm("x", nil)
 	if report.Intended != 100 || report.Sent+report.Dropped != 100 || report.Dropped == 0 || !report.Cut {

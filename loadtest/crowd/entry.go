@@ -35,6 +35,7 @@ func (a *arrival) Fire(_ *schedule.Loop, at time.Duration) {
 		e := &entry{crowd: c, person: p, identifier: c.deps.Identifier(a.Number), office: a.Office}
 		e.sharing = c.byMail[e.identifier]
 		c.byMail[e.identifier] = e
+		c.queue(e, at)
 		c.enter(e, next, at, a.deadline())
 	}
 }
@@ -57,6 +58,9 @@ type entry struct {
 	token      string // that is being used
 	ticket     string
 	sharing    *entry // the next of those with the same identifier, where there are fewer accounts than people
+	came       time.Duration
+	older      *entry // of people inside, in the order of their coming
+	younger    *entry
 	owed       bool
 	lone       bool
 }
@@ -96,9 +100,40 @@ func (c *Crowd) leave(e *entry) {
 	delete(c.inside, e)
 	if !e.person.Attacker() {
 		c.forget(e)
+		c.unqueue(e)
 		c.deps.Recorder.Ended(e.person.Outcome(c.loop.Now()))
 	}
 	c.endIfOver()
+}
+
+// queue adds a person who has just come to those inside.
+func (c *Crowd) queue(e *entry, at time.Duration) {
+	e.came, e.older = at, c.youngest
+	if c.youngest != nil {
+		c.youngest.younger = e
+	} else {
+		c.oldest = e
+		c.deps.Recorder.Oldest(at)
+	}
+	c.youngest = e
+}
+
+func (c *Crowd) unqueue(e *entry) {
+	if e.younger != nil {
+		e.younger.older = e.older
+	} else {
+		c.youngest = e.older
+	}
+	if e.older != nil {
+		e.older.younger = e.younger
+		return
+	}
+	c.oldest = e.younger
+	if c.oldest == nil {
+		c.deps.Recorder.Oldest(measure.Nobody)
+		return
+	}
+	c.deps.Recorder.Oldest(c.oldest.came)
 }
 
 // forget takes somebody out of those who may get a mail.

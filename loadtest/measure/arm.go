@@ -2,18 +2,21 @@ package measure
 
 // Sample is one moment of an arm; rates are means since the sample before, over 100 ms at least.
 type Sample struct {
-	Seconds     float64 `json:"s"`
-	OfferedRate float64 `json:"offered_rate"` // calls sent a second, attackers' included
-	FailedRate  float64 `json:"failed_rate"`  // people's calls that ended in an error a second
-	AppliedRate float64 `json:"applied_rate"` // passwords that the store set a second
-	Came        int     `json:"came"`         // people so far
-	Completed   int     `json:"completed"`    // who were told that they have their new password
-	GaveUp      int     `json:"gave_up"`
-	Backlog     int     `json:"backlog"` // calls inside, links owed, tickets not final
-	Inside      int64   `json:"inside"`  // items in the store
-	Up          bool    `json:"up"`
-	Cold        bool    `json:"cold"`
-	Crashes     int     `json:"crashes"`
+	Seconds      float64 `json:"s"`
+	OfferedRate  float64 `json:"offered_rate"`  // calls sent a second, attackers' included
+	FailedRate   float64 `json:"failed_rate"`   // people's calls that ended in an error a second
+	AppliedRate  float64 `json:"applied_rate"`  // passwords that the store set a second
+	AcceptedRate float64 `json:"accepted_rate"` // calls that worked a second, attackers' included
+	RefusedRate  float64 `json:"refused_rate"`  // calls sent away with a time to come back, attackers' included
+	OldestS      float64 `json:"oldest_s"`      // how long the person has been there who came first of those inside
+	Came         int     `json:"came"`          // people so far
+	Completed    int     `json:"completed"`     // who were told that they have their new password
+	GaveUp       int     `json:"gave_up"`
+	Backlog      int     `json:"backlog"` // calls inside, links owed, tickets not final
+	Inside       int64   `json:"inside"`  // items in the store
+	Up           bool    `json:"up"`
+	Cold         bool    `json:"cold"`
+	Crashes      int     `json:"crashes"`
 }
 
 // Arm is the outcome of one arm; its JSON is the contract of result.json.

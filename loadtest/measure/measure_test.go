@@ -87,6 +87,18 @@ func TestCallsByKindAndReason(t *testing.T) {
 	}
 }
 
+func TestTheOldestInside(t *testing.T) {
+	t.Parallel()
+	r := New(Config{})
+	if s := r.Sample(time.Minute, Store{}); s.OldestS != 0 {
+		t.Errorf("nobody is inside, the oldest for %v s", s.OldestS)
+	}
+	r.Oldest(10 * time.Second)
+	if s := r.Sample(time.Minute, Store{}); s.OldestS != 50 {
+		t.Errorf("the oldest for %v s, want 50", s.OldestS)
+	}
+}
+
 func TestMemoryDoesNotGrowWithTheRun(t *testing.T) {
 	t.Parallel()
 	r := New(Config{Samples: 100})

@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,9 @@ type Config struct {
 type Recorder struct {
 	cfg                                      Config
 	sent, peopleSent, failed, attackerFailed atomic.Int64
+	worked, refused                          atomic.Int64
 	inFlight, owed                           atomic.Int64
+	oldest                                   atomic.Int64 // coming, ns since the start; Nobody: nobody is inside
 	came                                     atomic.Int64
 
 	mu       sync.Mutex
@@ -71,8 +74,8 @@ const (
 const leastInterval = 100 * time.Millisecond
 
 type counts struct {
-	at                    time.Duration
-	sent, failed, applied int64
+	at                                     time.Duration
+	sent, failed, applied, worked, refused int64
 }
 
 // Store is what is known of the store at one moment.
@@ -89,6 +92,7 @@ func New(cfg Config) *Recorder {
 		cfg.Samples = 4000
 	}
 	r := &Recorder{cfg: cfg, wait: histogram(), reasons: map[string]int{}, every: 1}
+	r.oldest.Store(int64(Nobody))
 	for i := range r.ops {
 		r.ops[i].latency, r.ops[i].refusal = histogram(), histogram()
 	}
@@ -113,8 +117,12 @@ func (r *Recorder) Sent(fromAttack bool) {
 // Called counts a call's end.
 func (r *Recorder) Called(c Call) {
 	r.inFlight.Add(-1)
+	if c.Refused() {
+		r.refused.Add(1)
+	}
 	switch {
 	case c.Code == codes.OK:
+		r.worked.Add(1)
 	case c.FromAttack:
 		r.attackerFailed.Add(1)
 	default:
@@ -153,6 +161,12 @@ func (r *Recorder) Owes(delta int) { r.owed.Add(int64(delta)) }
 // Came counts a person at the beginning.
 func (r *Recorder) Came() { r.came.Add(1) }
 
+// Nobody is Oldest's when nobody is inside.
+const Nobody = time.Duration(math.MaxInt64)
+
+// Oldest is told when the person came who came first of those inside.
+func (r *Recorder) Oldest(came time.Duration) { r.oldest.Store(int64(came)) }
+
 // Ended takes a person's outcome.
 func (r *Recorder) Ended(o people.Outcome) {
 	r.mu.Lock()
@@ -173,18 +187,21 @@ func (r *Recorder) Ended(o people.Outcome) {
 func (r *Recorder) Sample(at time.Duration, s Store) Sample {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := counts{at: at, sent: r.sent.Load(), failed: r.failed.Load(), applied: s.Applied}
+	now := counts{at: at, sent: r.sent.Load(), failed: r.failed.Load(), applied: s.Applied, worked: r.worked.Load(), refused: r.refused.Load()}
 	from := r.last
 	if now.at-from.at < leastInterval {
 		from = r.previous
 	}
 	seconds := max((now.at - from.at).Seconds(), 1e-3)
 	sample := Sample{
-		Seconds:     at.Seconds(),
-		OfferedRate: float64(now.sent-from.sent) / seconds,
-		FailedRate:  float64(now.failed-from.failed) / seconds,
-		AppliedRate: float64(now.applied-from.applied) / seconds,
-		Came:        int(r.came.Load()), Completed: r.totals.completed, GaveUp: r.totals.gaveUp,
+		Seconds:      at.Seconds(),
+		OfferedRate:  float64(now.sent-from.sent) / seconds,
+		FailedRate:   float64(now.failed-from.failed) / seconds,
+		AppliedRate:  float64(now.applied-from.applied) / seconds,
+		AcceptedRate: float64(now.worked-from.worked) / seconds,
+		RefusedRate:  float64(now.refused-from.refused) / seconds,
+		OldestS:      max(0, at-time.Duration(r.oldest.Load())).Seconds(),
+		Came:         int(r.came.Load()), Completed: r.totals.completed, GaveUp: r.totals.gaveUp,
 		Backlog: int(r.inFlight.Load() + r.owed.Load()),
 		Inside:  s.Inside, Up: s.Up, Cold: s.Cold, Crashes: s.Crashes,
 	}

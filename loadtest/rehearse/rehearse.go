@@ -15,6 +15,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/live"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	reports "github.com/surgegate/surgegate/loadtest/report"
@@ -154,13 +155,20 @@ func (r *run) identifier(person uint64) string {
 
 // watch feeds timeline and live view, once more at the end.
 func (r *run) watch(ctx context.Context, start time.Time) {
+	view := live.New(live.Config{Out: r.deps.Out, Terminal: r.deps.Terminal, Title: "storm run: " + r.cfg.Storm.Name + " at " + strings.Join(r.cfg.Targets, ", ")})
+	defer view.Close()
 	for n := 1; ; n++ {
 		err := r.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(r.deps.Clock.Now()))
 		store := measure.Store{}
 		if r.control != nil {
 			store = r.control.Look(context.WithoutCancel(ctx))
 		}
-		r.recorder.Sample(r.deps.Clock.Now().Sub(start), store)
+		sample := r.recorder.Sample(r.deps.Clock.Now().Sub(start), store)
+		var verdicts []threshold.Verdict
+		if len(r.cfg.Thresholds) > 0 {
+			verdicts = threshold.Judge(r.cfg.Thresholds, r.recorder.Arm(armName, nil))
+		}
+		view.Show(sample, verdicts)
 		if err != nil {
 			return
 		}
