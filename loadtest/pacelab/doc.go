@@ -10,7 +10,7 @@
 // The driver does what pkg/dispatch does: it asks for as many calls as pacer and breaker let go, whenever a call ends or
 // one of them said to come back. A call has a deadline of 5 s; past it its permit is free and its outcome a time-out, but
 // its work stays inside the store: else a store could never be buried. The same seed gives the same run. The breaker is a
-// model, because gobreaker reads the machine's clock; a test holds it to pkg/breaker, call by call.
+// model, because gobreaker reads the machine's clock; loadtest/breakermodel holds it to pkg/breaker, call by call.
 //
 // What happens next is the earliest of: a call is done, a deadline, a refusal (1 ms after its call), the pacer's or the
 // breaker's time to ask again, the end of a second, a step. Of what is due at once that order decides. An event takes

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/surgegate/surgegate/loadtest/breakermodel"
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/pace"
 )
@@ -45,7 +46,7 @@ type Point struct {
 type call struct {
 	items   int
 	start   float64
-	ticket  ticket
+	ticket  breakermodel.Ticket
 	fails   bool // for no reason of load
 	ended   bool // its permit is free
 	holders int  // of the store, the line of deadlines and the schedule of refusals
@@ -63,7 +64,7 @@ type run struct {
 	m       Model
 	pacer   pace.Pacer
 	store   *store
-	breaker *breakerModel
+	breaker *breakermodel.Model
 	backlog backlog
 	rand    *rand.Rand
 
@@ -99,7 +100,7 @@ func newRun(m Model, pacer pace.Pacer, seed uint64) *run {
 	return &run{
 		m: m, pacer: pacer, rand: random(1), store: newStore(m, random(2)),
 		// As pkg/dispatch makes it: the call's own deadline comes before the probe's.
-		breaker: newBreakerModel(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3).Float64),
+		breaker: breakermodel.New(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3).Float64),
 		poll:    math.Inf(1), ends: 1, steps: m.Steps, trace: make([]Point, 0, int(m.Length)),
 	}
 }
@@ -217,7 +218,7 @@ func (r *run) ask() {
 				return
 			}
 		}
-		if r.breaker.state != breaker.Closed {
+		if r.breaker.State() != breaker.Closed {
 			items = 1 // a probe risks as little as it can
 		}
 		now := at(r.now)
@@ -228,7 +229,7 @@ func (r *run) ask() {
 			}
 			return
 		}
-		t, retryAt, ok := r.breaker.allow(seconds(r.now))
+		t, retryAt, ok := r.breaker.Allow(seconds(r.now))
 		if !ok {
 			r.pacer.Done(now, pace.Call{Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
 			r.poll = max(retryAt.Seconds(), r.now+minWait)
@@ -241,7 +242,7 @@ func (r *run) ask() {
 	}
 }
 
-func (r *run) start(items int, t ticket) {
+func (r *run) start(items int, t breakermodel.Ticket) {
 	var c *call
 	if last := len(r.free) - 1; last >= 0 {
 		c, r.free = r.free[last], r.free[:last]
@@ -305,14 +306,14 @@ func (r *run) finish(c *call, o pace.Outcome) {
 	if o == pace.OutcomeOK {
 		result = breaker.Success
 	}
-	before := r.breaker.state
-	r.breaker.report(seconds(r.now), c.ticket, result)
+	before := r.breaker.State()
+	r.breaker.Report(seconds(r.now), c.ticket, result)
 	r.pacer.Done(at(r.now), pace.Call{Start: at(c.start), Items: c.items, Outcome: o})
-	if before != breaker.Closed && r.breaker.state == breaker.Closed {
+	if before != breaker.Closed && r.breaker.State() == breaker.Closed {
 		r.pacer.Resume(at(r.now))
 	}
-	if before != r.breaker.state && r.backlog != nil {
-		r.backlog.changed(r.now, r.breaker.state)
+	if before != r.breaker.State() && r.backlog != nil {
+		r.backlog.changed(r.now, r.breaker.State())
 	}
 	r.ask()
 }
@@ -320,7 +321,7 @@ func (r *run) finish(c *call, o pace.Outcome) {
 func (r *run) result() Result {
 	res := Result{
 		Goodput: r.done / max(1, r.best), Holding: r.holding / (r.m.Length - r.m.WarmUp), Peak: r.peak,
-		Crashes: len(r.store.crashes), Trips: r.breaker.trips, Calls: r.calls, Trace: r.trace,
+		Crashes: len(r.store.crashes), Trips: r.breaker.Trips(), Calls: r.calls, Trace: r.trace,
 	}
 	if res.Peak == 0 {
 		res.Peak = r.store.peak

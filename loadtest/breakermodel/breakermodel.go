@@ -1,4 +1,4 @@
-package pacelab
+package breakermodel
 
 import (
 	"time"
@@ -6,9 +6,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/breaker"
 )
 
-// breakerModel is pkg/breaker without its clock: gobreaker, inside of it, reads the machine's, which stands still here.
-// Times count from the run's start. A test drives both with the same calls and holds each answer equal.
-type breakerModel struct {
+// Model is pkg/breaker in time that is passed in, counted from a run's start. Make it with New.
+type Model struct {
 	config breaker.Config
 	random func() float64
 
@@ -26,39 +25,46 @@ type breakerModel struct {
 	trips      int // closed → open
 }
 
-// ticket is a call that was let through.
-type ticket struct {
+// Ticket is a call that was let through.
+type Ticket struct {
 	generation int
 	age        int // which second of the generation it began in, for the default window
 	probe      bool
 }
 
-func newBreakerModel(config breaker.Config, random func() float64) *breakerModel {
-	return &breakerModel{config: config.WithDefaults(), random: random}
+// New returns a closed one. random gives the jitter of waits, in [0, 1).
+func New(config breaker.Config, random func() float64) *Model {
+	return &Model{config: config.WithDefaults(), random: random}
 }
 
-// allow lets a call through, or says when to ask again.
-func (b *breakerModel) allow(now time.Duration) (t ticket, retryAt time.Duration, ok bool) {
+// State is the state as of the last call that passed a time in.
+func (b *Model) State() breaker.State { return b.state }
+
+// Trips is how often it opened after it was closed.
+func (b *Model) Trips() int { return b.trips }
+
+// Allow lets a call through, or says when to ask again.
+func (b *Model) Allow(now time.Duration) (t Ticket, retryAt time.Duration, ok bool) {
 	b.expire(now)
 	switch {
 	case b.state == breaker.Open && now < b.until:
-		return ticket{}, b.until, false
+		return Ticket{}, b.until, false
 	case b.probing:
-		return ticket{}, b.probeEnds, false
+		return Ticket{}, b.probeEnds, false
 	case b.state == breaker.Open:
 		b.enter(breaker.HalfOpen, now)
 	case b.state == breaker.Closed:
 		b.failures.grow(b.age(now))
 	}
-	t = ticket{b.generation, b.failures.age, b.state == breaker.HalfOpen}
+	t = Ticket{b.generation, b.failures.age, b.state == breaker.HalfOpen}
 	if t.probe {
 		b.probing, b.probeEnds = true, now+b.config.ProbeTimeout
 	}
 	return t, 0, true
 }
 
-// report tells of the call's end.
-func (b *breakerModel) report(now time.Duration, t ticket, r breaker.Result) {
+// Report tells of the call's end.
+func (b *Model) Report(now time.Duration, t Ticket, r breaker.Result) {
 	b.expire(now)
 	if t.generation != b.generation {
 		return
@@ -91,23 +97,23 @@ func (b *breakerModel) report(now time.Duration, t ticket, r breaker.Result) {
 }
 
 // expire fails a probe that is overdue.
-func (b *breakerModel) expire(now time.Duration) {
+func (b *Model) expire(now time.Duration) {
 	if b.probing && now >= b.probeEnds {
 		b.enter(breaker.Open, now)
 	}
 }
 
-func (b *breakerModel) age(now time.Duration) int {
+func (b *Model) age(now time.Duration) int {
 	return int((now - b.since) / (b.config.Window / buckets))
 }
 
-func (b *breakerModel) tripped() bool {
+func (b *Model) tripped() bool {
 	all := float64(b.failures.total)
 	return b.failed >= b.config.Consecutive ||
 		b.failures.total >= b.config.MinVolume && float64(b.failures.failed) >= b.config.FailureShare*all
 }
 
-func (b *breakerModel) enter(state breaker.State, now time.Duration) {
+func (b *Model) enter(state breaker.State, now time.Duration) {
 	if b.state == breaker.Closed && now-b.closedAt >= b.config.Calm {
 		b.reopens = 0
 	}

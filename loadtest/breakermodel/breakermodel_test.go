@@ -1,4 +1,4 @@
-package pacelab
+package breakermodel
 
 import (
 	"errors"
@@ -26,7 +26,7 @@ func TestTheModelIsTheBreaker(t *testing.T) {
 // both is one call at the real breaker and at the model.
 type both struct {
 	done func(time.Time, breaker.Result)
-	t    ticket
+	t    Ticket
 }
 
 func compareBreakers(t *testing.T, seed uint64) {
@@ -41,7 +41,7 @@ func compareBreakers(t *testing.T, seed uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	model := newBreakerModel(config, modelRandom.Float64)
+	model := New(config, modelRandom.Float64)
 	begin := time.Now()
 	var out []both
 	trouble := 0.0 // share of calls that fail; changes as a store's does
@@ -73,10 +73,10 @@ func compareBreakers(t *testing.T, seed uint64) {
 				result = breaker.Ignored
 			}
 			c.done(now, result)
-			model.report(now.Sub(begin), c.t, result)
+			model.Report(now.Sub(begin), c.t, result)
 		} else {
 			done, err := real.Allow(now)
-			ticket, retryAt, ok := model.allow(now.Sub(begin))
+			ticket, retryAt, ok := model.Allow(now.Sub(begin))
 			var open *breaker.OpenError
 			switch {
 			case (err == nil) != ok:
@@ -90,12 +90,12 @@ func compareBreakers(t *testing.T, seed uint64) {
 				out = out[1:]
 			}
 		}
-		if real.State() != model.state {
-			t.Fatalf("step %d, %v: the breaker is %v, the model %v", step, now.Sub(begin), real.State(), model.state)
+		if real.State() != model.State() {
+			t.Fatalf("step %d, %v: the breaker is %v, the model %v", step, now.Sub(begin), real.State(), model.State())
 		}
-		reached[model.state]++
+		reached[model.State()]++
 	}
-	if len(reached) < 3 || model.trips < 2 {
-		t.Errorf("not much was compared: %v, %d trips", reached, model.trips)
+	if len(reached) < 3 || model.Trips() < 2 {
+		t.Errorf("not much was compared: %v, %d trips", reached, model.Trips())
 	}
 }
