@@ -12,8 +12,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/queue"
-	"github.com/surgegate/surgegate/pkg/reset"
 )
 
 // levelEvery is how often the ladder looks: often enough that a level is up before a queue of seconds is minutes.
@@ -24,7 +24,7 @@ type leveller struct {
 	ladder  *admission.Ladder
 	queue   queue.Producer
 	clock   clock.Clock
-	bounds  map[reset.Lane]time.Duration // acceptance bound of the interactive lanes
+	accept  gate.Config // the acceptance bounds
 	set     []func(level int, cause admission.Cause)
 	samples []metrics.Sample
 	usage   usage
@@ -80,14 +80,10 @@ func diskFill(dir string, queued, reserve uint64) float64 {
 }
 
 func newLeveller(q queue.Producer, c clock.Clock, cfg config.Config, hashBusy func() time.Duration, set ...func(int, admission.Cause)) *leveller {
-	maxStart, maxSealed := cfg.Queue.MaxStartWait.Std(), cfg.Queue.MaxSealedWait.Std()
 	return &leveller{
 		ladder: admission.NewLadder(admission.LadderConfig{}),
 		queue:  q, clock: c, set: set,
-		bounds: map[reset.Lane]time.Duration{
-			reset.LaneStart: maxStart, reset.LaneMail: maxStart,
-			reset.LaneHash: maxSealed / 2, reset.LaneApply: maxSealed / 2,
-		},
+		accept:  cfg.Accept().WithDefaults(),
 		samples: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}},
 		usage:   usage{hashBusy: hashBusy},
 		dataDir: cfg.DataDir, reserve: uint64(cfg.Queue.DiskReserve), //nolint:gosec // a size is never negative
@@ -115,22 +111,7 @@ func (l *leveller) step(stats queue.Stats) {
 }
 
 func (l *leveller) signals(now time.Time, stats queue.Stats) admission.Signals {
-	var s admission.Signals
-	for lane, bound := range l.bounds {
-		oldest := stats.Lanes[lane].OldestAccept
-		if oldest.IsZero() {
-			continue
-		}
-		if lane == reset.LaneMail && stats.Lanes[lane].Crowd() == 0 {
-			continue // only accounts have mails: a level that a few of them raise would tell everybody of them
-		}
-		wait := now.Sub(oldest)
-		s.OldestInteractiveWait = max(s.OldestInteractiveWait, wait)
-		s.WaitShare = max(s.WaitShare, float64(wait)/float64(bound))
-	}
-	if stats.MaxBytes > 0 {
-		s.QueueFill = float64(stats.Bytes) / float64(stats.MaxBytes)
-	}
+	s := l.accept.Signals(stats, now)
 	s.CPUFill = l.usage.look(now)
 	s.DiskFill = diskFill(l.dataDir, stats.Bytes, l.reserve)
 	// Without a memory limit (GOMEMLIMIT) there is no bound to be a share of.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/meter"
@@ -57,7 +58,7 @@ type lane struct {
 	work       func(context.Context, *batch)
 
 	budget *mailbudget.Budget // of the mail lane; nil elsewhere
-	size   size               // only the runner touches it
+	size   decide.Size        // only the runner touches it
 	meter  *meter.Meter
 }
 
@@ -68,26 +69,6 @@ type batch struct {
 	permits []*downstream.Permit // as the lane needs; nil once handed to a call
 	leased  time.Time
 	bulk    bool // it is in the bulk budget
-}
-
-// size decides for how many jobs a lane asks its next permit. Too few waste calls; too many tell the pacer of a backlog
-// that is not there, and keep tokens of its rate until the call ends. So it asks for what waits, spread over the calls
-// that are free: while there are some, the last of a hundred jobs need not wait for the other ninety-nine in one call, and
-// when there are none batches grow with the backlog. What it holds is the least to ask for: places of coalesced asks are no
-// backlog, and a lease that brought nothing else is followed by one of twice as many.
-type size int
-
-// want is what to ask for, with so many jobs waiting and so many calls free (0 or less: none or not known).
-func (s size) want(backlog, free, limit int) int {
-	free = max(1, free)
-	return max(1, min(max(int(s), (backlog+free-1)/free), limit))
-}
-
-// leased notes what a lease of at most so many jobs brought.
-func (s *size) leased(n, most int) {
-	if *s = 0; n == 0 {
-		*s = size(2 * most)
-	}
 }
 
 // need is a permit that a batch takes.
@@ -350,7 +331,7 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 		return nil, err
 	}
 	b, needs := &batch{lane: l}, l.needs()
-	most := l.size.want(backlog, needs[0].down.Free(), l.limit())
+	most := l.size.Want(backlog, needs[0].down.Free(), l.limit())
 	for _, n := range needs {
 		p, err := n.down.Acquire(waitCtx, downstream.Ask{Lane: l.name, Kind: n.kind, Items: most})
 		if err != nil {
@@ -404,7 +385,7 @@ func (d *Dispatch) lease(ctx context.Context, b *batch, upTo reset.Class, most i
 		p.Use(n)
 	}
 	if err == nil {
-		l.size.leased(n, most)
+		l.size.Leased(n, most)
 	}
 	return err
 }
@@ -481,12 +462,7 @@ func (d *Dispatch) handle(ctx context.Context, b *batch) {
 	}
 }
 
-// backoff is exponential with full jitter (AWS architecture blog, "Exponential Backoff And Jitter"): at step n a time
-// from all of 0 to base·2ⁿ, at most limit.
+// backoff is decide's with a draw of its own.
 func backoff(base, limit time.Duration, n int) time.Duration {
-	ceiling := limit
-	if n < 63 && base < limit>>n {
-		ceiling = base << n
-	}
-	return time.Duration(rand.Int64N(int64(ceiling)) + 1) //nolint:gosec // G404: jitter is no secret
+	return decide.Backoff(base, limit, n, rand.Float64()) //nolint:gosec // G404: jitter is no secret
 }

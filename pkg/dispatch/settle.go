@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -54,13 +55,9 @@ func (s *settlement) retry(r queue.Retry) {
 	s.retries = append(s.retries, r)
 }
 
-// overloadMost bounds the back-off after an overload. Permits and the breaker hold the load down already; the back-off
-// only spreads who comes back first, and nobody should wait much longer than the downstream was away.
-const overloadMost = 5 * time.Second
-
 // again puts a job back without a try used, because of the downstream.
 func (s *settlement) again(l queue.Lease) {
-	wait := backoff(s.d.cfg.OverloadDelay, min(s.d.cfg.MaxDelay, overloadMost), max(0, s.strain()-1))
+	wait := backoff(s.d.cfg.OverloadDelay, min(s.d.cfg.MaxDelay, decide.OverloadMost), max(0, s.strain()-1))
 	s.retry(queue.Retry{Lease: l, NotBefore: s.d.clock.Now().Add(wait)})
 }
 

@@ -104,31 +104,6 @@ func TestLinkRecord(t *testing.T) {
 	}
 }
 
-func TestSizeFollowsTheBacklog(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct{ backlog, free, limit, want int }{
-		{0, 4, 500, 1}, {1, 4, 500, 1}, {4, 4, 500, 1}, {5, 4, 500, 2}, {100, 4, 500, 25}, {100, 1, 500, 100},
-		{100, 0, 500, 100}, {5000, 4, 500, 500}, {5000, 0, 1, 1}, {7, 0, 0, 1},
-	} {
-		if got := size(0).want(tc.backlog, tc.free, tc.limit); got != tc.want {
-			t.Errorf("%+v: asks for %d", tc, got)
-		}
-	}
-	// Places are not counted: leases that bring nothing else grow until they reach a job.
-	var s size
-	for _, want := range []int{1, 2, 4, 8, 10, 10} {
-		most := s.want(1, 4, 10)
-		if most != want {
-			t.Errorf("asks for %d, not %d", most, want)
-		}
-		s.leased(0, most)
-	}
-	s.leased(1, 10)
-	if most := s.want(1, 4, 10); most != 1 {
-		t.Errorf("asks for %d after a job", most)
-	}
-}
-
 func TestPanicOfOneIsThePanicOfAll(t *testing.T) {
 	t.Parallel()
 	defer func() {

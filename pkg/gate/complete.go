@@ -158,9 +158,8 @@ func (g *Gate) enqueueCompletion(ctx context.Context, now time.Time, r CompleteR
 	if description.Form == credstore.FormPlaintext {
 		lane = reset.LaneApply
 	}
-	bound := g.cfg.MaxSealedWait / 2
-	if eta := g.newcomer(g.view.Load(), lane, classOf(r.Client), now); eta.High >= bound {
-		return queue.Verdict{}, refuseFull(eta.High-bound, nil)
+	if over, full := g.cfg.over(lane, g.newcomer(g.view.Load(), lane, classOf(r.Client), now)); full {
+		return queue.Verdict{}, refuseFull(over, nil)
 	}
 	item, err := g.completion(ctx, now, r, claims, account, lane, password)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -31,6 +32,14 @@ const (
 	// longest keeps sums of durations from overflowing: 10 years.
 	longest = 10 * 365 * 24 * time.Hour
 )
+
+// View is what the gate decides by, for a simulator that decides the same in another time. Make it with NewView.
+type View = view
+
+// NewView returns a view of these counts and paces; it keeps the maps, and sees what is changed in them.
+func NewView(stats queue.Stats, pace map[reset.Lane]reset.Pace) *View {
+	return &view{stats: stats, pace: pace}
+}
 
 // view is what the gate knows of lanes, paces and store. It is immutable; a nil map reads as empty.
 type view struct {
@@ -190,12 +199,66 @@ func (v *view) eta(ref reset.Ref, st queue.Status, now time.Time) reset.ETA {
 
 // newcomer is the ETA of work that is not in line yet. lane is the first that it enters.
 func (g *Gate) newcomer(v *view, lane reset.Lane, class reset.Class, now time.Time) reset.ETA {
+	since := &g.completeSince
 	if lane == reset.LaneStart {
-		ahead := v.waiting(lane, class) + uint64(max(g.startSince.Load(), 0))
-		return interval(v.startMean(ahead, now))
+		since = &g.startSince
 	}
-	ahead := v.waiting(reset.LaneHash, class) + v.waiting(reset.LaneApply, class) + uint64(max(g.completeSince.Load(), 0))
+	return v.newcomer(lane, class, uint64(max(since.Load(), 0)), now)
+}
+
+// newcomer is the same with so many accepted since the view was read.
+func (v *view) newcomer(lane reset.Lane, class reset.Class, since uint64, now time.Time) reset.ETA {
+	if lane == reset.LaneStart {
+		return interval(v.startMean(v.waiting(lane, class)+since, now))
+	}
+	ahead := v.waiting(reset.LaneHash, class) + v.waiting(reset.LaneApply, class) + since
 	return interval(v.completionMean(lane, ahead, now))
+}
+
+// Over tells by how much the ETA of work that is not in line yet misses its bound; false: it does not. lane is the first
+// that it enters, since is how many were accepted since the view was read.
+func (v *view) Over(c Config, lane reset.Lane, class reset.Class, since uint64, now time.Time) (over time.Duration, full bool) {
+	return c.over(lane, v.newcomer(lane, class, since, now))
+}
+
+// over holds an ETA to the bound of the lane that the work enters first.
+func (c Config) over(lane reset.Lane, eta reset.ETA) (over time.Duration, full bool) {
+	if lane == reset.LaneStart {
+		return eta.High - c.MaxStartWait, eta.High > c.MaxStartWait
+	}
+	return eta.High - c.MaxSealedWait/2, eta.High >= c.MaxSealedWait/2
+}
+
+// ETA is what a caller is told of a ticket that is not final.
+func (v *view) ETA(ref reset.Ref, st queue.Status, now time.Time) reset.ETA {
+	return v.eta(ref, st, now)
+}
+
+// Signals are what the lanes say to the brownout ladder: waits as shares of their acceptance bounds, and the queue's bytes.
+func (c Config) Signals(stats queue.Stats, now time.Time) admission.Signals {
+	var s admission.Signals
+	for _, l := range [...]struct {
+		lane  reset.Lane
+		bound time.Duration
+	}{
+		{reset.LaneStart, c.MaxStartWait}, {reset.LaneMail, c.MaxStartWait},
+		{reset.LaneHash, c.MaxSealedWait / 2}, {reset.LaneApply, c.MaxSealedWait / 2},
+	} {
+		oldest := stats.Lanes[l.lane].OldestAccept
+		if oldest.IsZero() {
+			continue
+		}
+		if l.lane == reset.LaneMail && stats.Lanes[l.lane].Crowd() == 0 {
+			continue // only accounts have mails: a level that a few of them raise would tell everybody of them
+		}
+		wait := now.Sub(oldest)
+		s.OldestInteractiveWait = max(s.OldestInteractiveWait, wait)
+		s.WaitShare = max(s.WaitShare, float64(wait)/float64(l.bound))
+	}
+	if stats.MaxBytes > 0 {
+		s.QueueFill = float64(stats.Bytes) / float64(stats.MaxBytes)
+	}
+	return s
 }
 
 func interval(mean time.Duration) reset.ETA {
@@ -206,8 +269,13 @@ func interval(mean time.Duration) reset.ETA {
 // pollAfter is when asking again makes sense: halfway to the high end, 1 s to 15 min, ± 20 % so that those who came
 // together do not come back together. At n tickets and a drain rate r all polls together are about 2·r·ln(n) a second.
 func pollAfter(eta reset.ETA) time.Duration {
+	return PollAfter(eta, rand.Float64()) //nolint:gosec // jitter is no secret
+}
+
+// PollAfter is the same with a draw in [0, 1).
+func PollAfter(eta reset.ETA, random float64) time.Duration {
 	base := min(max(eta.High/2, time.Second), 15*time.Minute)
-	return time.Duration(float64(base) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // jitter is no secret
+	return time.Duration(float64(base) * (0.8 + 0.4*random))
 }
 
 func seconds(s float64) time.Duration {

@@ -22,8 +22,15 @@ const (
 )
 
 // jitter spreads callers who were refused together over base to 2·base.
-func jitter(base time.Duration) time.Duration {
-	return base + time.Duration(rand.Float64()*float64(base)) //nolint:gosec // jitter is no secret
+func jitter(base time.Duration) time.Duration { return spreadBy(base, rand.Float64()) } //nolint:gosec // jitter is no secret
+
+func spreadBy(base time.Duration, random float64) time.Duration {
+	return base + time.Duration(random*float64(base))
+}
+
+// FullAfter is when to come back after a time bound was missed by over, with a draw in [0, 1).
+func FullAfter(over time.Duration, random float64) time.Duration {
+	return spreadBy(min(max(over, retryFullLeast), retryFullMost), random)
 }
 
 func refuseDraining() *reset.Error {
@@ -39,7 +46,7 @@ func refuseNotDurable(cause error) *reset.Error {
 // refuseFull says when to come back: after over, by which a time bound is missed, has drained.
 func refuseFull(over time.Duration, cause error) *reset.Error {
 	return &reset.Error{Kind: reset.KindQueueFull, Detail: "More is waiting than can be finished in time: ask again after the given time.",
-		RetryAfter: jitter(min(max(over, retryFullLeast), retryFullMost)), Cause: cause}
+		RetryAfter: FullAfter(over, rand.Float64()), Cause: cause} //nolint:gosec // jitter is no secret
 }
 
 func refuseStoreUnknown() *reset.Error {

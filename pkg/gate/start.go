@@ -63,8 +63,8 @@ func (g *Gate) enqueueStart(ctx context.Context, now time.Time, r StartRequest) 
 		return queue.Verdict{}, err
 	}
 	class := classOf(r.Client)
-	if eta := g.newcomer(g.view.Load(), reset.LaneStart, class, now); eta.High > g.cfg.MaxStartWait {
-		return queue.Verdict{}, refuseFull(eta.High-g.cfg.MaxStartWait, nil)
+	if over, full := g.cfg.over(reset.LaneStart, g.newcomer(g.view.Load(), reset.LaneStart, class, now)); full {
+		return queue.Verdict{}, refuseFull(over, nil)
 	}
 	job := reset.Job{
 		ID:         reset.NewID(),

@@ -1,0 +1,10 @@
+// Package decide is what the work side decides by, without its queue, its downstreams and its goroutines: pure, time and
+// draws come in. pkg/dispatch works by it, and a simulator that imports it decides the same in another time.
+//
+//	how many jobs to ask a permit for    Size
+//	what a call costs its lane's share   Cost
+//	when a job is tried again            Overloaded
+//	what a lane can do                   Meter
+//
+// It holds no state but what a Size and a Meter keep, and cannot fail.
+package decide
