@@ -19,20 +19,34 @@ func (b *Behaviour) Password(person uint64) string {
 	return fmt.Sprintf("quiet-otter-%016x", b.draw.Bits(person, draw.Number{Kind: drawPassword}))
 }
 
-// Device is what the person's front end says of them: people are in 10.0.0.0/8, attackers in 11.0.0.0/8, each with an
-// address of their own.
+// Device is what the person's front end says of them.
 func (b *Behaviour) Device(p *Person) *resetv1.Client {
-	if !p.Attacker() {
-		return &resetv1.Client{
-			Ip: address(10, p.ID), Id: "device-" + strconv.FormatUint(p.ID, 10), Locale: "en", Verdict: resetv1.Verdict_VERDICT_HUMAN,
-		}
-	}
-	n := p.ID - attackerNumbers
-	device := &resetv1.Client{Ip: address(11, n), Id: "bot-" + strconv.FormatUint(n, 10)}
-	if b.Flagged(p) {
+	device := &resetv1.Client{Ip: p.Address().String(), Id: p.ClientID()}
+	switch {
+	case !p.Attacker():
+		device.Locale, device.Verdict = "en", resetv1.Verdict_VERDICT_HUMAN
+	case b.Flagged(p):
 		device.Verdict = resetv1.Verdict_VERDICT_SUSPECT
 	}
 	return device
+}
+
+// Address is where they call from: people are in 10.0.0.0/8, attackers in 11.0.0.0/8, each with one of their own, up to 16
+// million.
+func (p *Person) Address() netip.Addr {
+	network, n := byte(10), p.ID
+	if p.Attacker() {
+		network, n = 11, p.ID-attackerNumbers
+	}
+	return netip.AddrFrom4([4]byte{network, byte(n >> 16), byte(n >> 8), byte(n)})
+}
+
+// ClientID is their device's.
+func (p *Person) ClientID() string {
+	if p.Attacker() {
+		return "bot-" + strconv.FormatUint(p.ID-attackerNumbers, 10)
+	}
+	return "device-" + strconv.FormatUint(p.ID, 10)
 }
 
 // Flagged tells whether the front end's own bot detection suspects them.
@@ -63,11 +77,6 @@ func (b *Behaviour) RequestID(p *Person) string {
 	}
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4, RFC 4122
 	return id.String()
-}
-
-// address gives everybody an address of their own, up to 16 million.
-func address(network byte, n uint64) string {
-	return netip.AddrFrom4([4]byte{network, byte(n >> 16), byte(n >> 8), byte(n)}).String()
 }
 
 // The draws of a person.

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
-	"github.com/surgegate/surgegate/pkg/dispatch/internal/meter"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
@@ -257,31 +257,16 @@ func (d *Dispatch) publishOnce(ctx context.Context, stats queue.Stats, last map[
 	var lookup, mail time.Duration
 	var outSince []time.Time
 	for _, l := range d.lanes {
-		p := reset.Pace{Lane: l.name, PublishTime: now}
 		held := stats.Lanes[l.name]
-		out := d.outage(l)
-		// An idle lane has no outage: its downstream may be back, and only work would find out.
-		if held.Waiting != [3]uint64{} || held.Leased+held.Retrying > 0 {
-			p.OutageSince = out
-		}
-		asks := l.name == reset.LaneStart || l.name == reset.LaneMail
-		least := 0
-		if asks && held.Crowd() == 0 {
-			least = queue.CrowdMin
-		}
-		p.Rate, p.Service = l.meter.Read(now, !out.IsZero(), least)
-		if asks {
-			p.Service = meter.OnGrid(p.Service)
-		}
+		p := decide.Published(l.name, held, d.outage(l), l.meter, now)
+		asks := false
 		switch l.name {
 		case reset.LaneStart:
-			lookup = p.Service
-		case reset.LaneMail: // only accounts have mails: fewer than a crowd must not show
-			mail = p.Service
+			lookup, asks = p.Service, true
+		case reset.LaneMail:
+			mail, asks = p.Service, true
 			if n := held.Crowd(); n > 0 {
 				mail += time.Duration(float64(n) / p.Rate * float64(time.Second))
-			} else {
-				p.OutageSince = time.Time{}
 			}
 		default:
 		}

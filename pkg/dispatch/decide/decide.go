@@ -4,8 +4,11 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/meter"
 	"github.com/surgegate/surgegate/pkg/pace"
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
 )
 
 // The kinds of calls that share the store's pacer.
@@ -26,6 +29,37 @@ type Meter = meter.Meter
 
 // NewMeter returns a meter that starts with the rate that is published before any measurement.
 func NewMeter(floor float64) *Meter { return meter.New(floor) }
+
+// Published is what a lane can do, as the request side is told. Only accounts have mails, so that fewer than a crowd of
+// them must not show in what is said of the start and the mail lane. out is since when the lane's downstream is out; zero
+// while it works.
+func Published(lane reset.Lane, held queue.LaneStats, out time.Time, m *Meter, now time.Time) reset.Pace {
+	p := reset.Pace{Lane: lane, PublishTime: now}
+	// An idle lane has no outage: its downstream may be back, and only work would find out.
+	if held.Waiting != [3]uint64{} || held.Leased+held.Retrying > 0 {
+		p.OutageSince = out
+	}
+	asks := lane == reset.LaneStart || lane == reset.LaneMail
+	few := held.Crowd() == 0
+	least := 0
+	if asks && few {
+		least = queue.CrowdMin
+	}
+	p.Rate, p.Service = m.Read(now, !out.IsZero(), least)
+	if asks {
+		p.Service = meter.OnGrid(p.Service)
+	}
+	if lane == reset.LaneMail && few {
+		p.OutageSince = time.Time{}
+	}
+	return p
+}
+
+// MailBudget keeps interactive and bulk mail apart.
+type MailBudget = mailbudget.Budget
+
+// NewMailBudget returns a budget whose buckets are full.
+func NewMailBudget(c mailbudget.Config) *MailBudget { return mailbudget.New(c) }
 
 // Size decides for how many jobs a lane asks its next permit. Too few waste calls; too many tell the pacer of a backlog
 // that is not there, and keep tokens of its rate until the call ends. So it asks for what waits, spread over the calls

@@ -4,7 +4,8 @@
 //	how many jobs to ask a permit for    Size
 //	what a call costs its lane's share   Cost
 //	when a job is tried again            Overloaded
-//	what a lane can do                   Meter
+//	what a lane can do                   Meter, Published
+//	which mails may be sent              MailBudget
 //
-// It holds no state but what a Size and a Meter keep, and cannot fail.
+// It holds no state but what a Size, a Meter and a MailBudget keep, and cannot fail.
 package decide
