@@ -1,0 +1,251 @@
+package simulate
+
+import (
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/dispatch/decide"
+	"github.com/surgegate/surgegate/pkg/gate"
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
+	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
+)
+
+// gateway is the request side.
+type gateway struct {
+	s         *Simulation
+	admission *admission.Admission
+	ladder    *admission.Ladder
+	level     int
+	stats     queue.Stats
+	pace      map[reset.Lane]reset.Pace // published
+	view      *gate.View
+	since     [laneCount]uint64 // accepted since the view was read, by the lane that they enter first
+	first     reset.Lane        // of completions
+	bytes     int64             // of the jobs held
+}
+
+func newGateway(s *Simulation) (*gateway, error) {
+	a, err := admission.New(s.cfg.Admission, admission.Deps{Random: s.rand.Float64})
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{
+		s: s, admission: a, ladder: admission.NewLadder(admission.LadderConfig{}), first: reset.LaneApply,
+		stats: queue.Stats{Lanes: map[reset.Lane]queue.LaneStats{}, MaxBytes: uint64(s.cfg.QueueBytes)}, //nolint:gosec // validated
+		pace:  map[reset.Lane]reset.Pace{},
+	}
+	if s.cfg.Hash.Slots > 0 {
+		g.first = reset.LaneHash
+	}
+	g.read()
+	return g, nil
+}
+
+// read takes a new view, as pkg/gate does twice a second. The maps are the view's own from one read to the next.
+func (g *gateway) read() {
+	for _, l := range g.s.lanes {
+		if l != nil {
+			g.stats.Lanes[l.name] = l.stats()
+		}
+	}
+	g.stats.Bytes, g.stats.Held = uint64(g.bytes), uint64(g.held()) //nolint:gosec // never negative
+	seen := make(map[reset.Lane]reset.Pace, len(g.pace))
+	for _, lane := range reset.Lanes() {
+		if p, ok := g.pace[lane]; ok {
+			seen[lane] = p
+		}
+	}
+	g.view = gate.NewView(g.stats, seen)
+	g.since = [laneCount]uint64{}
+}
+
+// held counts the jobs held.
+func (g *gateway) held() int {
+	n := 0
+	for _, l := range g.s.lanes {
+		if l != nil {
+			n += l.held()
+		}
+	}
+	return n
+}
+
+// look is the ladder's and the view's turn.
+func (g *gateway) look() {
+	g.read()
+	now := at(g.s.now)
+	signals := g.s.cfg.Gate.Signals(g.stats, now)
+	level, cause := g.ladder.Step(now, signals)
+	g.s.result.looked(g.s, signals.OldestInteractiveWait, level)
+	if level == g.level {
+		return
+	}
+	g.level = level
+	g.admission.SetLevel(level, cause)
+	g.s.termsChanged()
+}
+
+// publish tells the request side what the lanes can do, once a second as pkg/dispatch does.
+func (g *gateway) publish() {
+	now := at(g.s.now)
+	for _, l := range g.s.lanes {
+		if l != nil {
+			g.pace[l.name] = decide.Published(l.name, l.stats(), l.down.out(), l.meter, now)
+		}
+	}
+}
+
+// call answers a call; false: the answer is held.
+func (g *gateway) call(i int32, r *record, op people.Op, a *people.Answer) bool {
+	var err error
+	switch op {
+	case people.OpStart:
+		err = g.start(i, r)
+	case people.OpCheck:
+		err = g.check(r)
+	case people.OpComplete:
+		if err = g.complete(i, r); err == nil {
+			if g.level == 0 && g.s.behaviour.Config().Wait > 0 {
+				return false
+			}
+			*a = g.ticket(r)
+		}
+	default:
+		*a = g.ticket(r)
+	}
+	if err != nil {
+		*a = g.refused(err)
+	}
+	return true
+}
+
+func (g *gateway) request(op admission.Op, r *record) admission.Request {
+	return admission.Request{Op: op, IP: r.Address(), ClientID: r.ClientID(), Suspect: r.Attacker() && g.s.behaviour.Flagged(&r.Person)}
+}
+
+func (g *gateway) start(i int32, r *record) error {
+	req := g.request(admission.OpStart, r)
+	now := at(g.s.now)
+	permit, err := g.admission.Admit(now, req)
+	if err != nil {
+		return err
+	}
+	class := reset.ClassInteractive
+	if req.Suspect {
+		class = reset.ClassSuspect
+	}
+	if err := g.room(reset.LaneStart, class, now); err != nil {
+		permit.GiveBack(now)
+		return err
+	}
+	g.since[reset.LaneStart]++
+	who := whoStranger
+	if !r.Attacker() {
+		if r.is(startOpen) { // one open start job an identifier
+			g.s.result.coalesced++
+			return nil
+		}
+		r.marks |= startOpen
+		r.refs++
+		who = whoPerson(i)
+	}
+	g.s.push(reset.LaneStart, class, job{asked: millis(g.s.now), who: who})
+	return nil
+}
+
+// room is what cannot be finished in time, or finds no place.
+func (g *gateway) room(lane reset.Lane, class reset.Class, now time.Time) error {
+	random := g.s.rand.Float64
+	if over, full := g.view.Over(g.s.cfg.Gate, lane, class, g.since[lane], now); full {
+		return &reset.Error{Kind: reset.KindQueueFull, RetryAfter: gate.FullAfter(over, random())}
+	}
+	if g.bytes+jobBytes(lane) > g.s.cfg.QueueBytes {
+		rate := max(1, g.pace[lane].Rate)
+		room := time.Duration(min(3600, float64(g.held())/100/rate) * float64(time.Second))
+		return &reset.Error{Kind: reset.KindQueueFull, RetryAfter: gate.FullAfter(room, random())}
+	}
+	return nil
+}
+
+func (g *gateway) check(r *record) error {
+	now := at(g.s.now)
+	permit, err := g.admission.Admit(now, g.request(admission.OpCheckToken, r))
+	if err != nil || g.s.linkGood(r) {
+		return err
+	}
+	return g.expired(permit, now)
+}
+
+// expired is the answer to a link that has expired; guessing costs the client.
+func (g *gateway) expired(permit admission.Permit, now time.Time) error {
+	if limit := permit.Charge(now); limit != nil {
+		return limit
+	}
+	return &reset.Error{Kind: reset.KindTokenExpired}
+}
+
+func (g *gateway) complete(i int32, r *record) error {
+	now := at(g.s.now)
+	permit, err := g.admission.Admit(now, g.request(admission.OpComplete, r))
+	if err != nil {
+		return err
+	}
+	if !g.s.linkGood(r) {
+		return g.expired(permit, now)
+	}
+	if err := g.room(g.first, reset.ClassInteractive, now); err != nil {
+		permit.GiveBack(now)
+		return err
+	}
+	g.since[g.first]++
+	if g.first == reset.LaneHash {
+		r.marks |= hashing
+	}
+	r.refs++
+	r.place = g.s.push(g.first, reset.ClassInteractive, job{asked: millis(g.s.now), who: whoPerson(i)})
+	return nil
+}
+
+// ticket is where a completion stands.
+func (g *gateway) ticket(r *record) people.Answer {
+	if r.is(applied) {
+		return people.Answer{State: resetv1.State_STATE_DONE}
+	}
+	lane := reset.LaneApply
+	if r.is(hashing) {
+		lane = reset.LaneHash
+	}
+	st := queue.Status{State: reset.StateAccepted, Lane: lane}
+	if r.is(leased) {
+		st.State, st.UpdateTime = reset.StateRunning, at(int64(r.place)*int64(time.Millisecond))
+	} else {
+		st.Ahead = uint64(r.place - g.s.lanes[lane].popped + 1)
+	}
+	eta := g.view.ETA(reset.Ref{Lane: g.first}, st, at(g.s.now))
+	return people.Answer{State: r.proto(), PollAfter: g.s.pollAfter(eta)}
+}
+
+// maxPushback is pkg/grpcapi's: the longest time that a client is made to hold a call for its retry.
+const maxPushback = 30 * time.Second
+
+// refused is what a person's client gets of a refusal.
+func (g *gateway) refused(err error) people.Answer {
+	var e *reset.Error
+	if !errors.As(err, &e) {
+		panic("simulate: a refusal that is none: " + err.Error())
+	}
+	g.s.result.refused(e)
+	a := people.Answer{Code: codes.ResourceExhausted, RetryAfter: e.RetryAfter, Pushback: e.RetryAfter}
+	switch {
+	case e.Kind == reset.KindTokenExpired:
+		a = people.Answer{Code: codes.FailedPrecondition}
+	case e.RetryAfter >= maxPushback || e.RetryAfter >= g.s.behaviour.Config().Deadline:
+		a.Pushback = -1
+	}
+	return a
+}
