@@ -12,10 +12,11 @@ import (
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
-// record is one person while they are there, and what gateway and store hold of their account: 72 bytes.
+// record is one person while they are there, and what gateway and store hold of their account: 80 bytes.
 type record struct {
 	people.Person
 	budget uint32 // ms at which the identifier's budget is full again
+	bucket uint32 // the same of the buckets of their address and device, which are theirs alone and so are one
 	link   uint32 // ms of the last link's hand-off, and 1; 0: none
 	place  uint32 // of their completion in its lane; once it is leased, when that was, in ms
 	refs   uint8  // jobs and events that name them

@@ -22,23 +22,29 @@ type gateway struct {
 	ladder    *admission.Ladder
 	level     int
 	stats     queue.Stats
-	pace      map[reset.Lane]reset.Pace // published
+	published [laneCount]reset.Pace
+	seen      map[reset.Lane]reset.Pace // of what was published, the view's
 	view      *gate.View
 	since     [laneCount]uint64 // accepted since the view was read, by the lane that they enter first
+	free      [laneCount]uint64 // for so many since then there is room in time, by the view
 	first     reset.Lane        // of completions
 	bytes     int64             // of the jobs held
 }
 
 func newGateway(s *Simulation) (*gateway, error) {
-	a, err := admission.New(s.cfg.Admission, admission.Deps{Random: s.rand.Float64})
+	rules := s.cfg.Admission
+	// People's own buckets are in their records. This one they would all share: it never empties, nor fills.
+	rules.Client = admission.Rule{Rate: admission.Rate{Count: 1, Per: 24 * time.Hour}, Burst: 2_000_000_000}
+	a, err := admission.New(rules, admission.Deps{Random: s.rand.Float64})
 	if err != nil {
 		return nil, err
 	}
 	g := &gateway{
 		s: s, admission: a, ladder: admission.NewLadder(admission.LadderConfig{}), first: reset.LaneApply,
 		stats: queue.Stats{Lanes: map[reset.Lane]queue.LaneStats{}, MaxBytes: uint64(s.cfg.QueueBytes)}, //nolint:gosec // validated
-		pace:  map[reset.Lane]reset.Pace{},
+		seen:  map[reset.Lane]reset.Pace{},
 	}
+	g.view = gate.NewView(g.stats, g.seen)
 	if s.cfg.Hash.Slots > 0 {
 		g.first = reset.LaneHash
 	}
@@ -46,23 +52,33 @@ func newGateway(s *Simulation) (*gateway, error) {
 	return g, nil
 }
 
-// read takes a new view, as pkg/gate does twice a second. The maps are the view's own from one read to the next.
+// read brings the view up to date, as pkg/gate reads a new one twice a second.
 func (g *gateway) read() {
+	held := 0
 	for _, l := range g.s.lanes {
-		if l != nil {
-			g.stats.Lanes[l.name] = l.stats()
+		if l == nil {
+			continue
+		}
+		g.stats.Lanes[l.name] = l.stats()
+		held += l.held()
+		if p := g.published[l.name]; p.Lane == l.name {
+			g.seen[l.name] = p
 		}
 	}
-	g.stats.Bytes, g.stats.Held = uint64(g.bytes), uint64(g.held()) //nolint:gosec // never negative
-	seen := make(map[reset.Lane]reset.Pace, len(g.pace))
-	for _, lane := range reset.Lanes() {
-		if p, ok := g.pace[lane]; ok {
-			seen[lane] = p
-		}
-	}
-	g.view = gate.NewView(g.stats, seen)
+	g.stats.Bytes, g.stats.Held = uint64(g.bytes), uint64(held) //nolint:gosec // never negative
 	g.since = [laneCount]uint64{}
+	g.free = [laneCount]uint64{}
+	for _, lane := range [...]reset.Lane{reset.LaneStart, g.first} {
+		// ETAs grow with time and with what is ahead: where there is room for many until the next read, nobody needs to ask.
+		soon := at(g.s.now + int64(lookEvery))
+		if _, full := g.view.Over(g.s.cfg.Gate, lane, reset.ClassSuspect, many, soon); !full {
+			g.free[lane] = many
+		}
+	}
 }
+
+// many is more than come between two reads.
+const many = 1 << 17
 
 // held counts the jobs held.
 func (g *gateway) held() int {
@@ -95,7 +111,7 @@ func (g *gateway) publish() {
 	now := at(g.s.now)
 	for _, l := range g.s.lanes {
 		if l != nil {
-			g.pace[l.name] = decide.Published(l.name, l.stats(), l.down.out(), l.meter, now)
+			g.published[l.name] = decide.Published(l.name, l.stats(), l.down.out(), l.meter, now)
 		}
 	}
 }
@@ -124,20 +140,41 @@ func (g *gateway) call(i int32, r *record, op people.Op, a *people.Answer) bool 
 	return true
 }
 
-func (g *gateway) request(op admission.Op, r *record) admission.Request {
-	return admission.Request{Op: op, IP: r.Address(), ClientID: r.ClientID(), Suspect: r.Attacker() && g.s.behaviour.Flagged(&r.Person)}
+// spend takes a token of the person's own bucket, whose address and device nobody shares.
+func (g *gateway) spend(r *record) error {
+	var ok bool
+	var wait time.Duration
+	if r.bucket, wait, ok = spend(g.s.cfg.Admission.Client, r.bucket, g.s.now); ok || g.s.cfg.Admission.Client.DryRun {
+		return nil
+	}
+	wait = max(wait, time.Second) // as pkg/admission's jitter
+	return &reset.Error{Kind: reset.KindLimitClient, RetryAfter: wait + time.Duration(g.s.rand.Float64()*float64(wait)/2)}
+}
+
+// spend takes a token of a bucket that is full again at a time, in ms; or tells how long until it holds one.
+func spend(rule admission.Rule, full uint32, now int64) (after uint32, wait time.Duration, ok bool) {
+	each := float64(time.Second/time.Millisecond) / rule.Rate.PerSecond() // ms a token
+	ms := float64(now) / float64(time.Millisecond)
+	f := max(float64(full), ms)
+	if over := f + each - ms - each*float64(rule.Burst); over > 0.5 { // the half that full was rounded by
+		return full, time.Duration(over * float64(time.Millisecond)), false
+	}
+	return uint32(f + each + .5), 0, true
 }
 
 func (g *gateway) start(i int32, r *record) error {
-	req := g.request(admission.OpStart, r)
+	class := reset.ClassInteractive
+	if r.Attacker() && g.s.behaviour.Flagged(&r.Person) {
+		class = reset.ClassSuspect
+	}
 	now := at(g.s.now)
-	permit, err := g.admission.Admit(now, req)
+	permit, err := g.admission.Admit(now, admission.Request{Op: admission.OpStart, Suspect: class == reset.ClassSuspect})
 	if err != nil {
 		return err
 	}
-	class := reset.ClassInteractive
-	if req.Suspect {
-		class = reset.ClassSuspect
+	if err := g.spend(r); err != nil {
+		permit.GiveBack(now)
+		return err
 	}
 	if err := g.room(reset.LaneStart, class, now); err != nil {
 		permit.GiveBack(now)
@@ -161,11 +198,14 @@ func (g *gateway) start(i int32, r *record) error {
 // room is what cannot be finished in time, or finds no place.
 func (g *gateway) room(lane reset.Lane, class reset.Class, now time.Time) error {
 	random := g.s.rand.Float64
+	if g.since[lane] < g.free[lane] && g.bytes+jobBytes(lane) <= g.s.cfg.QueueBytes {
+		return nil
+	}
 	if over, full := g.view.Over(g.s.cfg.Gate, lane, class, g.since[lane], now); full {
 		return &reset.Error{Kind: reset.KindQueueFull, RetryAfter: gate.FullAfter(over, random())}
 	}
 	if g.bytes+jobBytes(lane) > g.s.cfg.QueueBytes {
-		rate := max(1, g.pace[lane].Rate)
+		rate := max(1, g.seen[lane].Rate)
 		room := time.Duration(min(3600, float64(g.held())/100/rate) * float64(time.Second))
 		return &reset.Error{Kind: reset.KindQueueFull, RetryAfter: gate.FullAfter(room, random())}
 	}
@@ -174,16 +214,16 @@ func (g *gateway) room(lane reset.Lane, class reset.Class, now time.Time) error 
 
 func (g *gateway) check(r *record) error {
 	now := at(g.s.now)
-	permit, err := g.admission.Admit(now, g.request(admission.OpCheckToken, r))
+	_, err := g.admission.Admit(now, admission.Request{Op: admission.OpCheckToken})
 	if err != nil || g.s.linkGood(r) {
 		return err
 	}
-	return g.expired(permit, now)
+	return g.expired(r)
 }
 
 // expired is the answer to a link that has expired; guessing costs the client.
-func (g *gateway) expired(permit admission.Permit, now time.Time) error {
-	if limit := permit.Charge(now); limit != nil {
+func (g *gateway) expired(r *record) error {
+	if limit := g.spend(r); limit != nil {
 		return limit
 	}
 	return &reset.Error{Kind: reset.KindTokenExpired}
@@ -191,12 +231,12 @@ func (g *gateway) expired(permit admission.Permit, now time.Time) error {
 
 func (g *gateway) complete(i int32, r *record) error {
 	now := at(g.s.now)
-	permit, err := g.admission.Admit(now, g.request(admission.OpComplete, r))
+	permit, err := g.admission.Admit(now, admission.Request{Op: admission.OpComplete})
 	if err != nil {
 		return err
 	}
 	if !g.s.linkGood(r) {
-		return g.expired(permit, now)
+		return g.expired(r)
 	}
 	if err := g.room(g.first, reset.ClassInteractive, now); err != nil {
 		permit.GiveBack(now)

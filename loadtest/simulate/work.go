@@ -432,13 +432,18 @@ func (s *Simulation) lease(l *lane, upTo reset.Class, n int, jobs []job) []job {
 
 // offer lets the runner of a lane ask for a permit, if it has work and does not wait for one.
 func (s *Simulation) offer(l *lane) {
+	if l.backlog(reset.ClassDeferrable) == 0 {
+		s.meters(l, false)
+		return
+	}
 	upTo := reset.ClassDeferrable
 	if s.gateway.level >= 1 {
 		upTo = reset.ClassSuspect
 	}
 	ok := !l.deferred || s.gateway.level == 0
+	limits := l.down.pacer.Limits()
 	if ok && l.budget != nil {
-		t := l.budget.Terms(at(s.now), upTo, l.down.pacer.Limits().Concurrency)
+		t := l.budget.Terms(at(s.now), upTo, limits.Concurrency)
 		upTo, ok = t.UpTo, t.OK
 		if t.Wait > 0 {
 			s.askAgain(l.down, s.now+int64(t.Wait))
@@ -449,7 +454,6 @@ func (s *Simulation) offer(l *lane) {
 	if !ok || backlog == 0 {
 		return
 	}
-	limits := l.down.pacer.Limits()
 	l.asks, l.upTo, l.waiting = l.size.Want(backlog, limits.Concurrency-limits.InFlight, l.limit), upTo, true
 	l.down.share.Wait(int(l.name))
 }

@@ -18,6 +18,7 @@ type Meter struct {
 	count    int
 	took     [256]time.Duration // from lease to end, the last ones
 	samples  int
+	sorted   int           // samples when service was computed
 	service  time.Duration // a high percentile of took
 }
 
@@ -90,8 +91,10 @@ func (m *Meter) Read(now time.Time, out bool, least int) (rate float64, service 
 		}
 	}
 	m.last, m.count, m.worked = now, 0, 0
-	if n := min(m.samples, len(m.took)); n > 0 && !few {
-		sorted := slices.Sorted(slices.Values(m.took[:n]))
+	if n := min(m.samples, len(m.took)); n > 0 && !few && m.sorted != m.samples {
+		m.sorted = m.samples
+		sorted := m.took // a copy
+		slices.Sort(sorted[:n])
 		m.service = sorted[(n*95)/100]
 	}
 	return max(m.rate, MinRate), m.service
