@@ -21,7 +21,8 @@ func root() *cobra.Command {
 		Use: "storm", Short: "Reset storms: a store that falls over, and what happens to people",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(demoCommand(), runCommand(), compareCommand(), synthCommand(), benchCommand(), benchServeCommand(), victimCommand(), directCommand())
+	cmd.AddCommand(demoCommand(), runCommand(), compareCommand(), synthCommand(), simulateCommand(),
+		benchCommand(), benchServeCommand(), victimCommand(), directCommand())
 	return cmd
 }
 

@@ -169,6 +169,7 @@ func (s *Simulation) settle(c *call, as class) {
 	for _, j := range c.jobs {
 		l.meter.Ended(took)
 		s.gateway.bytes -= jobBytes(l.name)
+		s.gateway.disk -= jobOnDisk + payload(l.name)
 		s.result.endedJobs++
 		s.endJob(l, j)
 	}
@@ -301,7 +302,7 @@ func (s *Simulation) callDirectly(i int32, r *record, kind pace.Kind) {
 	c.kind, c.start, c.person, c.jobs = kind, s.now, i+1, append(c.jobs, job{asked: millis(s.now), who: who})
 	r.refs++
 	r.marks &^= written // an UPDATE is new with every call
-	s.result.inFlight++
+	s.result.flying(1)
 	s.enter(number, c)
 	s.expect(number, c, int64(s.cfg.Direct.Timeout))
 }
@@ -310,7 +311,7 @@ func (s *Simulation) callDirectly(i int32, r *record, kind pace.Kind) {
 func (s *Simulation) directEnded(c *call, as class) {
 	i := c.person - 1
 	r := s.crowd.At(i)
-	s.result.inFlight--
+	s.result.flying(-1)
 	a := people.Answer{}
 	switch {
 	case as == classTimeout:

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/model"
@@ -163,7 +165,6 @@ func (c Config) WithDefaults() Config {
 	c.Admission, c.Gate, c.Work = c.Admission.WithDefaults(), c.Gate.WithDefaults(), c.Work.WithDefaults()
 	def(&c.QueueBytes, 20<<30)
 	def(&c.Headroom, 0.2)
-	c.Headroom = max(0, c.Headroom)
 	c.Store = c.Store.withDefaults()
 	def(&c.Mail.Latency, 50*time.Millisecond)
 	if c.Mail.Connections == 0 {
@@ -210,6 +211,34 @@ func (c Config) Validate() error {
 	}
 	errs = append(errs, c.Scenario.Validate(), c.People.Validate(), c.Admission.Validate(), c.Gate.Validate(), c.Work.Validate())
 	return errors.Join(errs...)
+}
+
+// ParseFault reads "AT FOR WHAT" or "AT FOR WHAT=X", where X is a factor, or a time for mail-slow.
+func ParseFault(text string) (f Fault, err error) {
+	fields := strings.Fields(text)
+	if len(fields) != 3 {
+		return f, fmt.Errorf("%q is not AT FOR WHAT[=X], such as \"1h 30m store-dark\"", text)
+	}
+	for i, at := range []*time.Duration{&f.At, &f.For} {
+		if *at, err = time.ParseDuration(fields[i]); err != nil {
+			return f, fmt.Errorf("%q: %w", text, err)
+		}
+	}
+	what, x, set := strings.Cut(fields[2], "=")
+	switch f.What = What(what); {
+	case !set:
+	case f.What == MailSlow:
+		f.Delay, err = time.ParseDuration(x)
+	default:
+		f.Factor, err = strconv.ParseFloat(x, 64)
+	}
+	if err != nil {
+		return f, fmt.Errorf("%q: %w", text, err)
+	}
+	if f.At < 0 || f.For <= 0 || !f.valid() {
+		return f, fmt.Errorf("%q: use store-speed=F, store-dark, store-crash, store-workers=F, mail-rate=F, mail-refuses or mail-slow=TIME, for a time above 0", text)
+	}
+	return f, nil
 }
 
 func (f Fault) valid() bool {

@@ -104,7 +104,7 @@ func (s *Simulation) repeat(i int32, op people.Op) {
 
 // call is a person's call.
 func (s *Simulation) call(i int32, r *record, op people.Op) {
-	s.result.sent(op, r.Attacker())
+	s.result.sent(r.Attacker())
 	var a people.Answer
 	if s.cfg.Arm == ArmDirect {
 		if !s.direct(i, r, op, &a) {
@@ -112,7 +112,7 @@ func (s *Simulation) call(i int32, r *record, op people.Op) {
 		}
 	} else if !s.gateway.call(i, r, op, &a) {
 		r.marks |= held
-		s.result.inFlight++
+		s.result.flying(1)
 		s.wheel.Add(s.now+int64(s.behaviour.Config().Wait), s.event(eventHeld, i))
 		r.refs++
 		return
@@ -143,7 +143,7 @@ func (s *Simulation) heldLongEnough(i int32) {
 // unhold answers a held completion with the ticket as it stands.
 func (s *Simulation) unhold(i int32, r *record) {
 	r.marks &^= held
-	s.result.inFlight--
+	s.result.flying(-1)
 	s.answer(i, r, s.gateway.ticket(r), s.now+int64(s.cfg.Latency))
 }
 

@@ -52,8 +52,8 @@
 // A wait is what a person waited from the first request until they were told that the new password is in place, less their
 // own reading and typing; it includes what they sat out after refusals. The line stands while the oldest job that people
 // wait for is older than 5 s (brownout level 1); drain is when it stands for the last time. Backlog in samples is what
-// people are owed, as a real run counts it; the peaks by lane are jobs, and bytes are what 15 million queued tickets were
-// measured to take on disk (`storm bench --only tickets`), scaled by what each lane's jobs are larger.
+// people are owed, as a real run counts it; the peaks by lane are jobs, and bytes
+// are those on disk of what is queued, by what 15 million tickets were measured to take.
 //
 // Left out: expired passwords (a completion is accepted only if it can be applied in half the time), the revoker's own
 // breaker, Describe, campaigns, several gateways, coalesced asks' places in line, the gateway's own death.

@@ -28,7 +28,8 @@ type gateway struct {
 	since     [laneCount]uint64 // accepted since the view was read, by the lane that they enter first
 	free      [laneCount]uint64 // for so many since then there is room in time, by the view
 	first     reset.Lane        // of completions
-	bytes     int64             // of the jobs held
+	bytes     int64             // of the jobs held, as the engine counts them
+	disk      int64             // and as they are on disk
 }
 
 func newGateway(s *Simulation) (*gateway, error) {

@@ -58,6 +58,8 @@ type Result struct {
 
 	EverybodyP50MS int64 `json:"everybody_wait_p50_ms"`
 	EverybodyP99MS int64 `json:"everybody_wait_p99_ms"`
+	// EverybodyP999MS is the same at 99.9 %.
+	EverybodyP999MS int64 `json:"everybody_wait_p999_ms"`
 
 	Promised      int      `json:"promised"`
 	GaveUp        int      `json:"gave_up"`
@@ -75,8 +77,8 @@ type Result struct {
 
 	DrainS       float64        `json:"drain_s"` // until the line stands no more (see the package comment); 0: it never stood
 	JobsDoneS    float64        `json:"jobs_done_s"`
-	PeakJobs     map[string]int `json:"peak_jobs"` // held at once, by lane
-	PeakBytes    int64          `json:"peak_bytes"`
+	PeakJobs     map[string]int `json:"peak_jobs"`  // held at once, by lane
+	PeakBytes    int64          `json:"peak_bytes"` // on disk
 	PeakLevel    int            `json:"peak_level"`
 	Waits        Waits          `json:"waits"`      // of people who completed
 	MailWaits    Waits          `json:"mail_waits"` // of links, from the accepted request to the hand-off
@@ -104,8 +106,9 @@ func (r Result) JSON() ([]byte, error) {
 
 const (
 	mostSamples = 600
-	// devices is how many a person signs in again after a reset; rateOver is over what their peak is a mean.
-	devices  = 3
+	// Devices is how many a person signs in again after a reset.
+	Devices = 3
+	// rateOver is over what their peak is a mean.
 	rateOver = 10 * time.Second
 	// stands is when a line stands: brownout level 1.
 	stands = 5 * time.Second
@@ -157,6 +160,9 @@ const (
 	reasons
 )
 
+// Reasons are all that a call can be refused for, in a fixed order.
+func Reasons() []string { names := reasonNames(); return names[:] }
+
 func reasonNames() [reasons]string {
 	return [...]string{"LIMIT_CLIENT", "LIMIT_GLOBAL", "QUEUE_FULL", "TOKEN_EXPIRED", "SHED_LEVEL_2", "SHED_LEVEL_3", "SHED_LEVEL_4"}
 }
@@ -178,7 +184,7 @@ func (r *recorder) refused(e *reset.Error) {
 	}
 }
 
-func (r *recorder) sent(_ people.Op, attacker bool) {
+func (r *recorder) sent(attacker bool) {
 	r.arm.OfferedCalls++
 	if !attacker {
 		r.arm.PeopleCalls++
@@ -200,9 +206,17 @@ func (r *recorder) owe(before, now bool) {
 		} else {
 			r.owed--
 		}
-		r.arm.PeakBacklog = max(r.arm.PeakBacklog, r.owed+r.inFlight)
+		r.peak()
 	}
 }
+
+// flying counts calls whose answers are still out.
+func (r *recorder) flying(n int) {
+	r.inFlight += n
+	r.peak()
+}
+
+func (r *recorder) peak() { r.arm.PeakBacklog = max(r.arm.PeakBacklog, r.owed+r.inFlight) }
 
 func (r *recorder) mailed(wait uint32) {
 	_ = r.mails.RecordValue(int64(wait)) // within a month, as all times are
@@ -224,7 +238,7 @@ func (r *recorder) ended(o people.Outcome, attacker bool, now int64) {
 	if w := now / int64(rateOver); w != r.window {
 		r.window, r.inWindow = w, 0
 	}
-	r.inWindow += devices
+	r.inWindow += Devices
 	r.mostInWindow = max(r.mostInWindow, r.inWindow)
 }
 
@@ -262,7 +276,7 @@ func (s *Simulation) sample() {
 		Seconds: time.Duration(s.now).Seconds(), Came: r.arm.People, Completed: r.arm.Completed, GaveUp: r.arm.GaveUp,
 		Backlog: r.owed + r.inFlight, Inside: int64(s.store.Items), Up: s.now >= s.store.Down,
 		Cold: s.now >= s.store.Down && s.store.Down > 0 && s.now < s.store.Down+int64(s.cfg.Store.ColdFor), Crashes: r.arm.StoreCrashes,
-		Level: r.level, Jobs: map[string]int{}, Bytes: s.gateway.bytes, OldMS: r.oldest.Milliseconds(),
+		Level: r.level, Jobs: map[string]int{}, Bytes: s.gateway.disk, OldMS: r.oldest.Milliseconds(),
 		Calls: limits.Concurrency, Batch: limits.Batch,
 	}
 	if passed > 0 {
@@ -302,6 +316,7 @@ func (s *Simulation) sumUp() Result {
 	a.Waits, a.MailWaits = quantiles(r.waits), quantiles(r.mails)
 	a.WaitP50MS, a.WaitP99MS = a.Waits.P50, a.Waits.P99
 	a.EverybodyP50MS, a.EverybodyP99MS = r.everybody(50), r.everybody(99)
+	a.EverybodyP999MS = r.everybody(99.9)
 	a.Seconds, a.DrainS, a.JobsDoneS = time.Duration(r.ends).Seconds(), time.Duration(r.drained).Seconds(), time.Duration(r.jobsDone).Seconds()
 	if a.StillWaiting > 0 {
 		a.Seconds = time.Duration(s.now).Seconds()
@@ -318,7 +333,7 @@ func (s *Simulation) sumUp() Result {
 		}
 	}
 	a.PeakBytes, a.SignInsPeak = r.peakBytes, float64(r.mostInWindow)/rateOver.Seconds()
-	a.SignIns = devices * a.Completed
+	a.SignIns = Devices * a.Completed
 	a.Jobs, a.JobsEnded, a.Applied, a.BulkMails = r.enqueued, r.endedJobs, r.applied, r.bulkMails
 	a.Coalesced, a.Withheld, a.MailRefusals, a.BreakerTrips = r.coalesced, r.withheld, r.mailRefusals, r.trips
 	a.Events = s.events

@@ -78,7 +78,7 @@ func (s *Simulation) makeWork() error {
 	if cfg.Mail.Unpaced {
 		mailRate = 0
 	}
-	storePacer, err := pace.NewChart(pace.ChartConfig{Max: cfg.StoreMax, Headroom: cfg.Headroom})
+	storePacer, err := pace.NewChart(pace.ChartConfig{Max: cfg.StoreMax, Headroom: max(0, cfg.Headroom)})
 	if err != nil {
 		return err
 	}
@@ -367,29 +367,33 @@ func (l *lane) backlog(upTo reset.Class) int {
 	return n
 }
 
-// The bytes that a job takes. What the engine counts of a job is its header and its sealed payload; a test holds the
-// payloads to what seal makes of usual ones.
+// What a job takes. The engine counts its header and its sealed payload; a test holds the payloads to what seal makes of
+// usual ones. On disk 15 million tickets took 1.67 GB (`storm bench --only tickets`), 111 bytes each, of which 16 are what
+// its payloads hold beside zeros; a sealed payload is as long on disk as it is.
 const (
 	jobHeader     = 116
+	jobOnDisk     = 111 - 16
 	payloadStart  = 80
 	payloadMail   = 128
-	payloadSecret = 384 // token, password and account, sealed
+	payloadSecret = 384 // token, password and account
 	payloadRevoke = 96
 )
 
-// jobBytes is what a job counts for in the queue's bytes.
-func jobBytes(l reset.Lane) int64 {
+func payload(l reset.Lane) int64 {
 	switch l {
 	case reset.LaneStart:
-		return jobHeader + payloadStart
+		return payloadStart
 	case reset.LaneMail:
-		return jobHeader + payloadMail
+		return payloadMail
 	case reset.LaneRevoke:
-		return jobHeader + payloadRevoke
+		return payloadRevoke
 	default:
-		return jobHeader + payloadSecret
+		return payloadSecret
 	}
 }
+
+// jobBytes is what a job counts for in the queue's bytes.
+func jobBytes(l reset.Lane) int64 { return jobHeader + payload(l) }
 
 // push puts a job in line and returns its place.
 func (s *Simulation) push(name reset.Lane, class reset.Class, j job) (place uint32) {
@@ -397,6 +401,7 @@ func (s *Simulation) push(name reset.Lane, class reset.Class, j job) (place uint
 	j.accept = millis(s.now)
 	l.lines[class].Push(j)
 	s.gateway.bytes += jobBytes(name)
+	s.gateway.disk += jobOnDisk + payload(name)
 	s.result.enqueued++
 	if class == reset.ClassInteractive {
 		l.pushed++
@@ -404,7 +409,7 @@ func (s *Simulation) push(name reset.Lane, class reset.Class, j job) (place uint
 	if n := l.held(); n > l.peak {
 		l.peak = n
 	}
-	s.result.peakBytes = max(s.result.peakBytes, s.gateway.bytes)
+	s.result.peakBytes = max(s.result.peakBytes, s.gateway.disk)
 	if !l.waiting {
 		s.touched[l.down.number] = true
 	}

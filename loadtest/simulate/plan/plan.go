@@ -1,0 +1,199 @@
+// Package plan answers how slowly people must be mailed so that nobody waits longer than they will: it bisects the
+// mailing's duration over thinned simulations and confirms what it found with one run of everybody.
+//
+// Nobody means 99.9 % of all who came, those counted as endless who gave up. The longest wait of millions is the bad luck of
+// one person with the longest backoffs of all; it is told beside it.
+//
+//	signed out ─► does the sign-out at once alone make people wait longer? then no mailing helps, and the answer is for a
+//	              storm without it
+//	search     ─► thinned runs: double or halve the mailing until the bound lies between two, then bisect to 3 %
+//	confirm    ─► everybody; if somebody waits longer after all, a tenth slower, at most twice
+//
+// A thinned run has one person in so many and a store, a provider, a hash pool and buckets of as much less: the line is then
+// as long in time. Its store has fewer workers, as fast as before, down to one; the remainder makes that one slower, which
+// is some milliseconds of waits of minutes.
+package plan
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/surgegate/surgegate/loadtest/simulate"
+)
+
+// Question is what is asked.
+type Question struct {
+	Config  simulate.Config // with the scenario's defaults
+	MaxWait time.Duration
+	// Sample is how many people a thinned run has. Default 200,000.
+	Sample float64
+}
+
+// Answer is what is told.
+type Answer struct {
+	MaxWaitS float64 `json:"max_wait_s"`
+	Measure  string  `json:"measure"`
+	Found    bool    `json:"found"`
+	// MailingS is the duration of the mailing, MailsPerS what that is a second.
+	MailingS  float64 `json:"mailing_s"`
+	MailsPerS float64 `json:"mails_per_s"`
+	// WithoutSignOut: the answer presumes that devices are not all signed out at once; SignOutWaitMS is what that alone
+	// would cost.
+	WithoutSignOut bool  `json:"without_sign_out"`
+	SignOutWaitMS  int64 `json:"sign_out_wait_ms"` // −1: more than 1 in 1000 never got there
+	P999MS         int64 `json:"p999_ms"`          // of the run that confirmed it
+	MaxMS          int64 `json:"max_ms"`
+	Runs           int   `json:"runs"`
+}
+
+const (
+	measure = "99.9 % of all who came, less their own reading and typing"
+	// slowest and fastest bound the mailing.
+	slowest, fastest = 14 * 24 * time.Hour, 10 * time.Minute
+	precision        = 1.03
+	// tail is how long the run goes on after the mailing: by then fewer come than at its end.
+	tail = 6 * time.Hour
+)
+
+// Mailing answers the question. told hears of every run.
+func Mailing(ctx context.Context, q Question, told func(string)) (Answer, error) {
+	if q.Sample == 0 {
+		q.Sample = 200_000
+	}
+	q.Config = q.Config.WithDefaults()
+	s := search{ctx: ctx, q: q, told: told}
+	a := Answer{MaxWaitS: q.MaxWait.Seconds(), Measure: measure}
+	s.thin = thinning(q)
+	if q.Config.Scenario.SignOut {
+		ok, r, err := s.try(slowest, s.thin, tail)
+		if err != nil {
+			return a, err
+		}
+		if a.SignOutWaitMS = r.EverybodyP999MS; !ok {
+			a.WithoutSignOut = true
+			s.q.Config.Scenario.SignOut = false
+		}
+	}
+	mailing, found, err := s.find()
+	for tries := 0; err == nil && found && tries < 3; tries++ {
+		var ok bool
+		var r simulate.Result
+		if ok, r, err = s.try(mailing, 1, 0); err == nil && ok {
+			a.Found, a.MailingS, a.MailsPerS = true, mailing.Seconds(), q.Config.Scenario.Mailed/mailing.Seconds()
+			a.P999MS, a.MaxMS = r.EverybodyP999MS, r.Waits.Max
+			break
+		}
+		mailing = time.Duration(1.1 * float64(mailing))
+	}
+	a.Runs = s.runs
+	return a, err
+}
+
+type search struct {
+	ctx  context.Context
+	q    Question
+	told func(string)
+	thin float64
+	runs int
+}
+
+// least is the shortest mailing: the notices go through the same provider.
+func (s *search) least() time.Duration {
+	if rate := s.q.Config.Mail.Rate; rate > 0 {
+		return max(fastest, time.Duration(s.q.Config.Scenario.Mailed/rate*float64(time.Second)))
+	}
+	return fastest
+}
+
+// find returns the shortest mailing that will do; false: none does.
+func (s *search) find() (time.Duration, bool, error) {
+	least := s.least()
+	good, bad := time.Duration(0), time.Duration(0)
+	for d := max(least, s.q.Config.Scenario.Mailing); good == 0 || bad == 0; {
+		ok, _, err := s.try(d, s.thin, 0)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok {
+			if good = d; good == least {
+				return good, true, nil
+			}
+			d = max(least, d/2)
+		} else {
+			if bad = d; bad == slowest {
+				return 0, false, nil
+			}
+			d = min(slowest, 2*d)
+		}
+	}
+	for float64(good)/float64(bad) > precision {
+		d := time.Duration(math.Sqrt(float64(good) * float64(bad)))
+		ok, _, err := s.try(d, s.thin, 0)
+		if err != nil {
+			return 0, false, err
+		}
+		if ok {
+			good = d
+		} else {
+			bad = d
+		}
+	}
+	return good.Round(time.Minute), true, nil
+}
+
+// try simulates a mailing of that duration; only is how much of it, 0: all.
+func (s *search) try(mailing time.Duration, thin float64, only time.Duration) (ok bool, r simulate.Result, err error) {
+	c := Thin(s.q.Config, thin)
+	c.Scenario.Mailing = mailing
+	c.Window.Length = mailing + tail
+	if only > 0 {
+		c.Window.Length = only
+	}
+	c.Until = 0
+	sim, err := simulate.New(c, simulate.Deps{})
+	if err != nil {
+		return false, r, err
+	}
+	if r, err = sim.Run(s.ctx); err != nil {
+		return false, r, err
+	}
+	s.runs++
+	ok = r.EverybodyP999MS >= 0 && r.EverybodyP999MS <= s.q.MaxWait.Milliseconds()
+	s.told(fmt.Sprintf("mailing over %v, 1 in %.3g: 99.9 %% wait at most %s", mailing.Round(time.Minute), thin*s.q.Config.Window.Thin, millis(r.EverybodyP999MS)))
+	return ok, r, nil
+}
+
+// thinning keeps runs at the question's sample, and a store's worker at a quarter of its speed at the least.
+func thinning(q Question) float64 {
+	people := q.Config.Scenario.Mailed * q.Config.Scenario.ResetShare / max(1, q.Config.Window.Thin)
+	return max(1, min(math.Floor(people/q.Sample), float64(4*max(1, q.Config.Store.Workers))))
+}
+
+// Thin is the same storm with one person in so many, before everything of as much less capacity.
+func Thin(c simulate.Config, k float64) simulate.Config {
+	if k == 1 {
+		return c
+	}
+	c = c.WithDefaults()
+	c.Window.Thin *= k
+	whole := c.Store.Workers
+	c.Store.Workers = max(1, int(math.Round(float64(whole)/k)))
+	slower := float64(c.Store.Workers) * k / float64(whole)
+	for _, t := range []*time.Duration{&c.Store.WriteTime, &c.Store.LookupTime, &c.Store.RevokeTime, &c.Store.BatchTime} {
+		*t = time.Duration(float64(*t) * slower)
+	}
+	c.Store.MemoryBound = int(float64(c.Store.MemoryBound) / k)
+	if c.Hash.Slots > 0 {
+		slots := max(1, int(math.Round(float64(c.Hash.Slots)/k)))
+		c.Hash.Time = time.Duration(float64(c.Hash.Time) * float64(slots) * k / float64(c.Hash.Slots))
+		c.Hash.Slots = slots
+	}
+	c.Mail.Rate /= k
+	c.Mail.Connections = max(1, int(math.Ceil(float64(c.Mail.Connections)/k)))
+	c.Admission.Global.Rate.Count = max(1, int(math.Round(float64(c.Admission.Global.Rate.Count)/k)))
+	c.Admission.Global.Burst = max(1, int(math.Round(float64(c.Admission.Global.Burst)/k)))
+	c.QueueBytes = max(1, int64(float64(c.QueueBytes)/k))
+	return c
+}
