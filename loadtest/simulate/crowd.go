@@ -12,7 +12,7 @@ import (
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
-// record is one person while they are there, and what gateway and store hold of their account: 80 bytes.
+// record is one person while they are there, and what gateway and store hold of their account: 88 bytes.
 type record struct {
 	people.Person
 	budget uint32 // ms at which the identifier's budget is full again

@@ -26,7 +26,7 @@
 // the same configuration gives the same Result, to the byte. What a run cost is told apart from it (Cost).
 //
 // A person's call is answered within the turn that makes it, Latency later by the person's clock; only a completion that
-// is held (wait) and a repeated call are events of their own. A person costs 80 bytes while they are there, and about ten
+// is held (wait) and a repeated call are events of their own. A person costs 88 bytes while they are there, and about ten
 // events.
 //
 // Everybody here has an address and a device of their own. The buckets of both are then the same bucket; it is kept in the

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -42,7 +43,11 @@ func TestAPersonsOwnBucketIsAdmissions(t *testing.T) {
 		}
 		if err != nil {
 			refused++
-			told := err.(*reset.Error).RetryAfter
+			var e *reset.Error
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			told := e.RetryAfter
 			if d := told - max(wait, time.Second); d < -2*time.Millisecond || d > 2*time.Millisecond {
 				t.Fatalf("call %d: admission says to come back in %v, the record in %v", i, told, wait)
 			}

@@ -10,8 +10,8 @@
 //	confirm    ─► everybody; if somebody waits longer after all, a tenth slower, at most twice
 //
 // A thinned run has one person in so many and a store, a provider, a hash pool and buckets of as much less: the line is then
-// as long in time. Its store has fewer workers, as fast as before, down to one; the remainder makes that one slower, which
-// is some milliseconds of waits of minutes.
+// as long in time. Its store has fewer workers, down to eight, and from there on slower ones, which is some tenths of a
+// second of waits of minutes.
 package plan
 
 import (
@@ -165,10 +165,20 @@ func (s *search) try(mailing time.Duration, thin float64, only time.Duration) (o
 	return ok, r, nil
 }
 
-// thinning keeps runs at the question's sample, and a store's worker at a quarter of its speed at the least.
+const (
+	// leastWorkers: of fewer, a headroom of a fifth is none or a half, and the pacer has no room to look around.
+	leastWorkers = 8
+	// slowestWrite bounds how slow a thinned store's workers become: the pacer learns from calls, and finds its way within
+	// seconds as long as there are some of them.
+	slowestWrite = 250 * time.Millisecond
+)
+
+// thinning keeps runs at the question's sample, as far as the store can be thinned.
 func thinning(q Question) float64 {
-	people := q.Config.Scenario.Mailed * q.Config.Scenario.ResetShare / max(1, q.Config.Window.Thin)
-	return max(1, min(math.Floor(people/q.Sample), float64(4*max(1, q.Config.Store.Workers))))
+	store := q.Config.Store
+	people := q.Config.Scenario.Mailed * q.Config.Scenario.ResetShare / q.Config.Window.Thin
+	slower := max(1, slowestWrite.Seconds()/store.WriteTime.Seconds())
+	return max(1, math.Floor(min(people/q.Sample, float64(store.Workers)/float64(min(store.Workers, leastWorkers))*slower)))
 }
 
 // Thin is the same storm with one person in so many, before everything of as much less capacity.
@@ -179,7 +189,7 @@ func Thin(c simulate.Config, k float64) simulate.Config {
 	c = c.WithDefaults()
 	c.Window.Thin *= k
 	whole := c.Store.Workers
-	c.Store.Workers = max(1, int(math.Round(float64(whole)/k)))
+	c.Store.Workers = max(min(whole, leastWorkers), int(math.Round(float64(whole)/k)))
 	slower := float64(c.Store.Workers) * k / float64(whole)
 	for _, t := range []*time.Duration{&c.Store.WriteTime, &c.Store.LookupTime, &c.Store.RevokeTime, &c.Store.BatchTime} {
 		*t = time.Duration(float64(*t) * slower)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Never is the end of work that a store which stands still Never does.
+// Never is the end of work that a store which stands still never does.
 const Never = math.MaxInt64
 
 // Station is workers before one line. Work is given its worker and its end when it enters, so that nothing has to be told
@@ -93,7 +93,7 @@ func (s *Station) work(at int64, left float64) int64 {
 		}
 		speed = t.speed
 	}
-	if speed == 0 {
+	if speed == 0 || at == Never {
 		return Never
 	}
 	return at + int64(left/speed)

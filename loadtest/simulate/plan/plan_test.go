@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/loadtest/simulate"
+)
+
+// storm is one that its store can only take slowly: 300,000 people mailed within an hour, 16 passwords a second.
+func storm(signOut bool) simulate.Config {
+	s := model.Plex2022()
+	s.Mailed, s.Mailing, s.SignOut = 300_000, time.Hour, signOut
+	return simulate.Config{
+		Scenario: s, Window: model.Window{Length: 12 * time.Hour}, Seed: 3, Headroom: -1, Store: simulate.StoreOf(16, 125*time.Millisecond),
+	}
+}
+
+func TestTheMailingIsAsSlowAsItMustBe(t *testing.T) {
+	t.Parallel()
+	q := Question{Config: storm(false), MaxWait: 3 * time.Minute, Sample: 65_000}
+	var told []string
+	a, err := Mailing(t.Context(), q, func(s string) { told = append(told, s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(strings.Join(told, "\n"))
+	if !a.Found || a.WithoutSignOut || a.P999MS > 180_000 || a.Runs != len(told) {
+		t.Fatalf("%+v after %v", a, told)
+	}
+	if math.Abs(a.MailsPerS*a.MailingS-300_000) > 1 {
+		t.Errorf("%v mails a second over %v s", a.MailsPerS, a.MailingS)
+	}
+	// Much faster is too fast.
+	c := q.Config
+	c.Scenario.Mailing = time.Duration(.7 * a.MailingS * float64(time.Second))
+	sim, err := simulate.New(c, simulate.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := sim.Run(t.Context()); err != nil || r.EverybodyP999MS >= 0 && r.EverybodyP999MS <= 180_000 {
+		t.Errorf("mailed over %v they wait %d ms: %v", c.Scenario.Mailing, r.EverybodyP999MS, err)
+	}
+}
+
+// No mailing is slow enough where the sign-out alone is too much; the answer says so and is for a storm without it.
+func TestASignOutIsNoMailing(t *testing.T) {
+	t.Parallel()
+	a, err := Mailing(t.Context(), Question{Config: storm(true), MaxWait: 3 * time.Minute, Sample: 65_000}, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.WithoutSignOut || !a.Found || a.SignOutWaitMS >= 0 && a.SignOutWaitMS < 180_000 {
+		t.Errorf("%+v", a)
+	}
+	sim, err := simulate.New(storm(true), simulate.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := sim.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(Words(storm(true), r, &a), "\n")
+	for _, want := range []string{"300 k mailed within 1h0m0s and all devices signed out at once", "in line at the most", "GB at the most", "nobody waits for more than 5 s", "Without it: mail over at least"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no word of %q in:\n%s", want, text)
+		}
+	}
+}
+
+// A thinned storm has the same line, in time.
+func TestAThinnedStormIsTheSameStorm(t *testing.T) {
+	t.Parallel()
+	c := storm(true)
+	c.Scenario.Mailed = 1e6
+	c.Store, c.Mail.Rate = simulate.StoreOf(160, 100*time.Millisecond), 300
+	var drains, waits []float64
+	for _, k := range []float64{1, 8} {
+		sim, err := simulate.New(Thin(c, k), simulate.Deps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := sim.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := float64(r.People) * r.Thin / 1e6; got < .3 || got > .5 {
+			t.Errorf("1 in %v: %d people", k, r.People)
+		}
+		drains, waits = append(drains, r.DrainS), append(waits, float64(r.Waits.P99))
+	}
+	if math.Abs(drains[1]/drains[0]-1) > .1 || math.Abs(waits[1]/waits[0]-1) > .1 {
+		t.Errorf("drained after %v s, 99 %% waited %v ms", drains, waits)
+	}
+}
