@@ -111,10 +111,7 @@ func (s *Simulation) call(i int32, r *record, op people.Op) {
 			return // answered when the handler's call ends
 		}
 	} else if !s.gateway.call(i, r, op, &a) {
-		r.marks |= held
-		s.result.flying(1)
-		s.wheel.Add(s.now+int64(s.behaviour.Config().Wait), s.event(eventHeld, i))
-		r.refs++
+		s.hold(i, r)
 		return
 	}
 	s.answer(i, r, a, s.now+int64(s.cfg.Latency))
@@ -131,13 +128,40 @@ func (s *Simulation) answer(i int32, r *record, a people.Answer, now int64) {
 	s.follow(i, r, next, now)
 }
 
-// heldLongEnough ends the wait of a held completion, if it has not ended.
-func (s *Simulation) heldLongEnough(i int32) {
-	r := s.crowd.At(i)
-	if r.is(held) {
-		s.unhold(i, r)
+// hold is an answer that is held; all are for the same time.
+type hold struct {
+	until int64
+	who   int32
+}
+
+func (s *Simulation) hold(i int32, r *record) {
+	r.marks |= held
+	r.refs++
+	s.result.flying(1)
+	h := hold{s.now + int64(s.behaviour.Config().Wait), i}
+	s.holds.Push(h)
+	if !s.awaited {
+		s.awaited = true
+		s.wheel.Add(h.until, s.event(eventHeld, 0))
 	}
-	s.release(i, r)
+}
+
+// heldLongEnough ends the waits that are over. Most had ended before, with their completion: one event stands for them all.
+func (s *Simulation) heldLongEnough() {
+	for s.holds.Len() > 0 {
+		h := s.holds.First()
+		r := s.crowd.At(h.who)
+		if r.is(held) && h.until > s.now {
+			s.wheel.Add(h.until, s.event(eventHeld, 0))
+			return
+		}
+		s.holds.Pop()
+		if r.is(held) {
+			s.unhold(h.who, r)
+		}
+		s.release(h.who, r)
+	}
+	s.awaited = false
 }
 
 // unhold answers a held completion with the ticket as it stands.

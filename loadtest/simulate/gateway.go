@@ -95,7 +95,7 @@ func (g *gateway) held() int {
 // look is the ladder's and the view's turn.
 func (g *gateway) look() {
 	g.read()
-	now := at(g.s.now)
+	now := g.s.time
 	signals := g.s.cfg.Gate.Signals(g.stats, now)
 	level, cause := g.ladder.Step(now, signals)
 	g.s.result.looked(g.s, signals.OldestInteractiveWait, level)
@@ -109,7 +109,7 @@ func (g *gateway) look() {
 
 // publish tells the request side what the lanes can do, once a second as pkg/dispatch does.
 func (g *gateway) publish() {
-	now := at(g.s.now)
+	now := g.s.time
 	for _, l := range g.s.lanes {
 		if l != nil {
 			g.published[l.name] = decide.Published(l.name, l.stats(), l.down.out(), l.meter, now)
@@ -168,7 +168,7 @@ func (g *gateway) start(i int32, r *record) error {
 	if r.Attacker() && g.s.behaviour.Flagged(&r.Person) {
 		class = reset.ClassSuspect
 	}
-	now := at(g.s.now)
+	now := g.s.time
 	permit, err := g.admission.Admit(now, admission.Request{Op: admission.OpStart, Suspect: class == reset.ClassSuspect})
 	if err != nil {
 		return err
@@ -214,7 +214,7 @@ func (g *gateway) room(lane reset.Lane, class reset.Class, now time.Time) error 
 }
 
 func (g *gateway) check(r *record) error {
-	now := at(g.s.now)
+	now := g.s.time
 	_, err := g.admission.Admit(now, admission.Request{Op: admission.OpCheckToken})
 	if err != nil || g.s.linkGood(r) {
 		return err
@@ -231,7 +231,7 @@ func (g *gateway) expired(r *record) error {
 }
 
 func (g *gateway) complete(i int32, r *record) error {
-	now := at(g.s.now)
+	now := g.s.time
 	permit, err := g.admission.Admit(now, admission.Request{Op: admission.OpComplete})
 	if err != nil {
 		return err
@@ -267,7 +267,7 @@ func (g *gateway) ticket(r *record) people.Answer {
 	} else {
 		st.Ahead = uint64(r.place - g.s.lanes[lane].popped + 1)
 	}
-	eta := g.view.ETA(reset.Ref{Lane: g.first}, st, at(g.s.now))
+	eta := g.view.ETA(reset.Ref{Lane: g.first}, st, g.s.time)
 	return people.Answer{State: r.proto(), PollAfter: g.s.pollAfter(eta)}
 }
 

@@ -16,7 +16,7 @@ import (
 // The kinds of events; a kind is the upper 4 bits of Event.Who, what it is about the lower 28.
 const (
 	eventWake uint32 = iota // a person's Due
-	eventHeld               // a held completion's wait is over
+	eventHeld               // the first held completion's wait is over
 	eventMail               // a mail is in the inbox
 	eventCall               // a call has ended, or its deadline has come
 	eventBack               // jobs of a call are tried again
@@ -65,12 +65,15 @@ type Simulation struct {
 	wheel     *kernel.Wheel
 	arrivals  arriving
 	now       int64
+	time      time.Time // now, for the code under test
 	events    uint64
 	periodic  int // events that come again whatever happens
 	rand      *rand.Rand
 	behaviour *people.Behaviour
 
 	crowd   kernel.Slab[record]
+	holds   kernel.Fifo[hold]
+	awaited bool // an event stands for the first of them
 	gateway *gateway
 	lanes   [laneCount]*lane
 	calls   kernel.Slab[call]
@@ -149,19 +152,19 @@ func (s *Simulation) Run(ctx context.Context) (Result, error) {
 			at = min(at, int64(next.At))
 		}
 		if e, ok := s.wheel.Next(at); ok {
-			s.now = e.At
+			s.set(e.At)
 			s.events++
 			if e.Who>>numberBits == eventLook && (ctx.Err() != nil || !more && s.idle()) {
 				break
 			}
 			s.turn(e)
 		} else if more && int64(next.At) < until {
-			s.now = int64(next.At)
+			s.set(int64(next.At))
 			s.events++
 			s.come(next)
 			next, more = s.arrivals.Next()
 		} else {
-			s.now = until
+			s.set(until)
 			break
 		}
 		s.serve()
@@ -169,6 +172,8 @@ func (s *Simulation) Run(ctx context.Context) (Result, error) {
 	s.sample()
 	return s.sumUp(), ctx.Err()
 }
+
+func (s *Simulation) set(now int64) { s.now, s.time = now, at(now) }
 
 // idle tells whether nothing will happen any more but what happens whatever is.
 func (s *Simulation) idle() bool {
@@ -186,7 +191,7 @@ func (s *Simulation) turn(e kernel.Event) {
 	case eventWake:
 		s.wake(number)
 	case eventHeld:
-		s.heldLongEnough(number)
+		s.heldLongEnough()
 	case eventMail:
 		s.inbox(number)
 	case eventCall:

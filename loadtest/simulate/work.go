@@ -181,7 +181,7 @@ func (s *Simulation) permit(d *downstream, l *lane) bool {
 	if d.breaker != nil && d.breaker.State() != breaker.Closed {
 		items = 1 // a probe risks as little as it can
 	}
-	now := at(s.now)
+	now := s.time
 	v := d.pacer.Ask(now, l.kind, items)
 	if !v.Go {
 		if !v.RetryAt.IsZero() {
@@ -283,13 +283,13 @@ func (s *Simulation) endPermit(c *call, as class) {
 		}
 	}
 	items := len(c.jobs)
-	d.pacer.Done(at(s.now), pace.Call{Kind: c.kind, Start: at(c.start), Items: items, Unused: c.granted - items, Outcome: outcome})
+	d.pacer.Done(s.time, pace.Call{Kind: c.kind, Start: at(c.start), Items: items, Unused: c.granted - items, Outcome: outcome})
 	if d.breaker == nil {
 		return
 	}
 	after := d.breaker.State()
 	if before != breaker.Closed && after == breaker.Closed {
-		d.pacer.Resume(at(s.now))
+		d.pacer.Resume(s.time)
 	}
 	switch {
 	case after == breaker.Closed:
@@ -375,8 +375,8 @@ const (
 	jobOnDisk     = 111 - 16
 	payloadStart  = 80
 	payloadMail   = 128
-	payloadSecret = 384 // token, password and account
-	payloadRevoke = 96
+	payloadSecret = 288 // token, password and account
+	payloadRevoke = 80
 )
 
 func payload(l reset.Lane) int64 {
@@ -447,8 +447,11 @@ func (s *Simulation) offer(l *lane) {
 	}
 	ok := !l.deferred || s.gateway.level == 0
 	limits := l.down.pacer.Limits()
+	if upTo == reset.ClassDeferrable && l.lines[upTo].Len() == 0 && l.due.Len() == 0 {
+		upTo = reset.ClassSuspect // the same, and the bulk budget need not be asked
+	}
 	if ok && l.budget != nil {
-		t := l.budget.Terms(at(s.now), upTo, limits.Concurrency)
+		t := l.budget.Terms(s.time, upTo, limits.Concurrency)
 		upTo, ok = t.UpTo, t.OK
 		if t.Wait > 0 {
 			s.askAgain(l.down, s.now+int64(t.Wait))
@@ -469,9 +472,9 @@ func (s *Simulation) meters(l *lane, working bool) {
 		return
 	}
 	if l.working = working; working {
-		l.meter.Busy(at(s.now))
+		l.meter.Busy(s.time)
 	} else {
-		l.meter.Idle(at(s.now))
+		l.meter.Idle(s.time)
 	}
 }
 
