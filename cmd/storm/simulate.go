@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/simulate"
 	"github.com/surgegate/surgegate/loadtest/simulate/plan"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -20,13 +19,14 @@ import (
 
 // simulateFlags are what simulate is told.
 type simulateFlags struct {
-	scenario, json         string
-	people, storeRate      float64
+	storm                  scenarioFlags
+	json                   string
+	storeRate              float64
 	storeLatency, duration time.Duration
-	mailing, maxWait       time.Duration
+	maxWait                time.Duration
 	thin                   float64
 	faults                 []string
-	noSignOut, cost        bool
+	cost                   bool
 	cfg                    simulate.Config
 }
 
@@ -57,22 +57,18 @@ func simulateCommand() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.scenario, "scenario", "plex-2022", "the storm")
-	fl.Float64Var(&f.people, "people", 0, "people mailed; 0: the scenario's")
-	fl.DurationVar(&f.mailing, "mailing", 0, "how long the mailing takes; 0: the scenario's")
-	fl.BoolVar(&f.noSignOut, "no-sign-out", false, "devices are not all signed out at once")
+	f.storm.register(fl)
 	fl.DurationVar(&f.duration, "duration", 48*time.Hour, "how much of the storm")
 	fl.Float64Var(&f.storeRate, "store-rate", 800, "passwords a second that the store writes at its best")
 	fl.DurationVar(&f.storeLatency, "store-latency", 20*time.Millisecond, "of one write; with the rate it makes the number of workers")
 	fl.Float64Var(&f.cfg.Headroom, "headroom", 0.2, "share of the store left for sign-ins, as store.headroom; below 0: none")
-	fl.Float64Var(&f.cfg.Mail.Rate, "mail-rate", 0, "mails a second that the provider takes; 0: any number")
+	fl.Float64Var(&f.cfg.Mail.Rate, "mail-rate", 0, "mails a second that the provider takes; default the scenario's, or any number")
 	fl.DurationVar(&f.cfg.Mail.Latency, "mail-latency", 50*time.Millisecond, "of one hand-off")
 	fl.DurationVar(&f.cfg.Mail.Delay, "mail-delay", 0, "from the hand-off to the inbox")
 	fl.BoolVar(&f.cfg.Mail.Unpaced, "mail-unpaced", false, "the gateway is not told the provider's rate")
 	fl.IntVar(&f.cfg.Hash.Slots, "hash-cores", 0, "cores of the hash pool; 0: the store takes plaintext and hashes itself")
 	fl.StringArrayVar(&f.faults, "fault", nil, `something that is another way for a time: "AT FOR WHAT[=X]", such as "1h 30m store-dark" or "0s 2h mail-rate=0.1"`)
 	fl.StringVar(&f.cfg.Arm, "arm", simulate.ArmSurgegate, "surgegate, or direct: no gateway")
-	fl.Uint64Var(&f.cfg.Seed, "seed", 2022, "of all random draws: same seed, same result")
 	fl.Float64Var(&f.thin, "thin", 1, "one person in so many, before a store and a provider of as much less; the table is told times that")
 	fl.DurationVar(&f.maxWait, "max-wait", 0, "find how slowly to mail so that nobody waits longer")
 	fl.StringVar(&f.json, "json", "", "file for the result")
@@ -82,17 +78,17 @@ func simulateCommand() *cobra.Command {
 
 func (f *simulateFlags) config() (simulate.Config, error) {
 	c := f.cfg
-	if f.scenario != model.Plex2022().Name {
-		return c, fmt.Errorf("storm: no scenario %q: use %s", f.scenario, model.Plex2022().Name)
+	var err error
+	if c.Scenario, err = f.storm.scenario(); err != nil {
+		return c, err
 	}
-	c.Scenario = model.Plex2022()
-	if f.people > 0 {
-		c.Scenario.Mailed = f.people
+	c.Seed = f.storm.seed
+	if c.Mail.Rate == 0 {
+		c.Mail.Rate = c.Scenario.MailRate
 	}
-	if f.mailing > 0 {
-		c.Scenario.Mailing = f.mailing
+	if c.Faults, err = simulate.FaultsOf(c.Scenario.Faults); err != nil {
+		return c, err
 	}
-	c.Scenario.SignOut = c.Scenario.SignOut && !f.noSignOut
 	c.Window.Length = f.duration
 	if f.storeRate <= 0 || f.storeLatency <= 0 {
 		return c, fmt.Errorf("storm: --store-rate is %v and --store-latency %v; both must be above 0", f.storeRate, f.storeLatency)

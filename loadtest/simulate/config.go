@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
@@ -146,6 +147,21 @@ type Fault struct {
 	What    What
 	Factor  float64
 	Delay   time.Duration
+}
+
+// FaultsOf are a scenario's. What a simulation does not have (a gateway's kill, a full disk) is an error.
+func FaultsOf(all []fault.Fault) (list []Fault, err error) {
+	what := map[fault.Kind]What{
+		fault.StoreSlow: StoreSpeed, fault.StoreCapacity: StoreWorkers, fault.StoreDark: StoreDark, fault.StoreCrash: StoreCrash, fault.MailRefuse: MailRefuses,
+	}
+	for _, f := range all {
+		w, ok := what[f.Kind]
+		if !ok {
+			return nil, fmt.Errorf("simulate: %s is not simulated; storm compare does it to real processes", f)
+		}
+		list = append(list, Fault{At: f.At, For: max(f.For, time.Second), What: w, Factor: f.Factor})
+	}
+	return list, nil
 }
 
 // Direct is the handler without a gateway.

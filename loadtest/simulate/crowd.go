@@ -222,3 +222,17 @@ func (r *record) proto() resetv1.State {
 func (s *Simulation) pollAfter(eta reset.ETA) time.Duration {
 	return gate.PollAfter(eta, s.rand.Float64())
 }
+
+// callers are those of a scenario who call a gateway by themselves: scanners only fetch links, and a client in a loop is
+// refused by its own bucket after the first twenty calls, which costs a store nothing.
+type callers struct{ all *model.Arrivals }
+
+// Next implements arriving.
+func (c callers) Next() (model.Arrival, bool) {
+	for {
+		a, ok := c.all.Next()
+		if !ok || a.Source != model.SourceScan && a.Source != model.SourceLoop {
+			return a, ok
+		}
+	}
+}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/loadtest/simulate/internal/arrivals"
 	"github.com/surgegate/surgegate/loadtest/simulate/internal/kernel"
 	"github.com/surgegate/surgegate/loadtest/simulate/internal/station"
 )
@@ -102,10 +101,11 @@ func New(cfg Config, deps Deps) (*Simulation, error) {
 		cfg: cfg, deps: deps, wheel: kernel.NewWheel(),
 		rand: rand.New(rand.NewPCG(cfg.Seed, 1)), //nolint:gosec // a simulation's draw, no secret
 	}
-	var err error
-	if s.arrivals, err = arrivals.New(cfg.Scenario, cfg.Window, cfg.Seed); err != nil {
+	all, err := cfg.Scenario.Arrivals(cfg.Window, cfg.Seed)
+	if err != nil {
 		return nil, err
 	}
+	s.arrivals = callers{all}
 	if s.behaviour, err = people.New(cfg.People); err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (a *together) Next() (model.Arrival, bool) {
 // small is a storm of some thousand people, and what the store of `make demo` makes of it.
 func small() Config {
 	s := model.Plex2022()
-	s.Mailed, s.Mailing = 50_000, 10*time.Minute
+	s.People, s.Mailing = 50_000, 10*time.Minute
 	return Config{
 		Scenario: s, Window: model.Window{Length: 30 * time.Minute}, Seed: 7, Headroom: -1, Store: StoreLike(victim.Config{}),
 		Mail: Mail{Rate: 200},
@@ -328,7 +328,7 @@ func TestFaultsAreRead(t *testing.T) {
 // BenchmarkEvents tells what an event of a whole storm costs.
 func BenchmarkEvents(b *testing.B) {
 	cfg := small()
-	cfg.Scenario.Mailed = 500_000
+	cfg.Scenario.People = 500_000
 	cfg.Store = StoreOf(800, 20*time.Millisecond)
 	var events uint64
 	for b.Loop() {

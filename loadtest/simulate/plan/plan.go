@@ -81,7 +81,7 @@ func Mailing(ctx context.Context, q Question, told func(string)) (Answer, error)
 		var ok bool
 		var r simulate.Result
 		if ok, r, err = s.try(mailing, 1, 0); err == nil && ok {
-			a.Found, a.MailingS, a.MailsPerS = true, mailing.Seconds(), q.Config.Scenario.Mailed/mailing.Seconds()
+			a.Found, a.MailingS, a.MailsPerS = true, mailing.Seconds(), q.Config.Scenario.People/mailing.Seconds()
 			a.P999MS, a.MaxMS = r.EverybodyP999MS, r.Waits.Max
 			break
 		}
@@ -102,7 +102,7 @@ type search struct {
 // least is the shortest mailing: the notices go through the same provider.
 func (s *search) least() time.Duration {
 	if rate := s.q.Config.Mail.Rate; rate > 0 {
-		return max(fastest, time.Duration(s.q.Config.Scenario.Mailed/rate*float64(time.Second)))
+		return max(fastest, time.Duration(s.q.Config.Scenario.People/rate*float64(time.Second)))
 	}
 	return fastest
 }
@@ -176,7 +176,7 @@ const (
 // thinning keeps runs at the question's sample, as far as the store can be thinned.
 func thinning(q Question) float64 {
 	store := q.Config.Store
-	people := q.Config.Scenario.Mailed * q.Config.Scenario.ResetShare / q.Config.Window.Thin
+	people := q.Config.Scenario.People * q.Config.Scenario.ResetShare / q.Config.Window.Thin
 	slower := max(1, slowestWrite.Seconds()/store.WriteTime.Seconds())
 	return max(1, math.Floor(min(people/q.Sample, float64(store.Workers)/float64(min(store.Workers, leastWorkers))*slower)))
 }

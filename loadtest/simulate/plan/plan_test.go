@@ -13,7 +13,7 @@ import (
 // storm is one that its store can only take slowly: 300,000 people mailed within an hour, 16 passwords a second.
 func storm(signOut bool) simulate.Config {
 	s := model.Plex2022()
-	s.Mailed, s.Mailing, s.SignOut = 300_000, time.Hour, signOut
+	s.People, s.Mailing, s.SignOut = 300_000, time.Hour, signOut
 	return simulate.Config{
 		Scenario: s, Window: model.Window{Length: 12 * time.Hour}, Seed: 3, Headroom: -1, Store: simulate.StoreOf(16, 125*time.Millisecond),
 	}
@@ -76,7 +76,7 @@ func TestASignOutIsNoMailing(t *testing.T) {
 func TestAThinnedStormIsTheSameStorm(t *testing.T) {
 	t.Parallel()
 	c := storm(true)
-	c.Scenario.Mailed = 1e6
+	c.Scenario.People = 1e6
 	c.Store, c.Mail.Rate = simulate.StoreOf(160, 100*time.Millisecond), 300
 	var drains, waits []float64
 	for _, k := range []float64{1, 8} {

@@ -19,7 +19,7 @@ func Words(c simulate.Config, r simulate.Result, a *Answer) []string {
 	}
 	lines := []string{
 		fmt.Sprintf("People    %s mailed within %v%s: %s came within %v, %s have their new password, %s gave up, %s still wait.",
-			Count(s.Mailed), s.Mailing, out, n(r.People), c.Window.Length, n(r.Completed), n(r.GaveUp), n(r.StillWaiting)),
+			Count(s.People), s.Mailing, out, n(r.People), c.Window.Length, n(r.Completed), n(r.GaveUp), n(r.StillWaiting)),
 		fmt.Sprintf("Store     takes %.4g passwords a second at its best; %s look-ups and %s passwords were in line at the most.",
 			c.Store.Capacity(), n(r.PeakJobs["start"]), n(r.PeakJobs["apply"]+r.PeakJobs["hash"])),
 		fmt.Sprintf("Mail      %s; %s mails were in line at the most. A link left after %s at the median, 99 %% within %s.",
