@@ -58,6 +58,7 @@ func parts() []part {
 		{"accept", (*suite).accept},
 		{"complete", (*suite).complete},
 		{"control", (*suite).control},
+		{"simulate", (*suite).simulate},
 		{"sqlite", (*suite).sqlite},
 		{"postgres", (*suite).postgres},
 		{"tickets", (*suite).tickets},
