@@ -6,7 +6,8 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/surgegate/surgegate/loadtest/baseline"
 	"github.com/surgegate/surgegate/loadtest/pacelab"
@@ -27,6 +28,8 @@ type Options struct {
 	Shapes    []string // default: all
 	// Controllers: default all.
 	Controllers []string
+	// Replicas of a gateway that share a store: default 2, 4, 8 and 16.
+	Replicas []int
 }
 
 // Spread is a figure over the seeds. Worst is the one farthest on the bad side.
@@ -68,6 +71,7 @@ type Comparison struct {
 	Calls       int      `json:"calls"` // made in all runs
 	Controllers []string `json:"controllers"`
 	Cells       []Cell   `json:"cells"`
+	Groups      []Group  `json:"replicas"`
 }
 
 // exampleSeed has a knee of 93 and slow calls of 398 ms, neither near a bound: neither the first looks nor the bound of
@@ -85,6 +89,9 @@ func Run(ctx context.Context, o Options) (Comparison, error) {
 	if len(o.Controllers) == 0 {
 		o.Controllers = Controllers()
 	}
+	if o.Replicas == nil {
+		o.Replicas = []int{2, 4, 8, 16}
+	}
 	c := Comparison{Seeds: o.Seeds, MostCalls: o.MostCalls, Controllers: o.Controllers}
 	var jobs []*job
 	for _, shape := range pacelab.Shapes() {
@@ -100,9 +107,18 @@ func Run(ctx context.Context, o Options) (Comparison, error) {
 			}
 		}
 	}
-	if err := runAll(ctx, jobs); err != nil {
+	groups := groupJobs(o)
+	work := make([]func() error, 0, len(jobs)+len(groups))
+	for _, j := range jobs {
+		work = append(work, j.run)
+	}
+	for _, j := range groups {
+		work = append(work, j.run)
+	}
+	if err := runAll(ctx, work); err != nil {
 		return Comparison{}, err
 	}
+	c.Groups = summariseGroups(groups)
 	for cell := range slices.Chunk(jobs, o.Seeds) {
 		c.Cells = append(c.Cells, summarise(cell))
 		for _, j := range cell {
@@ -120,19 +136,18 @@ type job struct {
 	seed    uint64
 	m       pacelab.Model
 	result  pacelab.Result
-	err     error
 }
 
-func (j *job) run() {
+func (j *job) run() error {
 	p, err := newPacer(j.name, j.m, j.seed)
 	if err != nil {
-		j.err = fmt.Errorf("contest: %s: %w", j.name, err)
-		return
+		return fmt.Errorf("contest: %s: %w", j.name, err)
 	}
 	j.result = pacelab.Run(j.m, p, j.seed)
 	if !j.example {
 		j.result.Trace = nil
 	}
+	return nil
 }
 
 // newPacer makes a controller. Of the store's capacity only the fixed bucket is told: its rate is the store's best at the
@@ -145,28 +160,17 @@ func newPacer(name string, m pacelab.Model, seed uint64) (pace.Pacer, error) {
 	return baseline.New(name, baseline.Config{Batch: batch, Rate: m.Best(), Seed: seed})
 }
 
-func runAll(ctx context.Context, jobs []*job) error {
-	todo := make(chan *job)
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for j := range todo {
-				j.run()
-			}
-		})
-	}
-	for _, j := range jobs {
-		if ctx.Err() != nil {
+func runAll(ctx context.Context, work []func() error) error {
+	workers, failed := errgroup.WithContext(ctx)
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	for _, w := range work {
+		if failed.Err() != nil {
 			break
 		}
-		todo <- j // a worker takes it within seconds
+		workers.Go(w) // waits until a worker is free, which is within seconds
 	}
-	close(todo)
-	workers.Wait()
-	for _, j := range jobs {
-		if j.err != nil {
-			return j.err
-		}
+	if err := workers.Wait(); err != nil {
+		return err
 	}
 	return ctx.Err()
 }

@@ -16,7 +16,7 @@ import (
 
 // small is one comparison for all tests: a race detector makes each cost seconds.
 var small = sync.OnceValues(func() (Comparison, error) {
-	return Run(context.Background(), Options{Seeds: 1, MostCalls: 2000, Shapes: []string{"usl", "half-speed"}})
+	return Run(context.Background(), Options{Seeds: 1, MostCalls: 2000, Shapes: []string{"usl", "half-speed"}, Replicas: []int{2}})
 })
 
 func TestEveryControllerMeetsEveryStore(t *testing.T) {
@@ -41,7 +41,7 @@ func TestEveryControllerMeetsEveryStore(t *testing.T) {
 
 func TestTheSameSeedsAreTheSameComparison(t *testing.T) {
 	t.Parallel()
-	o := Options{Seeds: 2, MostCalls: 2000, Shapes: []string{"crash-1.5"}, Controllers: []string{ChartName, "vegas", "failsafe"}}
+	o := Options{Seeds: 2, MostCalls: 2000, Shapes: []string{"crash-1.5"}, Controllers: []string{ChartName, "vegas", "failsafe"}, Replicas: []int{4}}
 	a, errA := Run(t.Context(), o)
 	b, errB := Run(t.Context(), o)
 	if errA != nil || errB != nil || !reflect.DeepEqual(a, b) {

@@ -18,5 +18,8 @@
 //	inside, peak    the highest before the first step
 //	crashes         in one run; late ones after its first minute
 //
+// Beside them: replicas of a gateway on one store, 2 to 16, with one chart for all (pkg/pace/replica, half a second of lag each
+// way) and with one each, on workers and usl of both speeds. sum ÷ best is the goodput of all, Jain (Σx)² / (n·Σx²) of theirs.
+//
 // Over seeds, the median and the worst are told. A goal that is missed is a goal that is missed: nothing here fails for it.
 package contest

@@ -100,7 +100,7 @@ func (c Comparison) Goals() []Goal {
 			c.atMost("crashes at 1.5 times the knee after the first minute, "+speed(slow), "", 0, slow, only("crash-1.5", late)),
 			c.atMost("crashes at 3 times the knee, "+speed(slow), "", 0, slow, only("crash-3", crashes)))
 	}
-	return goals
+	return append(goals, c.groupGoals()...)
 }
 
 // judgedRecovery is the recovery that the goals are about.

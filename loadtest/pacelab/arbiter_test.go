@@ -104,9 +104,9 @@ func (g *gateway) changed(now float64, state breaker.State) {
 func drive(t *testing.T, m Model, rate float64) (*gateway, *run, Result) {
 	t.Helper()
 	g := newGateway(t, rate)
-	r := newRun(m, newChart(t, m), 1)
+	r := newRun(m, 1, newChart(t, m))
 	r.backlog = g
-	r.ask()
+	r.ask(r.drivers[0])
 	for r.now < m.Length {
 		r.turn()
 	}

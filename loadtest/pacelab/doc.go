@@ -29,6 +29,12 @@
 // minute. With too much inside it dies: all that was inside is broken within a millisecond, and until it is back it
 // refuses.
 //
+// # Replicas
+//
+// RunGroup has several drivers on one store, each with its own pacer and breaker. Members of pkg/pace/replica tell each other
+// what they count over a network that takes its time and can be silent; drivers with charts of their own are what to compare
+// with. Who crashes starts no calls and says nothing; its calls end in the store.
+//
 // # What is judged
 //
 // goodput: items completed ÷ what the store could have completed at its best point and largest batch, after warm-up. While

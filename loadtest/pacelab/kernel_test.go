@@ -231,7 +231,7 @@ func TestRecovery(t *testing.T) {
 func TestResultOfAHandMadeRun(t *testing.T) {
 	t.Parallel()
 	m := Model{Service: 1, Knee: 10, WarmUp: 20, Length: 120, Steps: []Step{{At: 60}, {At: 90, Speed: 1}}}
-	r := newRun(m, fixed(t, 1, 1), 1)
+	r := newRun(m, 1, fixed(t, 1, 1))
 	r.done, r.best, r.holding, r.store.peak = 300, 400, 150, 7
 	r.store.crashes = []float64{59, 61, 100}
 	got := r.result()
@@ -254,8 +254,8 @@ func BenchmarkEvents(b *testing.B) {
 			"chart": func() pace.Pacer { return newChart(b, m) },
 		} {
 			b.Run(kind+"/"+name, func(b *testing.B) {
-				r := newRun(m, p(), 1)
-				r.ask()
+				r := newRun(m, 1, p())
+				r.ask(r.drivers[0])
 				for r.now < 20 {
 					r.turn()
 				}

@@ -50,6 +50,16 @@ type call struct {
 	fails   bool // for no reason of load
 	ended   bool // its permit is free
 	holders int  // of the store, the line of deadlines and the schedule of refusals
+	driver  *driver
+}
+
+// driver is one caller of the store, with its own pacer and breaker.
+type driver struct {
+	pacer   pace.Pacer
+	breaker *breakermodel.Model
+	poll    float64 // when to ask again; +Inf: when a call ends
+	done    float64 // items since the warm-up
+	away    bool    // starts no calls
 }
 
 // backlog is what there is to send. Without one the run has a backlog that never ends.
@@ -60,16 +70,21 @@ type backlog interface {
 	changed(now float64, state breaker.State)
 }
 
+// wire carries what the pacers of several drivers tell each other.
+type wire interface {
+	next() float64 // when something arrives, or is to be told
+	turn(now float64)
+}
+
 type run struct {
 	m       Model
-	pacer   pace.Pacer
 	store   *store
-	breaker *breakermodel.Model
+	drivers []*driver
 	backlog backlog
+	wire    wire // nil: they tell each other nothing
 	rand    *rand.Rand
 
 	now       float64
-	poll      float64 // when to ask again; +Inf: when a call ends
 	deadlines line
 	refusals  schedule
 	seq       uint64
@@ -87,22 +102,33 @@ type run struct {
 
 // Run drives the pacer against the model. The same seed gives the same run.
 func Run(m Model, pacer pace.Pacer, seed uint64) Result {
-	r := newRun(m, pacer, seed)
-	r.ask()
-	for r.now < m.Length {
-		r.turn()
-	}
+	r := newRun(m, seed, pacer)
+	r.drive()
 	return r.result()
 }
 
-func newRun(m Model, pacer pace.Pacer, seed uint64) *run {
-	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) } //nolint:gosec // a simulation's draw, no secret
-	return &run{
-		m: m, pacer: pacer, rand: random(1), store: newStore(m, random(2)),
-		// As pkg/dispatch makes it: the call's own deadline comes before the probe's.
-		breaker: breakermodel.New(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3).Float64),
-		poll:    math.Inf(1), ends: 1, steps: m.Steps, trace: make([]Point, 0, int(m.Length)),
+// drive runs it to its end.
+func (r *run) drive() {
+	for _, d := range r.drivers {
+		r.ask(d)
 	}
+	for r.now < r.m.Length {
+		r.turn()
+	}
+}
+
+func newRun(m Model, seed uint64, pacers ...pace.Pacer) *run {
+	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) } //nolint:gosec // a simulation's draw, no secret
+	r := &run{
+		m: m, rand: random(1), store: newStore(m, random(2)),
+		ends: 1, steps: m.Steps, trace: make([]Point, 0, int(m.Length)),
+	}
+	for i, p := range pacers {
+		// As pkg/dispatch makes it: the call's own deadline comes before the probe's.
+		b := breakermodel.New(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3+uint64(i)).Float64) //nolint:gosec // an index
+		r.drivers = append(r.drivers, &driver{pacer: p, breaker: b, poll: math.Inf(1)})
+	}
+	return r
 }
 
 // seconds is a time of the run for the code under test.
@@ -120,12 +146,13 @@ const (
 	overdue
 	refused
 	asking
+	telling
 	secondEnds
 	stepping
 )
 
 // upcoming is the next thing that happens. Of what happens at once the first in the list goes first.
-func (r *run) upcoming() (at float64, what happening) {
+func (r *run) upcoming() (at float64, what happening, who *driver) {
 	at, done := r.store.next()
 	if done {
 		what = leaving
@@ -146,18 +173,25 @@ func (r *run) upcoming() (at float64, what happening) {
 	if len(r.refusals) > 0 {
 		earlier(r.refusals[0].due, refused)
 	}
-	earlier(r.poll, asking)
+	for _, d := range r.drivers {
+		if d.poll < at {
+			at, what, who = d.poll, asking, d
+		}
+	}
+	if r.wire != nil {
+		earlier(r.wire.next(), telling)
+	}
 	// Creep changes the speed all the time: it is taken anew every second at least.
 	earlier(r.ends, secondEnds)
 	if len(r.steps) > 0 {
 		earlier(r.steps[0].At, stepping)
 	}
-	return at, what
+	return at, what, who
 }
 
 // turn goes to the next thing that happens.
 func (r *run) turn() {
-	at, what := r.upcoming()
+	at, what, who := r.upcoming()
 	r.advance(at)
 	switch what {
 	case leaving:
@@ -172,7 +206,9 @@ func (r *run) turn() {
 		r.finish(c, pace.OutcomeOverload)
 		r.release(c)
 	case asking:
-		r.ask()
+		r.ask(who)
+	case telling:
+		r.wire.turn(r.now)
 	case stepping:
 		if r.peak == 0 {
 			r.peak = r.store.peak
@@ -198,58 +234,60 @@ func (r *run) advance(t float64) {
 }
 
 func (r *run) endSecond() {
-	l := r.pacer.Limits()
 	p := r.second
 	p.At, p.Inside, p.Knee = r.now, float64(len(r.store.inside)), r.store.knee()
-	p.Limit, p.Batch = l.Concurrency, l.Batch
+	for _, d := range r.drivers {
+		l := d.pacer.Limits()
+		p.Limit, p.Batch = p.Limit+l.Concurrency, l.Batch
+	}
 	r.trace = append(r.trace, p)
 	r.second = Point{}
 	r.ends++
 }
 
-// ask starts what the pacer and the breaker allow, as pkg/dispatch does.
-func (r *run) ask() {
-	r.poll = math.Inf(1)
-	for {
+// ask starts what a driver's pacer and breaker allow, as pkg/dispatch does.
+func (r *run) ask(d *driver) {
+	d.poll = math.Inf(1)
+	for !d.away {
 		items := max(1, r.m.MaxBatch)
 		if r.backlog != nil {
 			if items = min(items, r.backlog.waiting(r.now)); items == 0 {
-				r.poll = r.backlog.next(r.now)
+				d.poll = r.backlog.next(r.now)
 				return
 			}
 		}
-		if r.breaker.State() != breaker.Closed {
+		if d.breaker.State() != breaker.Closed {
 			items = 1 // a probe risks as little as it can
 		}
 		now := at(r.now)
-		v := r.pacer.Ask(now, 0, items)
+		v := d.pacer.Ask(now, 0, items)
 		if !v.Go {
 			if !v.RetryAt.IsZero() {
-				r.poll = r.now + max(v.RetryAt.Sub(now).Seconds(), minWait)
+				d.poll = r.now + max(v.RetryAt.Sub(now).Seconds(), minWait)
 			}
 			return
 		}
-		t, retryAt, ok := r.breaker.Allow(seconds(r.now))
+		t, retryAt, ok := d.breaker.Allow(seconds(r.now))
 		if !ok {
-			r.pacer.Done(now, pace.Call{Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
-			r.poll = max(retryAt.Seconds(), r.now+minWait)
+			d.pacer.Done(now, pace.Call{Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
+			d.poll = max(retryAt.Seconds(), r.now+minWait)
 			return
 		}
 		if r.backlog != nil {
 			r.backlog.take(r.now, v.Items)
 		}
-		r.start(v.Items, t)
+		r.start(d, v.Items, t)
 	}
 }
 
-func (r *run) start(items int, t breakermodel.Ticket) {
+func (r *run) start(d *driver, items int, t breakermodel.Ticket) {
 	var c *call
 	if last := len(r.free) - 1; last >= 0 {
 		c, r.free = r.free[last], r.free[:last]
 	} else {
 		c = new(call)
 	}
-	*c = call{items: items, start: r.now, ticket: t, fails: r.m.Noise > 0 && r.rand.Float64() < r.m.Noise}
+	*c = call{driver: d, items: items, start: r.now, ticket: t, fails: r.m.Noise > 0 && r.rand.Float64() < r.m.Noise}
 	r.calls++
 	r.seq++
 	taken, crashed := r.store.enter(c, r.seq)
@@ -289,6 +327,7 @@ func (r *run) leave(c *call) {
 	default:
 		if r.now >= r.m.WarmUp {
 			r.done += float64(c.items)
+			c.driver.done += float64(c.items)
 		}
 		r.second.Done += float64(c.items)
 		r.finish(c, pace.OutcomeOK)
@@ -306,22 +345,26 @@ func (r *run) finish(c *call, o pace.Outcome) {
 	if o == pace.OutcomeOK {
 		result = breaker.Success
 	}
-	before := r.breaker.State()
-	r.breaker.Report(seconds(r.now), c.ticket, result)
-	r.pacer.Done(at(r.now), pace.Call{Start: at(c.start), Items: c.items, Outcome: o})
-	if before != breaker.Closed && r.breaker.State() == breaker.Closed {
-		r.pacer.Resume(at(r.now))
+	d := c.driver
+	before := d.breaker.State()
+	d.breaker.Report(seconds(r.now), c.ticket, result)
+	d.pacer.Done(at(r.now), pace.Call{Start: at(c.start), Items: c.items, Outcome: o})
+	if before != breaker.Closed && d.breaker.State() == breaker.Closed {
+		d.pacer.Resume(at(r.now))
 	}
-	if before != r.breaker.State() && r.backlog != nil {
-		r.backlog.changed(r.now, r.breaker.State())
+	if before != d.breaker.State() && r.backlog != nil {
+		r.backlog.changed(r.now, d.breaker.State())
 	}
-	r.ask()
+	r.ask(d)
 }
 
 func (r *run) result() Result {
 	res := Result{
 		Goodput: r.done / max(1, r.best), Holding: r.holding / (r.m.Length - r.m.WarmUp), Peak: r.peak,
-		Crashes: len(r.store.crashes), Trips: r.breaker.Trips(), Calls: r.calls, Trace: r.trace,
+		Crashes: len(r.store.crashes), Calls: r.calls, Trace: r.trace,
+	}
+	for _, d := range r.drivers {
+		res.Trips += d.breaker.Trips()
 	}
 	if res.Peak == 0 {
 		res.Peak = r.store.peak

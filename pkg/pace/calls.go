@@ -36,33 +36,49 @@ func (c *costs) reset() { *c = costs{ref: -1, cv2: firstCV2} }
 
 // add learns from one answered call; atOnce is how many were in flight.
 func (c *costs) add(kind Kind, items int, latency, atOnce float64) {
-	if items < 1 {
+	c.addAll(kind, Tally{Calls: 1, Items: float64(items), Latency: latency, Square: latency * latency}, atOnce)
+}
+
+// addAll learns from answered calls of one kind.
+func (c *costs) addAll(kind Kind, t Tally, atOnce float64) {
+	if t.Items < 1 {
 		return
 	}
 	k := &c.kinds[kind]
 	if c.ref < 0 {
 		c.ref = int(kind)
 	}
-	c.seen++
-	k.seen++
-	fast := 1 / math.Min(c.seen, math.Max(10, atOnce))
-	c.latency += fast * (latency - c.latency)
-	fastKind := 1 / math.Min(k.seen, math.Max(10, atOnce))
-	if k.seen > 10 {
-		x := latency/k.latency - 1
-		c.cv2 += (math.Min(x*x, outlier) - c.cv2) / math.Min(k.seen+doubt, memory)
+	mean := t.Latency / t.Calls
+	c.seen += t.Calls
+	k.seen += t.Calls
+	last := math.Max(10, atOnce)
+	fast := 1 / fold(t.Calls, c.seen, last)
+	c.latency += fast * (mean - c.latency)
+	if k.seen-t.Calls >= 10 {
+		x := mean/k.latency - 1
+		x2 := x*x + math.Max(0, t.Square/t.Calls-mean*mean)/(k.latency*k.latency)
+		c.cv2 += (math.Min(x2, outlier) - c.cv2) / fold(t.Calls, k.seen+doubt, memory)
 	}
-	k.latency += fastKind * (latency - k.latency)
-	perItem := latency / float64(items)
+	k.latency += 1 / fold(t.Calls, k.seen, last) * (mean - k.latency)
+	perItem := t.Latency / t.Items
 	if c.ref == int(kind) {
 		k.weight = 1
-	} else if c.unit > 0 && (c.seen > 1 || k.weight == 0) { // the first after renew sets the unit, which is an outage's until then
-		k.weighed++
-		k.weight += (perItem/c.unit - k.weight) / math.Min(k.weighed, memory)
+	} else if c.unit > 0 && (c.seen > t.Calls || k.weight == 0) { // the first after renew sets the unit, which is an outage's until then
+		k.weighed += t.Calls
+		k.weight += (perItem/c.unit - k.weight) / fold(t.Calls, k.weighed, memory)
 	}
 	if k.weight > 0 {
 		c.unit += fast * (perItem/k.weight - c.unit)
 	}
+}
+
+// fold is what to divide by for a running mean to take in n values at once, the last of those seen: a mean of all while they
+// are few, and of about the last ones then.
+func fold(n, seen, last float64) float64 {
+	if n == 1 || seen <= last {
+		return math.Min(seen, last) / n
+	}
+	return 1 / (1 - math.Pow(1-1/last, n))
 }
 
 // renew forgets latencies, which an outage has spoilt, and keeps what kinds cost beside each other.
@@ -74,7 +90,7 @@ func (c *costs) renew() {
 }
 
 // work is what items of a kind cost, in items of the reference kind.
-func (c *costs) work(kind Kind, items int) float64 { return c.kinds[kind].weight * float64(items) }
+func (c *costs) work(kind Kind, items float64) float64 { return c.kinds[kind].weight * items }
 
 // spread is the variance of the logarithm of a count of one call: the prototype's fit, from queueing theory's shape
 // for a saturated store (between a Poisson stream's 1 and a regular one's 0).
@@ -171,5 +187,5 @@ func (c *Chart) failed(o Outcome, started float64) {
 	s := c.plan.base
 	s.calls = c.bound(int(cut*float64(s.calls)), s.batch)
 	c.restart(s)
-	c.plan.hurry = false
+	c.cutLook, c.plan.hurry = c.looks, false
 }

@@ -15,6 +15,8 @@ import (
 type ChartConfig struct {
 	// Min and Max bound the concurrency. Defaults 1 and 1000.
 	Min, Max int
+	// Start is the concurrency that it begins with. Default 4: the least at which one slow call does not stop all others.
+	Start int
 	// Headroom is the share of the concurrency that is left for the downstream's other callers. Default 0, at most 0.9.
 	Headroom float64
 	// Rate is the most items a second, whatever the downstream could do; a tenth of a second's may pass at once, at least
@@ -32,6 +34,9 @@ func (c ChartConfig) WithDefaults() ChartConfig {
 	if c.Max == 0 {
 		c.Max = max(1000, c.Min)
 	}
+	if c.Start == 0 {
+		c.Start = startLevel
+	}
 	if c.Batch == 0 {
 		c.Batch = 1000
 	}
@@ -47,6 +52,9 @@ func (c ChartConfig) Validate() error {
 	}
 	if c.Max < c.Min {
 		errs = append(errs, fmt.Errorf("max: %d is under the least of %d", c.Max, c.Min))
+	}
+	if c.Start < 1 {
+		errs = append(errs, fmt.Errorf("start: %d is not at least 1", c.Start))
 	}
 	if !(c.Headroom >= 0 && c.Headroom <= .9) {
 		errs = append(errs, fmt.Errorf("headroom: %v is not within 0 and 0.9", c.Headroom))
@@ -76,6 +84,8 @@ type Chart struct {
 	chart chart
 	look  look
 	plan  plan
+	// looks counts the looks, and cutLook is the first one after speed was last cut.
+	looks, cutLook uint64
 	// ceiling is how many items in flight an overload has taught to stay under; +Inf: none.
 	ceiling   float64
 	ceilingAt float64
@@ -89,10 +99,10 @@ type Chart struct {
 
 var _ Pacer = (*Chart)(nil)
 
-// startLevel is the first concurrency: the least at which one slow call does not stop all others.
+// startLevel is ChartConfig.Start's default.
 const startLevel = 4
 
-// NewChart returns a Pacer that begins with 4 calls of 1 item. Errors are those of ChartConfig.Validate.
+// NewChart returns a Pacer that begins with calls of 1 item. Errors are those of ChartConfig.Validate.
 func NewChart(config ChartConfig) (*Chart, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("pace: %w", err)
@@ -104,8 +114,8 @@ func NewChart(config ChartConfig) (*Chart, error) {
 		c.tokens = clock.NewLimiter(rate.Limit(c.config.Rate), burst)
 	}
 	c.costs.reset()
-	c.chart, c.sound = make(chart), c.bound(startLevel, 1)
-	c.begin(setting{c.bound(startLevel, 1), 1})
+	c.chart, c.sound = make(chart), c.bound(c.config.Start, 1)
+	c.begin(setting{c.sound, 1})
 	return c, nil
 }
 
@@ -180,7 +190,7 @@ func (c *Chart) Done(now time.Time, call Call) {
 		}
 		c.fails.succeeded(c.now, c.costs.latency)
 		c.look.calls++
-		c.look.work += c.costs.work(call.Kind, call.Items)
+		c.look.work += c.costs.work(call.Kind, float64(call.Items))
 	}
 	c.progress()
 }
@@ -195,6 +205,7 @@ func (c *Chart) Resume(now time.Time) {
 		c.ceiling, c.ceilingAt = n, c.now
 	}
 	c.restart(setting{c.bound(c.sound/4, c.plan.base.batch), c.plan.base.batch})
+	c.cutLook = c.looks
 }
 
 // Limits implements Pacer.

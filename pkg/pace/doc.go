@@ -83,8 +83,8 @@
 // hurry overshoot, in the worst seeds to many times the knee; after a store got faster again with as much delivered, too
 // much stays inside until looks down have found that out.
 //
-// Several replicas on one store each need a share of one chart: that is for the caller of several processes to add, by
-// summing their counts. Independent charts on one store each see what the others leave.
+// Several replicas on one store share one Chart: package replica sums what they count at each Look and gives it to Count, in
+// place of Ask and Done. Independent charts on one store each see what the others leave, and push it over.
 //
 // # Failure rules
 //

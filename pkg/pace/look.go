@@ -1,6 +1,9 @@
 package pace
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // setting is what a look tries: calls at once, and items a call.
 type setting struct{ calls, batch int }
@@ -80,6 +83,7 @@ const least = .05
 func (c *Chart) switchTo(r role, s setting) {
 	c.look = look{role: r, at: s, since: c.now, old: c.inFlight, oldFirst: c.inFlight, reached: c.inFlight >= s.calls}
 	c.look.until = c.now + math.Max(c.costs.settling(), 1e-3)
+	c.looks++
 	c.wanting, c.bigger = false, false
 }
 
@@ -109,9 +113,14 @@ func (c *Chart) progress() {
 		l.until = c.now + math.Max(least, latency)
 		return
 	}
-	passed := c.now - l.from
+	c.measured(c.now-l.from, c.area-l.area)
+}
+
+// measured tells what the look has come to in so many seconds, and decides if that is enough.
+func (c *Chart) measured(passed, area float64) {
+	l, latency := &c.look, c.costs.latency
 	span := math.Max(least, latency)
-	inFlight := (c.area - l.area) / math.Max(passed, 1e-9)
+	inFlight := area / math.Max(passed, 1e-9)
 	times := float64(1 + l.extended)
 	switch l.role {
 	case lookBase:
@@ -136,7 +145,7 @@ func (c *Chart) progress() {
 	if l.role == lookBase || l.role == lookUp {
 		c.sound = c.plan.base.calls
 	}
-	c.decide(point{calls: l.calls, work: l.work, seconds: passed, area: c.area - l.area, seen: c.now})
+	c.decide(point{calls: l.calls, work: l.work, seconds: passed, area: area, seen: c.now})
 }
 
 // pressed tells whether more is asked for than is let through. A caller that does not fill the calls but asks for more items
@@ -165,3 +174,79 @@ const (
 	// restCount, in s, is the shortest count at the rest: nothing else is looked at meanwhile, so it may be a sure one.
 	restCount = 3
 )
+
+// Look is what a Chart wants measured. One that several callers share says it to them (package replica); they count.
+type Look struct {
+	Number uint64 // grows with each look
+	// Cut is the first look after speed was last cut: what calls from before it come to says nothing of the speed since.
+	Cut          uint64
+	Calls, Batch int           // of all callers together, and in each call
+	Settle       time.Duration // how long new calls take to be like those that have been in flight for long
+}
+
+// Tally is calls that ended well.
+type Tally struct {
+	Calls, Items    float64
+	Latency, Square float64 // sum of their latencies, in s, and of the squares
+}
+
+// Sum is what callers that share a Chart have seen together.
+type Sum struct {
+	InFlight int
+	// What ended since the last Sum.
+	Good                        [MaxKinds]Tally
+	Errors, Overloads, Timeouts int
+	// Look is the look that the rest was counted at, by all callers, each since it had settled.
+	Look    uint64
+	Seconds float64 // that were counted; 0: not all have settled
+	Area    float64 // ∫ calls in flight dt
+	Counted [MaxKinds]Tally
+	// Wanting and Bigger: somebody was refused for want of a slot, or asked for more items than a call may carry.
+	Wanting, Bigger bool
+}
+
+// Look tells what to measure now.
+func (c *Chart) Look() Look {
+	settle := time.Duration(c.costs.settling() * float64(time.Second))
+	return Look{Number: c.looks, Cut: c.cutLook, Calls: c.look.at.calls, Batch: c.look.at.batch, Settle: settle}
+}
+
+// Repeat begins the present look anew: who makes it has changed.
+func (c *Chart) Repeat(now time.Time) {
+	c.tick(now)
+	c.switchTo(c.look.role, c.look.at)
+}
+
+// Count takes what several callers have seen, in place of Ask and Done of each call: a Chart has either.
+func (c *Chart) Count(now time.Time, s Sum) {
+	c.tick(now)
+	c.inFlight = s.InFlight
+	answered := s.Errors
+	for kind, t := range s.Good {
+		if t.Calls > 0 {
+			c.costs.addAll(Kind(kind), t, float64(s.InFlight)) //nolint:gosec // under MaxKinds
+			answered += int(t.Calls)
+		}
+	}
+	for range answered {
+		c.fails.succeeded(c.now, c.costs.latency)
+	}
+	cut := c.cutLook
+	for i := 0; i < s.Overloads+s.Timeouts && c.cutLook == cut; i++ { // what is left after a cut began before it
+		o := OutcomeOverload
+		if i >= s.Overloads {
+			o = OutcomeTimeout
+		}
+		c.failed(o, c.now)
+	}
+	if s.Look != c.looks || s.Seconds <= 0 {
+		return
+	}
+	c.look.calls, c.look.work = 0, 0
+	for kind, t := range s.Counted {
+		c.look.calls += t.Calls
+		c.look.work += c.costs.work(Kind(kind), t.Items) //nolint:gosec // under MaxKinds
+	}
+	c.wanting, c.bigger = s.Wanting, s.Bigger
+	c.measured(s.Seconds, s.Area)
+}
