@@ -19,53 +19,42 @@ func storm(signOut bool) simulate.Config {
 	}
 }
 
+// No mailing is slow enough where the sign-out alone is too much: the answer says so, and is for a storm without it.
 func TestTheMailingIsAsSlowAsItMustBe(t *testing.T) {
 	t.Parallel()
-	q := Question{Config: storm(false), MaxWait: 3 * time.Minute, Sample: 65_000}
-	var told []string
-	a, err := Mailing(t.Context(), q, func(s string) { told = append(told, s) })
+	const bound = 3 * time.Minute
+	q := Question{Config: storm(true), MaxWait: bound, Sample: 65_000}
+	runs := 0
+	a, err := Mailing(t.Context(), q, func(string) { runs++ })
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(strings.Join(told, "\n"))
-	if !a.Found || a.WithoutSignOut || a.P999MS > 180_000 || a.Runs != len(told) {
-		t.Fatalf("%+v after %v", a, told)
+	if !a.Found || a.P999MS > bound.Milliseconds() || a.Runs != runs {
+		t.Fatalf("%+v after %d runs", a, runs)
+	}
+	if !a.WithoutSignOut || a.SignOutWaitMS >= 0 && a.SignOutWaitMS < bound.Milliseconds() {
+		t.Errorf("what the sign-out alone costs: %+v", a)
 	}
 	if math.Abs(a.MailsPerS*a.MailingS-300_000) > 1 {
 		t.Errorf("%v mails a second over %v s", a.MailsPerS, a.MailingS)
 	}
 	// Much faster is too fast.
-	c := q.Config
+	c := storm(false)
 	c.Scenario.Mailing = time.Duration(.7 * a.MailingS * float64(time.Second))
+	c.Window.Length = 3 * time.Hour
 	sim, err := simulate.New(c, simulate.Deps{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := sim.Run(t.Context()); err != nil || r.EverybodyP999MS >= 0 && r.EverybodyP999MS <= 180_000 {
+	r, err := sim.Run(t.Context())
+	if err != nil || r.EverybodyP999MS >= 0 && r.EverybodyP999MS <= bound.Milliseconds() {
 		t.Errorf("mailed over %v they wait %d ms: %v", c.Scenario.Mailing, r.EverybodyP999MS, err)
 	}
-}
-
-// No mailing is slow enough where the sign-out alone is too much; the answer says so and is for a storm without it.
-func TestASignOutIsNoMailing(t *testing.T) {
-	t.Parallel()
-	a, err := Mailing(t.Context(), Question{Config: storm(true), MaxWait: 3 * time.Minute, Sample: 65_000}, func(string) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !a.WithoutSignOut || !a.Found || a.SignOutWaitMS >= 0 && a.SignOutWaitMS < 180_000 {
-		t.Errorf("%+v", a)
-	}
-	sim, err := simulate.New(storm(true), simulate.Deps{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := sim.Run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	text := strings.Join(Words(storm(true), r, &a), "\n")
-	for _, want := range []string{"300 k mailed within 1h0m0s and all devices signed out at once", "in line at the most", "GB at the most", "nobody waits for more than 5 s", "Without it: mail over at least"} {
+	for _, want := range []string{
+		"300 k mailed within 1h0m0s and all devices signed out at once", "in line at the most", "GB at the most", "nobody waits for more than 5 s",
+		"Without it: mail over at least",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no word of %q in:\n%s", want, text)
 		}
@@ -76,10 +65,11 @@ func TestASignOutIsNoMailing(t *testing.T) {
 func TestAThinnedStormIsTheSameStorm(t *testing.T) {
 	t.Parallel()
 	c := storm(true)
-	c.Scenario.People = 1e6
-	c.Store, c.Mail.Rate = simulate.StoreOf(160, 100*time.Millisecond), 300
+	c.Scenario.People = 500_000
+	c.Window.Length = 2 * time.Hour
+	c.Store, c.Mail.Rate = simulate.StoreOf(80, 200*time.Millisecond), 150
 	var drains, waits []float64
-	for _, k := range []float64{1, 8} {
+	for _, k := range []float64{1, 4} {
 		sim, err := simulate.New(Thin(c, k), simulate.Deps{})
 		if err != nil {
 			t.Fatal(err)
@@ -88,7 +78,7 @@ func TestAThinnedStormIsTheSameStorm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := float64(r.People) * r.Thin / 1e6; got < .3 || got > .5 {
+		if got := float64(r.People) * r.Thin / 500_000; got < .1 || got > .3 {
 			t.Errorf("1 in %v: %d people", k, r.People)
 		}
 		drains, waits = append(drains, r.DrainS), append(waits, float64(r.Waits.P99))
