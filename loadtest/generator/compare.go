@@ -50,13 +50,15 @@ const (
 	rounds      = 3
 	stepTime    = 3 * time.Second
 	roundTime   = 5 * time.Second
+	quantum     = 500 * time.Microsecond // of the schedule, as storm has it
 	memoryTime  = 60 * time.Second
-	memoryRate  = 0.5 // of the highest: what is not answered yet must not count as growth
+	memoryRate  = 0.7 // of the highest: what is not answered yet must not count as growth
 	checkpoints = 30
 	maxLag      = 5 * time.Millisecond
 	firstRate   = 10_000
 	step        = 1.2
 	maxRate     = 400_000
+	goalRate    = 20_000
 	perRun      = 100e6 // calls of the run that memory is extrapolated to
 )
 
@@ -91,7 +93,7 @@ func Compare(ctx context.Context, o Options) ([]Figure, error) {
 	rate := float64(best.Sent) / best.Seconds
 	figures := []Figure{{
 		Name:  fmt.Sprintf("generator: calls/s on one core with lag p99 ≤ 5 ms (it was %.2f ms), %d connections, all OK", ms(best.LagP99), connections),
-		Value: rate, Unit: "calls/s", Goal: "≥ 20000", OK: rate >= 20_000,
+		Value: rate, Unit: "calls/s", Goal: "≥ 20000", OK: rate >= goalRate,
 	}}
 	beside, err := o.beside(ctx, address, rate)
 	figures = append(figures, beside...)
@@ -102,11 +104,13 @@ func Compare(ctx context.Context, o Options) ([]Figure, error) {
 	return append(figures, memory...), err
 }
 
-// highest climbs until the generator or the server cannot any more.
+// highest climbs until the generator or the server cannot any more, which three rates in a row must show: on a machine with other
+// work a single one shows that work.
 func (o *Options) highest(ctx context.Context, address string) (best Outcome, err error) {
-	for rate := float64(firstRate); rate <= maxRate; rate *= step {
+	missed := 0
+	for rate := float64(firstRate); rate <= maxRate && missed < 3; rate *= step {
 		var got Outcome
-		for range 2 { // one bad moment of the machine is not the generator's limit
+		for range 2 {
 			if got, err = o.drive(ctx, Load{Address: address, Connections: connections, Rate: rate, Time: stepTime}); err != nil {
 				return best, err
 			}
@@ -114,10 +118,9 @@ func (o *Options) highest(ctx context.Context, address string) (best Outcome, er
 				break
 			}
 		}
-		if !got.keeps() {
-			break
+		if missed++; got.keeps() {
+			best, missed = got, 0
 		}
-		best = got
 	}
 	if best.Sent == 0 {
 		return best, fmt.Errorf("generator: cannot keep %d calls/s", firstRate)
@@ -136,6 +139,7 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 
 // drive runs the generator in a process of its own, on one core.
 func (o *Options) drive(ctx context.Context, l Load) (Outcome, error) {
+	l.Quantum = quantum
 	arg, err := json.Marshal(l)
 	if err != nil {
 		return Outcome{}, err
@@ -174,13 +178,15 @@ func (o *Options) beside(ctx context.Context, address string, rate float64) ([]F
 			}
 		}
 	}
-	var ours []float64
+	var ours, slow []float64
 	for range rounds {
-		r, err := o.drive(ctx, Load{Address: address, Connections: connections, Rate: rate, Time: roundTime})
-		if err != nil {
-			return nil, err
+		for at, to := range map[float64]*[]float64{rate: &ours, goalRate: &slow} {
+			r, err := o.drive(ctx, Load{Address: address, Connections: connections, Rate: at, Time: roundTime})
+			if err != nil {
+				return nil, err
+			}
+			*to = append(*to, r.perCPU())
 		}
-		ours = append(ours, r.perCPU())
 		for _, t := range tools {
 			got, err := o.measure(t, t.best)
 			if err != nil {
@@ -189,18 +195,21 @@ func (o *Options) beside(ctx context.Context, address string, rate float64) ([]F
 			t.perCPU = append(t.perCPU, got)
 		}
 	}
-	value := median(ours)
 	var figures []Figure
 	for i, goal := range []float64{3, 5} {
 		t := tools[i]
-		reference := median(t.perCPU)
+		value, reference := median(ours), median(t.perCPU)
 		figures = append(figures, Figure{
 			Name:  fmt.Sprintf("generator: calls per CPU-second ÷ %s's at its best concurrency, %d", t.name, t.best),
 			Value: value, Unit: "calls/CPU-s", Reference: reference, Ratio: value / reference,
 			Goal: fmt.Sprintf("ratio ≥ %.0f", goal), OK: value/reference >= goal,
 		})
 	}
-	return figures, nil
+	value, reference := median(slow), median(tools[0].perCPU)
+	return append(figures, Figure{
+		Name:  "generator: calls per CPU-second at 20,000 calls/s only, where batches are smaller; beside it ghz's at full speed",
+		Value: value, Unit: "calls/CPU-s", Reference: reference, Ratio: value / reference, Goal: "–", OK: true,
+	}), nil
 }
 
 // measure runs another tool and returns its calls per CPU-second.

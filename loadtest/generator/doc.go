@@ -1,7 +1,7 @@
 // Package generator measures the load generator itself (loadtest/schedule and loadtest/wire, as `storm run` uses them)
 // beside ghz and k6, all against the same bare gRPC echo server in one run.
 //
-//	highest rate       open loop from an absolute schedule at rising rates, by a process with GOMAXPROCS=1: the last rate whose
+//	highest rate       open loop from an absolute schedule at rising rates, by a process with GOMAXPROCS=1: the highest rate whose
 //	                   lag p99 is at most 5 ms and whose calls all succeed
 //	calls per CPU-s    calls that succeeded ÷ user and system time of the client's process; medians of interleaved rounds. Ours at
 //	                   the highest rate, ghz and k6 as fast as they can with the concurrency that suits them best of some,

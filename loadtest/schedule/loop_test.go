@@ -268,3 +268,30 @@ func BenchmarkLoop(b *testing.B) {
 		_, _ = l.Run(b.Context(), nil)
 	})
 }
+
+func TestQuantumGathersWhatIsDueAndPosted(t *testing.T) {
+	t.Parallel()
+	clk := clock.NewManual(epoch)
+	loop, err := schedule.New(schedule.Config{Start: epoch, Quantum: 10 * time.Millisecond}, schedule.Deps{Clock: clk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ran []time.Duration // when each ran
+	source := &list{at: []time.Duration{0, 1, 2, 3}, do: func(l *schedule.Loop, at time.Duration) {
+		ran = append(ran, l.Now())
+		if at == 0 {
+			l.Hold()
+			l.Post(schedule.Func(func(l *schedule.Loop, _ time.Duration) {
+				ran = append(ran, l.Now())
+				l.Release()
+			}))
+		}
+	}}
+	if _, err := run(t.Context(), t, loop, clk, time.Millisecond, source); err != nil {
+		t.Fatal(err)
+	}
+	want := []time.Duration{0, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond}
+	if !slices.Equal(ran, want) {
+		t.Errorf("events ran at %v, want %v", ran, want)
+	}
+}

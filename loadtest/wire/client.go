@@ -177,7 +177,7 @@ func (c *Client) WaitReady(ctx context.Context) error {
 // blocks and starts no goroutine. It may be called from anywhere, also from a Done.
 func (c *Client) Call(m *Method, message []byte, deadline time.Duration, done Done) {
 	now := c.clock.Now()
-	k := c.pool.Get().(*call) //nolint:errcheck,forcetypeassert // nothing else is in the pool
+	k := c.pool.Get().(*call) // nothing else is in the pool
 	k.reply.SentAt, k.method, k.done = now, m, done
 	k.deadline = now.Sub(c.start) + deadline
 	inFlight := c.inFlight.Add(1)
