@@ -90,11 +90,16 @@ func Compare(ctx context.Context, o Options) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	rate := float64(best.Sent) / best.Seconds
+	rate := 0.0
+	if best.Sent > 0 {
+		rate = float64(best.Sent) / best.Seconds
+	}
 	figures := []Figure{{
-		Name:  fmt.Sprintf("generator: calls/s on one core with lag p99 ≤ 5 ms (it was %.2f ms), %d connections, all OK", ms(best.LagP99), connections),
+		Name: fmt.Sprintf("generator: calls/s on one core with lag p99 ≤ 5 ms (it was %.2f ms), %d connections, all OK",
+			ms(best.LagP99), connections),
 		Value: rate, Unit: "calls/s", Goal: "≥ 20000", OK: rate >= goalRate,
 	}}
+	rate = max(rate, firstRate) // a goal that is missed does not end the run
 	beside, err := o.beside(ctx, address, rate)
 	figures = append(figures, beside...)
 	if err != nil {
@@ -121,9 +126,6 @@ func (o *Options) highest(ctx context.Context, address string) (best Outcome, er
 		if missed++; got.keeps() {
 			best, missed = got, 0
 		}
-	}
-	if best.Sent == 0 {
-		return best, fmt.Errorf("generator: cannot keep %d calls/s", firstRate)
 	}
 	return best, nil
 }
@@ -155,8 +157,8 @@ func (o *Options) drive(ctx context.Context, l Load) (Outcome, error) {
 	if err := json.Unmarshal(out, &r); err != nil {
 		return Outcome{}, fmt.Errorf("generator: %w", err)
 	}
-	fmt.Fprintf(o.Output, "  storm at %.0f/s: lag p50 %.2f, p99 %.2f ms; latency p50 %.1f, p99 %.1f ms; %d of %d OK %s; %.0f calls per CPU-s\n",
-		l.Rate, ms(r.LagP50), ms(r.LagP99), ms(r.LatencyP50), ms(r.LatencyP99), r.OK, r.Sent, r.Failure, r.perCPU())
+	fmt.Fprintf(o.Output, "  storm at %.0f/s: lag p50 %.2f, p99 %.2f ms; latency p50 %.1f, p99 %.1f ms; "+
+		"%d of %d OK %s; %.0f calls per CPU-s\n", l.Rate, ms(r.LagP50), ms(r.LagP99), ms(r.LatencyP50), ms(r.LatencyP99), r.OK, r.Sent, r.Failure, r.perCPU())
 	return r, nil
 }
 
@@ -332,7 +334,8 @@ func (o *Options) memory(ctx context.Context, address string, rate float64) ([]F
 	} {
 		growth := slope(half, f.of) * perRun / (1 << 20)
 		figures = append(figures, Figure{
-			Name:  fmt.Sprintf("generator: growth of %s over 100 M calls, from the slope over %.1f M; beside it what it is at the end", f.name, float64(last.Calls)/1e6),
+			Name: fmt.Sprintf("generator: growth of %s over 100 M calls, from the slope over %.1f M; beside it what it is at the end",
+				f.name, float64(last.Calls)/1e6),
 			Value: growth, Unit: "MiB", Reference: f.of(last) / (1 << 20), Goal: "≤ 64", OK: growth <= 64,
 		})
 	}

@@ -60,7 +60,9 @@ func ExampleLoop() {
 }
 
 // run runs a loop on a manual clock, which goes to the next timer whenever the loop sleeps.
-func run(ctx context.Context, t *testing.T, loop *schedule.Loop, clk *clock.Manual, step time.Duration, source schedule.Source) (schedule.Report, error) {
+func run(
+	ctx context.Context, t *testing.T, loop *schedule.Loop, clk *clock.Manual, step time.Duration, source schedule.Source,
+) (schedule.Report, error) {
 	t.Helper()
 	type result struct {
 		report schedule.Report

@@ -97,7 +97,8 @@ func (p *scripted) headers(stream uint32, end bool, fields ...string) {
 	for i := 0; i < len(fields); i += 2 {
 		_ = p.encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // into memory
 	}
-	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: p.block.Bytes(), EndStream: end, EndHeaders: true}) // the test sees
+	// An error shows in the test.
+	_ = p.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: p.block.Bytes(), EndStream: end, EndHeaders: true})
 }
 
 func (p *scripted) begin(stream uint32) {
@@ -138,7 +139,10 @@ func TestResponsesThatAreWrong(t *testing.T) {
 		"OK without answer": {func(p *scripted, s uint32) { p.begin(s); p.headers(s, true, "grpc-status", "0") }, codes.Internal},
 		"no trailers":       {func(p *scripted, s uint32) { p.begin(s); _ = p.WriteData(s, true, frame("x")) }, codes.Internal},
 		"data first":        {func(p *scripted, s uint32) { _ = p.WriteData(s, false, frame("x")) }, codes.Internal},
-		"two answers":       {func(p *scripted, s uint32) { p.begin(s); _ = p.WriteData(s, false, append(frame("x"), frame("y")...)) }, codes.Internal},
+		"two answers": {func(p *scripted, s uint32) {
+			p.begin(s)
+			_ = p.WriteData(s, false, append(frame("x"), frame("y")...))
+		}, codes.Internal},
 		"compressed": {func(p *scripted, s uint32) {
 			p.begin(s)
 			_ = p.WriteData(s, false, append([]byte{1}, frame("x")[1:]...))
@@ -249,7 +253,8 @@ func TestHalfOpenConnectionIsGivenUp(t *testing.T) {
 		}
 	})
 	client, _ := dial(t, wire.Config{
-		Targets: []string{address}, Connections: 1, BackoffBase: time.Millisecond, Silence: 40 * time.Millisecond, PingTimeout: 60 * time.Millisecond,
+		Targets: []string{address}, Connections: 1, BackoffBase: time.Millisecond,
+		Silence: 40 * time.Millisecond, PingTimeout: 60 * time.Millisecond,
 	})
 	if a := call(t, client, "lost"); a.code != codes.Unavailable || !a.local || a.took < 100*time.Millisecond {
 		t.Errorf("%+v", a)
@@ -283,7 +288,8 @@ func TestSmallWindowsFramesAndTables(t *testing.T) {
 	t.Parallel()
 	const size = 3000
 	address := raw(t, []http2.Setting{
-		{ID: http2.SettingInitialWindowSize, Val: 1000}, {ID: http2.SettingHeaderTableSize, Val: 0}, {ID: http2.SettingMaxConcurrentStreams, Val: 1},
+		{ID: http2.SettingInitialWindowSize, Val: 1000}, {ID: http2.SettingHeaderTableSize, Val: 0},
+		{ID: http2.SettingMaxConcurrentStreams, Val: 1},
 	}, func(p *scripted, _ int) {
 		received, got := 0, uint32(0)
 		decoder := hpack.NewDecoder(0, nil)

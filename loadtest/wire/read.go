@@ -279,7 +279,8 @@ func (c *conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 // goAway: no new calls, and those that the server says it has not touched go to other connections, once.
 func (c *conn) goAway(f *http2.GoAwayFrame) {
 	if f.ErrCode != http2.ErrCodeNo {
-		c.client.log.Warn("the server sends the connection away", "target", c.slot.target, "code", f.ErrCode.String(), "text", string(f.DebugData()))
+		c.client.log.Warn("the server sends the connection away", "target", c.slot.target,
+			"code", f.ErrCode.String(), "text", string(f.DebugData()))
 	}
 	c.client.withdraw(c)
 	var again, lost list

@@ -98,7 +98,8 @@ func TestUnknownCAIsNotTrusted(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
 	serve(t, l, echo, grpc.Creds(credentials.NewTLS(serverTLS)))
 	client, _ := dial(t, wire.Config{Targets: []string{l.Addr().String()}, TLS: otherCA})
-	if a := call(t, client, "x"); a.code != codes.Unavailable || !a.local || !strings.Contains(a.text, "certificate") && a.text != "no connection" {
+	a := call(t, client, "x")
+	if a.code != codes.Unavailable || !a.local || !strings.Contains(a.text, "certificate") && a.text != "no connection" {
 		t.Errorf("%+v", a)
 	}
 }

@@ -124,7 +124,10 @@ type answer struct {
 }
 
 func keep(r *wire.Reply) answer {
-	a := answer{code: r.Code, text: r.Text, reason: r.Reason(), pushback: r.Pushback, pushed: r.PushbackSet, local: r.Local, took: r.EndAt.Sub(r.SentAt)}
+	a := answer{
+		code: r.Code, text: r.Text, reason: r.Reason(), pushback: r.Pushback, pushed: r.PushbackSet, local: r.Local,
+		took: r.EndAt.Sub(r.SentAt),
+	}
 	a.retryDelay, _ = r.RetryDelay()
 	var response resetv1.StartResetResponse
 	if err := proto.Unmarshal(r.Message, &response); err != nil {
@@ -216,7 +219,8 @@ func authority(t *testing.T, name string) (server, client *tls.Config) {
 	}
 	caKey, serverKey := key(), key()
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a test's CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a test's CA"}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	ca := sign(template, template, caKey, caKey)
 	leaf := sign(&x509.Certificate{
