@@ -132,9 +132,16 @@ func outages(m Model, crashes []float64) []outage {
 // known are cases in which they do fight today, and why; they are told of and do not fail. Each wants a cure in pkg/pace,
 // and then to be struck off this list.
 var known = map[string]string{
-	"latency-x5/slow/load 0.3": "where little more is asked for than a limit delivers, less of it delivers as much: the base goes down under the load",
-	"stall/slow/load 0.3":      "the ramp begins at a quarter of what a quiet day needed and stays at 8 to 14, of a knee of 54, for 50 s with a backlog",
+	"half-knee/slow/load 1.5":    halved,
+	"half-speed/slow/load 1.5":   halved,
+	"half-workers/slow/load 1.5": halved,
+	"latency-x5/slow/load 0.3":   "where little more is asked for than a limit delivers, less of it delivers as much: the base goes down under the load",
+	"stall/slow/load 0.3":        "the ramp begins at a quarter of what a quiet day needed and stays at 8 to 14, of a knee of 54, for 50 s with a backlog",
 }
+
+// halved is what happens when a store that takes 216 to 431 ms is suddenly half as able: what was inside takes longer than
+// its 5 s, the time-outs trip the breaker for two to four seconds, and the ramp brings it back.
+const halved = "calls that were inside when the store was halved time out together and trip the breaker once, for 2 to 4 s"
 
 // Pacer, breaker and admission are driven together through every store, on a day when it has time to spare and on one on
 // which twice as many come as it can serve. Each may do its own part only.
