@@ -96,7 +96,7 @@ type pending []int64
 func (p pending) Len() int           { return len(p) }
 func (p pending) Less(i, j int) bool { return p[i] < p[j] }
 func (p pending) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
-func (p *pending) Push(v any)        { *p = append(*p, v.(int64)) } //nolint:errcheck // heap pushes what it popped
+func (p *pending) Push(v any)        { *p = append(*p, v.(int64)) }
 func (p *pending) Pop() any {
 	last := (*p)[len(*p)-1]
 	*p = (*p)[:len(*p)-1]

@@ -172,7 +172,7 @@ func (a *arm) awaitVictim(ctx context.Context) error {
 }
 
 // storm replays the arrivals and waits until everybody has ended, or for the arm's limit.
-func (a *arm) storm(ctx context.Context) (crowd.Report, error) {
+func (a *arm) storm(ctx context.Context) (report crowd.Report, err error) {
 	client, err := wire.New(wire.Config{Targets: []string{a.front.address}, Connections: connections}, wire.Deps{Clock: a.deps.Clock})
 	if err != nil {
 		return crowd.Report{}, err
@@ -180,7 +180,7 @@ func (a *arm) storm(ctx context.Context) (crowd.Report, error) {
 	calling, hangUp := context.WithCancel(ctx)
 	called := make(chan error, 1) // has room for the one value
 	go func() { called <- client.Run(calling) }()
-	defer func() { hangUp(); <-called }()
+	defer func() { hangUp(); err = errors.Join(err, <-called) }()
 	if err := client.WaitReady(ctx); err != nil {
 		return crowd.Report{}, err
 	}
@@ -214,7 +214,7 @@ func (a *arm) storm(ctx context.Context) (crowd.Report, error) {
 		}
 		return err
 	})
-	report, err := a.crowd.Run(storming)
+	report, err = a.crowd.Run(storming)
 	over()
 	return report, errors.Join(err, group.Wait())
 }

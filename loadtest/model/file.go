@@ -45,7 +45,7 @@ func parse(path string, data []byte) (Scenario, error) {
 	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&file); err != nil {
 		return Scenario{}, located(path, err)
 	}
-	s := file.Scenario.WithDefaults()
+	s := file.WithDefaults()
 	if s.Name == "" {
 		s.Name = path
 	}

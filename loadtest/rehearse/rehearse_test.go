@@ -29,7 +29,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	gateway string
 	control string
-	log     strings.Builder
 }
 
 func begin(t *testing.T, mail string) *world {

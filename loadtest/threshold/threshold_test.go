@@ -27,7 +27,7 @@ func TestTheExampleLoads(t *testing.T) {
 func TestFaultsNameTheLine(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"completed_share: \">= 99 %\"\nstrat_p99: \"<= 1s\"\n": "f.yaml:2: threshold: there is no figure \"strat_p99\"",
+		"completed_share: \">= 99 %\"\nstort_p99: \"<= 1s\"\n": "f.yaml:2: threshold: there is no figure \"stort_p99\"",
 		"start_p99: \"<= 250\"\n":                              "f.yaml:1: threshold: start_p99: \"250\" is no time",
 		"start_p99: \"250ms\"\n":                               "begins with none of",
 		"completed_share: \">= 101 %\"\n":                      "no share",

@@ -57,6 +57,8 @@ const (
 )
 
 // names in the order of their constants.
+//
+//nolint:gochecknoglobals // tables that nobody writes, looked into for each event
 var (
 	opNames     = [...]string{"start", "check", "complete", "ticket", "scan"}
 	sourceNames = [...]string{"live", "mail", "revoke", "attack", "scan", "office", "loop"}
