@@ -52,7 +52,7 @@ func version() string {
 }
 
 func serve() *cobra.Command {
-	var path string
+	var path, record string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway; without --config on loopback, with sample accounts",
@@ -62,10 +62,11 @@ func serve() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.Run(cmd.Context(), app.Options{Config: c, Output: cmd.ErrOrStderr()})
+			return app.Run(cmd.Context(), app.Options{Config: c, Output: cmd.ErrOrStderr(), Record: record})
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "YAML `file`; surgegate check --explain lists its keys")
+	cmd.Flags().StringVar(&record, "record", "", "write the public calls to `file` as a storm trace, without identifiers, for storm run --trace")
 	return cmd
 }
 

@@ -31,6 +31,8 @@ type Options struct {
 	Output io.Writer
 	// Clock is the machine's where nil.
 	Clock clock.Clock
+	// Record is a file to write the public calls to as a storm trace. Empty: none.
+	Record string
 }
 
 // App is one running surgegate.
@@ -151,8 +153,13 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}
 	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy,
 		parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
+	observe, err := a.record(o.Record)
+	if err != nil {
+		return nil, err
+	}
 	if a.server, err = grpcapi.New(a.edge(), grpcapi.Deps{
-		Gate: a.gate, Queue: engine, Downstreams: a.downstreams, Level: parts.admission.Level,
+		Observe: observe,
+		Gate:    a.gate, Queue: engine, Downstreams: a.downstreams, Level: parts.admission.Level,
 		Ready:      func() error { return a.ready(ctx) },
 		Registerer: a.registry, Gatherer: a.registry, Logger: a.log, Clock: a.clock,
 	}); err != nil {

@@ -22,7 +22,9 @@ import (
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
+	"github.com/surgegate/surgegate/pkg/recording"
 	"github.com/surgegate/surgegate/pkg/seal"
+	"github.com/surgegate/surgegate/pkg/stormtrace"
 	"github.com/surgegate/surgegate/pkg/token"
 )
 
@@ -192,4 +194,23 @@ func (a *App) openMail(p *parts) (err error) {
 	}
 	a.onClose(p.mailer.Close)
 	return nil
+}
+
+// record begins a recording; without a file nobody observes.
+func (a *App) record(path string) (func(grpcapi.Observed), error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // nobody observes
+	}
+	r, err := recording.New(recording.Config{Path: path}, recording.Deps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
+	if err != nil {
+		return nil, err
+	}
+	a.onClose(r.Close)
+	a.log.Info("recording public calls as a storm trace, without identifiers", "file", path)
+	ops := map[string]stormtrace.Op{
+		"StartReset": stormtrace.OpStart, "CheckToken": stormtrace.OpCheck, "CompleteReset": stormtrace.OpComplete, "GetTicket": stormtrace.OpTicket,
+	}
+	return func(o grpcapi.Observed) {
+		r.Observe(recording.Call{At: o.At, Op: ops[o.Method], Key: o.Key, Attempt: o.Attempt, Deadline: o.Deadline})
+	}, nil
 }

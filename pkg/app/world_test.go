@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	defer stop()
 	c, err := config.Load(path, nil)
 	if err == nil {
-		err = app.Run(ctx, app.Options{Config: c, Output: os.Stderr})
+		err = app.Run(ctx, app.Options{Config: c, Output: os.Stderr, Record: os.Getenv("SURGEGATE_TEST_RECORD")})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "surgegate:", err)
@@ -59,6 +59,7 @@ type gateway struct {
 	dir                  string
 	grpc, operator, http string
 	program              []string // what to run; this test binary by default
+	record               string   // file for a trace; empty: none
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -121,7 +122,7 @@ func (g *gateway) start() {
 		program = []string{os.Args[0]}
 	}
 	cmd := exec.Command(program[0], program[1:]...) //nolint:gosec // this test binary, or the program as built
-	cmd.Env = append(os.Environ(), "SURGEGATE_TEST_SERVE="+g.configFile())
+	cmd.Env = append(os.Environ(), "SURGEGATE_TEST_SERVE="+g.configFile(), "SURGEGATE_TEST_RECORD="+g.record)
 	cmd.Stderr, cmd.Stdout = lockedWriter{g}, lockedWriter{g}
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)

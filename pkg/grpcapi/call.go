@@ -7,16 +7,20 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/token"
+	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
 // frameReader is what decode needs of grpc-go's transport stream.
@@ -244,4 +248,52 @@ func (o *oncePerSecond) log(s *Server, msg string, args ...any) {
 		return
 	}
 	s.log.Error(msg, append(args, "suppressed", o.suppressed.Swap(0))...)
+}
+
+// Observed is a public call that has arrived, before anything was decided about it.
+type Observed struct {
+	At       time.Time
+	Method   string        // such as "StartReset"
+	Key      string        // whom it names: an identifier, an account, or a ticket's id
+	Attempt  uint32        // attempts before this one, as the caller's gRPC library says
+	Deadline time.Duration // that is left; 0: none
+}
+
+// attemptsHeader is gRFC A6's.
+const attemptsHeader = "grpc-previous-rpc-attempts"
+
+// observe tells of each unary public call. The observer must not wait.
+func observe(now func() time.Time, tell func(Observed)) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		o := Observed{At: now()}
+		switch r := req.(type) {
+		case *resetv1.StartResetRequest:
+			o.Method, o.Key = "StartReset", r.GetIdentifier()
+		case *resetv1.CheckTokenRequest:
+			o.Method, o.Key = "CheckToken", accountOr(r.GetToken(), r.GetClient().GetIp())
+		case *resetv1.CompleteResetRequest:
+			o.Method, o.Key = "CompleteReset", accountOr(r.GetToken(), r.GetClient().GetIp())
+		case *resetv1.GetTicketRequest:
+			o.Method, o.Key = "GetTicket", r.GetTicketId()
+		default:
+			return handler(ctx, req)
+		}
+		if deadline, ok := ctx.Deadline(); ok {
+			o.Deadline = deadline.Sub(o.At)
+		}
+		if values := metadata.ValueFromIncomingContext(ctx, attemptsHeader); len(values) > 0 {
+			n, _ := strconv.ParseUint(values[0], 10, 16) // what cannot be read is a first attempt
+			o.Attempt = uint32(n)
+		}
+		tell(o)
+		return handler(ctx, req)
+	}
+}
+
+// accountOr keeps calls with one account's tokens together; what is no token is kept by address.
+func accountOr(tok, address string) string {
+	if account, ok := token.AccountOf(tok); ok {
+		return account
+	}
+	return address
 }

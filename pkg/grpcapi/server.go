@@ -47,6 +47,9 @@ type Deps struct {
 	// It is asked once a second and by every /readyz: it must be cheap.
 	Ready func() error
 
+	// Observe is told of each public call as it arrives, and must not wait; nil: nobody listens.
+	Observe func(Observed)
+
 	Registerer prometheus.Registerer
 	// Gatherer is what /metrics shows.
 	Gatherer prometheus.Gatherer
@@ -155,8 +158,12 @@ func (s *Server) buildPublic(d Deps) error {
 	if err != nil {
 		return err
 	}
+	unary := []grpc.UnaryServerInterceptor{s.metrics.grpc.UnaryServerInterceptor(), s.guardUnary}
+	if d.Observe != nil {
+		unary = append(unary, observe(s.clock.Now, d.Observe))
+	}
 	s.public = grpc.NewServer(append(opts,
-		grpc.ChainUnaryInterceptor(s.metrics.grpc.UnaryServerInterceptor(), s.guardUnary),
+		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(s.metrics.grpc.StreamServerInterceptor(), s.guardStream))...)
 	resetv1.RegisterPasswordResetServer(registrar{s.public, s}, &passwordReset{
 		gate: d.Gate, trust: t, metrics: s.metrics, watches: newWatches(s.cfg.MaxWatches),
