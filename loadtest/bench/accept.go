@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,4 +166,41 @@ func (c *caller) open(ctx context.Context, s *suite, rate float64) (p50, p99 flo
 			_ = h.RecordValue(max(1, took.Microseconds())) // over a minute: the errors tell
 		})
 	return float64(h.ValueAtQuantile(50)) / 1000, float64(h.ValueAtQuantile(99)) / 1000, err
+}
+
+// recording is what serve --record costs: the same accepts with and without, in turns.
+func (s *suite) recording(ctx context.Context) ([]Row, error) {
+	const store = "{sqlite: {sample: true}, pace: {rate: 200}}"
+	plain, err := s.gateway(ctx, "not-recorded", store, "")
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Stop()
+	recorded, err := s.gateway(ctx, "recorded", store, "", "--record", filepath.Join(s.dir, "trace.zst"))
+	if err != nil {
+		return nil, err
+	}
+	defer recorded.Stop()
+	without, err := newCaller(plain.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer without.close()
+	with, err := newCaller(recorded.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer with.close()
+	without.closed(ctx, s) // warm-up
+	with.closed(ctx, s)
+	var ratios, rates, references []float64
+	for range s.Rounds {
+		reference, rate := without.closed(ctx, s), with.closed(ctx, s)
+		ratios, rates, references = append(ratios, rate/reference), append(rates, rate), append(references, reference)
+	}
+	ratio := median(ratios)
+	return []Row{{
+		Name: "accepts while recording ÷ accepts", Value: median(rates), Unit: "calls/s", Reference: median(references), Ratio: ratio,
+		Goal: "ratio ≥ 0.98", OK: ratio >= .98,
+	}}, nil
 }

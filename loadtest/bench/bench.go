@@ -10,10 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"text/tabwriter"
+	"time"
 
+	"github.com/surgegate/surgegate/loadtest/agreement"
 	"github.com/surgegate/surgegate/loadtest/backlog"
 	"github.com/surgegate/surgegate/loadtest/capacity"
 	"github.com/surgegate/surgegate/loadtest/generator"
+	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/loadtest/synth"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -59,6 +63,9 @@ func parts() []part {
 		{"complete", (*suite).complete},
 		{"control", (*suite).control},
 		{"simulate", (*suite).simulate},
+		{"agreement", (*suite).agreement},
+		{"synth", (*suite).synth},
+		{"record", (*suite).recording},
 		{"sqlite", (*suite).sqlite},
 		{"postgres", (*suite).postgres},
 		{"tickets", (*suite).tickets},
@@ -197,4 +204,31 @@ func median(v []float64) float64 {
 		return 0
 	}
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// agreement holds the simulator to a real run.
+func (s *suite) agreement(ctx context.Context) ([]Row, error) {
+	figures, err := agreement.Run(ctx, agreement.Config{
+		Storm: s.Self, Surgegate: s.Surgegate, Out: filepath.Join(s.dir, "agreement"), Progress: s.Output,
+	})
+	var rows []Row
+	for _, f := range figures {
+		rows = append(rows, Row{
+			Name: "simulated ÷ real, " + f.Name, Value: f.Simulated, Unit: f.Unit, Reference: f.Real, Ratio: f.Simulated / f.Real,
+			Goal: "ratio 0.85 to 1.15", OK: f.Agrees(),
+		})
+	}
+	return rows, err
+}
+
+// synth makes a trace of 15 million people.
+func (s *suite) synth(ctx context.Context) ([]Row, error) {
+	begin := s.Clock.Now()
+	sum, err := synth.Write(ctx, synth.Config{
+		Scenario: model.Plex2022(), Window: model.Window{Length: 48 * time.Hour}, Seed: 1, Path: filepath.Join(s.dir, "plex.trace.zst"), Start: begin,
+	})
+	rate := float64(sum.Events) / s.Clock.Now().Sub(begin).Seconds()
+	return []Row{{
+		Name: "synth, 15 M people mailed, 48 h, to disk", Value: rate, Unit: "events/s", Goal: "≥ 1,000,000", OK: rate >= 1e6,
+	}}, err
 }

@@ -10,6 +10,9 @@
 //	goodput and its kin        the best of six limiters, in virtual time             one row a store model, and the worst
 //	generator                  ghz and k6 against the same echo                          see loadtest/generator
 //	a simulated storm          one event in and out of a bare heap                   seconds, memory, ns an event
+//	a simulated storm          the same through the real gateway and victim            ratios, see loadtest/agreement
+//	synth                      –                                                     events/s of a trace to disk
+//	record                     accepts without a recording                           ratio, median of interleaved rounds
 //	capacity                   see loadtest/capacity: the whole program against stores that fall over
 //
 // Servers are processes of their own: the real surgegate binary, and this program as the echo. Client and server share

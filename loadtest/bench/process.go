@@ -19,8 +19,8 @@ func (s *suite) start(ctx context.Context, address, name string, args ...string)
 	return process.Start(ctx, s.Clock, address, name, args...)
 }
 
-// gateway starts surgegate with its store as given, in YAML.
-func (s *suite) gateway(ctx context.Context, name, store, rest string) (*process.Process, error) {
+// gateway starts surgegate with its store as given, in YAML, and further arguments.
+func (s *suite) gateway(ctx context.Context, name, store, rest string, args ...string) (*process.Process, error) {
 	var addresses [3]string
 	for i := range addresses {
 		var err error
@@ -47,7 +47,7 @@ admission:
 	if err := os.WriteFile(path, []byte(cfg), 0o600); err != nil {
 		return nil, err
 	}
-	return s.start(ctx, addresses[0], s.Surgegate, "serve", "--config", path)
+	return s.start(ctx, addresses[0], s.Surgegate, append([]string{"serve", "--config", path}, args...)...)
 }
 
 // ServeEcho answers StartReset with a ticket of the usual size and does nothing else: the ceiling of any gRPC front.
