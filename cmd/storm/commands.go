@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/victim"
+	"github.com/surgegate/surgegate/loadtest/victim/pgstore"
 )
 
 func root() *cobra.Command {
@@ -43,6 +45,8 @@ func victimCommand() *cobra.Command {
 		cfg     victim.Config
 		child   string
 		restart time.Duration
+		model   string
+		pg      pgstore.Config
 	)
 	cmd := &cobra.Command{
 		Use: "victim", Args: cobra.NoArgs,
@@ -54,6 +58,18 @@ func victimCommand() *cobra.Command {
 					return fmt.Errorf("storm: --child: %w", err)
 				}
 				return victim.RunChild(ctx, cfg, os.Stdin, os.Stdout, func() { os.Exit(victim.ExitOutOfMemory) })
+			}
+			if pg.URL != "" {
+				pg.Address, pg.Accounts = cfg.Address, cfg.Accounts
+				store, err := pgstore.New(ctx, pg)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.ErrOrStderr(), "storm: a CredentialStore with PostgreSQL behind it at %s\n", store.Address())
+				return store.Run(ctx)
+			}
+			if err := preset(model, cmd.Flags()); err != nil {
+				return err
 			}
 			self, err := os.Executable()
 			if err != nil {
@@ -90,6 +106,10 @@ func victimCommand() *cobra.Command {
 	f.IntVar(&cfg.MaxCalls, "max-calls", defaults.MaxCalls, "calls inside past which the process dies; 0: only --memory bounds it")
 	f.StringVar(&cfg.Control, "control", defaults.Control, "loopback host:port of GET /status, POST /step and POST /crash; empty: none")
 	f.DurationVar(&restart, "restart", victim.DefaultRestartDelay, "time from a crash to the restart")
+	f.StringVar(&model, "model", "", "a kind of store: "+strings.Join(presetNames(), ", ")+"; other flags change it")
+	f.StringVar(&pg.URL, "postgres", "", "URL of a database: a real PostgreSQL instead of a model")
+	f.BoolVar(&pg.Init, "init", false, "with --postgres: make the tables storm_accounts and storm_changes, and --accounts, where they are missing")
+	f.IntVar(&pg.Connections, "connections", 0, "with --postgres: to the database; 0: the adapter's default")
 	f.StringVar(&child, "child", "", "")
 	_ = f.MarkHidden("child") // the flag exists
 	return cmd

@@ -66,7 +66,7 @@ func serve() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "YAML `file`; surgegate check --explain lists its keys")
-	cmd.Flags().StringVar(&record, "record", "", "write the public calls to `file` as a storm trace, without identifiers, for storm run --trace")
+	cmd.Flags().StringVar(&record, "record", "", "write the public calls to `file` as a storm trace, without identifiers; {time} in its name becomes the start's")
 	return cmd
 }
 

@@ -132,8 +132,10 @@ func loopback(address string) bool {
 const (
 	identifierPrefix = "person-"
 	identifierDomain = "@people.example"
-	accountPrefix    = "account-"
 )
+
+// AccountPrefix is what account ids begin with; the person's number follows.
+const AccountPrefix = "account-"
 
 // IdentifierFormat is Identifier's, with %d for the person's number.
 const IdentifierFormat = identifierPrefix + "%d" + identifierDomain
@@ -144,7 +146,7 @@ func Identifier(n uint64) string {
 }
 
 // AccountID is the account of person n.
-func AccountID(n uint64) string { return accountPrefix + strconv.FormatUint(n, 10) }
+func AccountID(n uint64) string { return AccountPrefix + strconv.FormatUint(n, 10) }
 
 func (c Config) byIdentifier(identifier string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(identifier, identifierDomain)
@@ -154,7 +156,7 @@ func (c Config) byIdentifier(identifier string) (uint64, bool) {
 	return c.number(digits, identifierPrefix)
 }
 
-func (c Config) byAccount(id string) (uint64, bool) { return c.number(id, accountPrefix) }
+func (c Config) byAccount(id string) (uint64, bool) { return c.number(id, AccountPrefix) }
 
 func (c Config) number(s, prefix string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(s, prefix)

@@ -201,7 +201,7 @@ func (a *App) record(path string) (func(grpcapi.Observed), error) {
 	if path == "" {
 		return nil, nil //nolint:nilnil // nobody observes
 	}
-	r, err := recording.New(recording.Config{Path: path}, recording.Deps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
+	r, err := recording.New(recording.Config{Path: path, MinFree: max(1, 2*int64(a.cfg.Queue.DiskReserve))}, recording.Deps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@
 //
 //   - A call never waits: with the channel full its event is dropped and surgegate_record_dropped_total counts it.
 //   - The file must not be there. One that cannot be made ends the start.
+//   - With less than MinFree left on its disk a recording ends, before the queue has to stop accepting.
 //   - An error of the disk ends the recording, is logged once, and counts every later event as dropped. The gateway goes on.
 //   - Close writes what came before it. After kill -9 the file holds what was flushed, a second or two less than everything.
 //   - Calls that arrive out of order within a second are sorted; a later straggler gets the time of the last one written.

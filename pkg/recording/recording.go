@@ -7,9 +7,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,7 +24,19 @@ import (
 
 // Config of a recording.
 type Config struct {
-	Path string // of the file to make; required
+	// Path of the file to make; required. {time} in it becomes the moment of the start, so that a gateway that is started
+	// again records into another file.
+	Path string
+	// MinFree is how many bytes of its disk a recording leaves to others: below it ends. Default 1 GiB; below 0: none.
+	MinFree int64
+}
+
+// WithDefaults fills zero fields.
+func (c Config) WithDefaults() Config {
+	if c.MinFree == 0 {
+		c.MinFree = 1 << 30
+	}
+	return c
 }
 
 // Validate names the field that is wrong.
@@ -63,6 +79,8 @@ type Recording struct {
 	clock   clock.Clock
 	log     *slog.Logger
 	writer  *stormtrace.Writer
+	folder  string
+	minFree int64
 	start   time.Time
 	key     []byte
 	calls   chan Call
@@ -83,6 +101,7 @@ type Recording struct {
 
 // New makes the file and begins. A file that is there is an error.
 func New(cfg Config, deps Deps) (*Recording, error) {
+	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -108,7 +127,12 @@ func New(cfg Config, deps Deps) (*Recording, error) {
 	r.turned = r.start
 	_, _ = rand.Read(r.key) // never fails
 	var err error
-	if r.writer, err = stormtrace.Create(cfg.Path, stormtrace.Header{T0: r.start, ID: "hmac"}); err != nil {
+	path := strings.ReplaceAll(cfg.Path, "{time}", r.start.UTC().Format("20060102T150405Z"))
+	r.folder, r.minFree = filepath.Dir(path), cfg.MinFree
+	if err := r.roomy(); err != nil {
+		return nil, err
+	}
+	if r.writer, err = stormtrace.Create(path, stormtrace.Header{T0: r.start, ID: "hmac"}); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(r.writer.Flush(), deps.Registerer.Register(r.events), deps.Registerer.Register(r.dropped)); err != nil {
@@ -143,6 +167,7 @@ func (r *Recording) run() {
 			r.take(c)
 		case <-tick.C():
 			r.write(r.clock.Now().Add(-sortFor).Sub(r.start).Microseconds())
+			r.fail(r.roomy)
 			r.fail(r.writer.Flush)
 			tick.Reset(flushEvery)
 		case <-r.stop:
@@ -150,10 +175,24 @@ func (r *Recording) run() {
 				r.take(<-r.calls)
 			}
 			r.write(1 << 62)
-			r.fail(r.writer.Close)
+			if err := r.writer.Close(); r.failure == nil {
+				r.failure = err
+			}
 			return
 		}
 	}
+}
+
+// roomy is an error when the disk is needed by others: the queue lives on it.
+func (r *Recording) roomy() error {
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(r.folder, &stat); err != nil {
+		return fmt.Errorf("recording: %s: %w", r.folder, err)
+	}
+	if free := int64(stat.Bavail) * stat.Bsize; free < r.minFree { //nolint:gosec // far below 2^63
+		return fmt.Errorf("recording: %d MiB are free at %s, and a recording leaves %d to the queue; record to another disk", free>>20, r.folder, r.minFree>>20)
+	}
+	return nil
 }
 
 // take makes an event of a call.

@@ -171,6 +171,21 @@ func TestFaults(t *testing.T) {
 	if _, err := New(Config{Path: path}, Deps{Registerer: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "never written over") {
 		t.Errorf("a file that is there: %v", err)
 	}
+	full := Config{Path: path + "-{time}", MinFree: 1 << 60}
+	if _, err := New(full, Deps{Registerer: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "another disk") {
+		t.Errorf("a disk that others need: %v", err)
+	}
+	full.MinFree = -1
+	again, err := New(full, Deps{Clock: clock.NewManual(time.Unix(1_661_310_000, 0)), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path + "-20220824T030000Z"); err != nil {
+		t.Error(err)
+	}
 	if _, err := New(Config{}, Deps{}); err == nil {
 		t.Error("a recording to nowhere was made")
 	}
