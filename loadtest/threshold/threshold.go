@@ -188,7 +188,7 @@ func (u unit) parse(s string) (float64, error) {
 func (u unit) format(v float64) string {
 	switch u {
 	case share:
-		return strconv.FormatFloat(100*v, 'g', 6, 64) + " %"
+		return strconv.FormatFloat(math.Round(1e4*v)/100, 'f', -1, 64) + " %"
 	case latency:
 		if math.IsInf(v, 1) {
 			return "never"
