@@ -50,12 +50,8 @@ func compareCommand() *cobra.Command {
 		}
 		cfg.Scenario, cfg.Seed = s, scenario.seed
 		cfg.Faults = since(s.Faults, s.Peak()-cfg.Lead)
-		for _, text := range *faults {
-			parsed, err := fault.Parse(text)
-			if err != nil {
-				return err
-			}
-			cfg.Faults = append(cfg.Faults, parsed)
+		if cfg.Faults, err = parseFaults(cfg.Faults, *faults); err != nil {
+			return err
 		}
 		if *thresholds != "" {
 			if cfg.Thresholds, err = threshold.Load(*thresholds); err != nil {
@@ -92,4 +88,16 @@ func runCompare(cmd *cobra.Command, cfg compare.Config, arms []string) error {
 	cfg.Storm = self
 	out := cmd.OutOrStdout()
 	return compare.Run(cmd.Context(), cfg, compare.Deps{Out: out, Terminal: terminal(out)})
+}
+
+// parseFaults adds those of flags to those of a scenario.
+func parseFaults(all []fault.Fault, texts []string) ([]fault.Fault, error) {
+	for _, text := range texts {
+		f, err := fault.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("storm: --fault: %w", err)
+		}
+		all = append(all, f)
+	}
+	return all, fault.Validate(all)
 }

@@ -31,6 +31,7 @@ type runFlags struct {
 	useTLS                    bool
 	ca, cert, key, serverName string
 	yes                       bool
+	faults                    []string
 }
 
 func runCommand() *cobra.Command {
@@ -65,6 +66,7 @@ Exit codes: 0, all is well; 3, INVALID: this machine was too busy to generate th
 	f.StringVar(&o.cfg.Maildir, "maildir", "", "folder that the system delivers its mails to")
 	f.StringVar(&o.cfg.SMTP, "smtp", "", "host:port to be the system's mail server at")
 	f.StringVar(&o.cfg.Control, "control", "", "host:port of a storm victim's --control: shows the store, and lets faults be done to it")
+	f.StringArrayVar(&o.faults, "fault", nil, `something that goes wrong, such as "store-slow 0.5 at 10s for 20s" (with --control) or "mail-refuse at 5s for 5s" (with --smtp); may be repeated`)
 	f.StringVar(&o.thresholds, "thresholds", "", "file of bounds, such as completed_share: \">= 99 %\"")
 	f.StringVar(&o.cfg.Out, "out", d.Out, "folder for report.html, result.json and the histograms")
 	f.IntVar(&o.cfg.Connections, "connections", d.Connections, "to each target, shared by all people")
@@ -100,6 +102,9 @@ func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
 		if cfg.Thresholds, err = threshold.Load(o.thresholds); err != nil {
 			return err
 		}
+	}
+	if cfg.Faults, err = parseFaults(cfg.Faults, o.faults); err != nil {
+		return err
 	}
 	if cfg.TLS, err = o.tls(); err != nil {
 		return err

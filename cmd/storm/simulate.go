@@ -51,7 +51,7 @@ func simulateCommand() *cobra.Command {
 		Use: "simulate", Args: cobra.NoArgs,
 		Short: "Simulate a whole storm in virtual time: how long the line, how big the disk, when is it over",
 		Example: `  storm simulate --scenario plex-2022 --people 15e6 --store-rate 800 --mail-rate 5000 --max-wait 10m
-  storm simulate --people 1e6 --store-rate 100 --fault "1h 30m store-dark" --json dark.json`,
+  storm simulate --people 1e6 --store-rate 100 --fault "store-dark at 1h for 30m" --json dark.json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), clock.System{})
 		},
@@ -67,7 +67,7 @@ func simulateCommand() *cobra.Command {
 	fl.DurationVar(&f.cfg.Mail.Delay, "mail-delay", 0, "from the hand-off to the inbox")
 	fl.BoolVar(&f.cfg.Mail.Unpaced, "mail-unpaced", false, "the gateway is not told the provider's rate")
 	fl.IntVar(&f.cfg.Hash.Slots, "hash-cores", 0, "cores of the hash pool; 0: the store takes plaintext and hashes itself")
-	fl.StringArrayVar(&f.faults, "fault", nil, `something that is another way for a time: "AT FOR WHAT[=X]", such as "1h 30m store-dark" or "0s 2h mail-rate=0.1"`)
+	fl.StringArrayVar(&f.faults, "fault", nil, `something that goes wrong, such as "store-dark at 1h for 30m" or "mail-rate 0.1 at 0s for 2h"; may be repeated`)
 	fl.StringVar(&f.cfg.Arm, "arm", simulate.ArmSurgegate, "surgegate, or direct: no gateway")
 	fl.Float64Var(&f.thin, "thin", 1, "one person in so many, before a store and a provider of as much less; the table is told times that")
 	fl.DurationVar(&f.maxWait, "max-wait", 0, "find how slowly to mail so that nobody waits longer")
@@ -86,20 +86,17 @@ func (f *simulateFlags) config() (simulate.Config, error) {
 	if c.Mail.Rate == 0 {
 		c.Mail.Rate = c.Scenario.MailRate
 	}
-	if c.Faults, err = simulate.FaultsOf(c.Scenario.Faults); err != nil {
-		return c, err
-	}
 	c.Window.Length = f.duration
 	if f.storeRate <= 0 || f.storeLatency <= 0 {
 		return c, fmt.Errorf("storm: --store-rate is %v and --store-latency %v; both must be above 0", f.storeRate, f.storeLatency)
 	}
 	c.Store = simulate.StoreOf(f.storeRate, f.storeLatency)
-	for _, text := range f.faults {
-		fault, err := simulate.ParseFault(text)
-		if err != nil {
-			return c, fmt.Errorf("storm: --fault: %w", err)
-		}
-		c.Faults = append(c.Faults, fault)
+	all, err := parseFaults(c.Scenario.Faults, f.faults)
+	if err != nil {
+		return c, err
+	}
+	if c.Faults, err = simulate.FaultsOf(all); err != nil {
+		return c, err
 	}
 	return c, nil
 }

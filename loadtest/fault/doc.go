@@ -5,6 +5,7 @@
 //	store-dark        the store stands still: what is inside stays there
 //	store-crash       the store's process dies once and is restarted, cold
 //	mail-refuse       the mail system refuses every mail with 451
+//	mail-rate F       the provider takes F times its rate; in simulations only
 //	gateway-kill      the front's process is killed (SIGKILL) once and started again
 //	disk-full         the gateway's disk is full
 //

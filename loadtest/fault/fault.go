@@ -23,6 +23,7 @@ const (
 	StoreDark     Kind = "store-dark"
 	StoreCrash    Kind = "store-crash"
 	MailRefuse    Kind = "mail-refuse"
+	MailRate      Kind = "mail-rate"
 	GatewayKill   Kind = "gateway-kill"
 	DiskFull      Kind = "disk-full"
 )
@@ -32,13 +33,13 @@ type Fault struct {
 	Kind   Kind
 	At     time.Duration // since the storm's first moment
 	For    time.Duration // 0 for what happens once
-	Factor float64       // of StoreSlow and StoreCapacity
+	Factor float64       // of StoreSlow, StoreCapacity and MailRate
 }
 
 // once tells whether a kind has no end.
 func (k Kind) once() bool { return k == StoreCrash || k == GatewayKill }
 
-func (k Kind) factored() bool { return k == StoreSlow || k == StoreCapacity }
+func (k Kind) factored() bool { return k == StoreSlow || k == StoreCapacity || k == MailRate }
 
 // String is the fault as Parse reads it.
 func (f Fault) String() string {
@@ -92,7 +93,7 @@ func Parse(text string) (Fault, error) {
 func Validate(all []Fault) error {
 	for i, f := range all {
 		switch {
-		case !slices.Contains([]Kind{StoreSlow, StoreCapacity, StoreDark, StoreCrash, MailRefuse, GatewayKill, DiskFull}, f.Kind):
+		case !slices.Contains([]Kind{StoreSlow, StoreCapacity, StoreDark, StoreCrash, MailRefuse, MailRate, GatewayKill, DiskFull}, f.Kind):
 			return fmt.Errorf("fault: there is no %q; %s", f.Kind, help)
 		case f.At < 0 || f.For < 0:
 			return fmt.Errorf("fault: %s: a time is below 0", f)
@@ -101,7 +102,7 @@ func Validate(all []Fault) error {
 		case !f.Kind.once() && f.For == 0:
 			return fmt.Errorf("fault: %s: for how long? %s", f, help)
 		case f.Kind.factored() && !(f.Factor > 0):
-			return fmt.Errorf("fault: %s needs a factor above 0; for a stand-still there is %s", f.Kind, StoreDark)
+			return fmt.Errorf("fault: %s needs a factor above 0; for a stand-still there are %s and %s", f.Kind, StoreDark, MailRefuse)
 		case !f.Kind.factored() && f.Factor != 0:
 			return fmt.Errorf("fault: %s has no factor", f.Kind)
 		}

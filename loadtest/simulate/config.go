@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/fault"
@@ -152,7 +150,7 @@ type Fault struct {
 // FaultsOf are a scenario's. What a simulation does not have (a gateway's kill, a full disk) is an error.
 func FaultsOf(all []fault.Fault) (list []Fault, err error) {
 	what := map[fault.Kind]What{
-		fault.StoreSlow: StoreSpeed, fault.StoreCapacity: StoreWorkers, fault.StoreDark: StoreDark, fault.StoreCrash: StoreCrash, fault.MailRefuse: MailRefuses,
+		fault.StoreSlow: StoreSpeed, fault.StoreCapacity: StoreWorkers, fault.StoreDark: StoreDark, fault.StoreCrash: StoreCrash, fault.MailRefuse: MailRefuses, fault.MailRate: MailRate,
 	}
 	for _, f := range all {
 		w, ok := what[f.Kind]
@@ -227,34 +225,6 @@ func (c Config) Validate() error {
 	}
 	errs = append(errs, c.Scenario.Validate(), c.People.Validate(), c.Admission.Validate(), c.Gate.Validate(), c.Work.Validate())
 	return errors.Join(errs...)
-}
-
-// ParseFault reads "AT FOR WHAT" or "AT FOR WHAT=X", where X is a factor, or a time for mail-slow.
-func ParseFault(text string) (f Fault, err error) {
-	fields := strings.Fields(text)
-	if len(fields) != 3 {
-		return f, fmt.Errorf("%q is not AT FOR WHAT[=X], such as \"1h 30m store-dark\"", text)
-	}
-	for i, at := range []*time.Duration{&f.At, &f.For} {
-		if *at, err = time.ParseDuration(fields[i]); err != nil {
-			return f, fmt.Errorf("%q: %w", text, err)
-		}
-	}
-	what, x, set := strings.Cut(fields[2], "=")
-	switch f.What = What(what); {
-	case !set:
-	case f.What == MailSlow:
-		f.Delay, err = time.ParseDuration(x)
-	default:
-		f.Factor, err = strconv.ParseFloat(x, 64)
-	}
-	if err != nil {
-		return f, fmt.Errorf("%q: %w", text, err)
-	}
-	if f.At < 0 || f.For <= 0 || !f.valid() {
-		return f, fmt.Errorf("%q: use store-speed=F, store-dark, store-crash, store-workers=F, mail-rate=F, mail-refuses or mail-slow=TIME, for a time above 0", text)
-	}
-	return f, nil
 }
 
 func (f Fault) valid() bool {

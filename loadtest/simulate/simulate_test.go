@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
@@ -306,21 +307,27 @@ func TestValidateNamesTheField(t *testing.T) {
 	}
 }
 
-func TestFaultsAreRead(t *testing.T) {
+func TestFaultsOfATimeline(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Fault{
-		"1h 30m store-dark":         {At: time.Hour, For: 30 * time.Minute, What: StoreDark},
-		"0s 2h mail-rate=0.1":       {For: 2 * time.Hour, What: MailRate, Factor: .1},
-		"5m 10m mail-slow=90m":      {At: 5 * time.Minute, For: 10 * time.Minute, What: MailSlow, Delay: 90 * time.Minute},
-		" 5m  10m store-workers=.5": {At: 5 * time.Minute, For: 10 * time.Minute, What: StoreWorkers, Factor: .5},
+		"store-dark at 1h for 30m":         {At: time.Hour, For: 30 * time.Minute, What: StoreDark},
+		"mail-rate 0.1 at 0s for 2h":       {For: 2 * time.Hour, What: MailRate, Factor: .1},
+		"store-capacity 0.5 at 5m for 10m": {At: 5 * time.Minute, For: 10 * time.Minute, What: StoreWorkers, Factor: .5},
+		"store-crash at 5m":                {At: 5 * time.Minute, For: time.Second, What: StoreCrash},
+		"mail-refuse at 1h for 1m":         {At: time.Hour, For: time.Minute, What: MailRefuses},
+		"store-slow 0.25 at 1h for 1m":     {At: time.Hour, For: time.Minute, What: StoreSpeed, Factor: .25},
 	} {
-		if got, err := ParseFault(text); err != nil || got != want {
+		f, err := fault.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := FaultsOf([]fault.Fault{f}); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "1h store-dark", "1h 30m rain", "1h 0s store-dark", "1h 30m mail-rate", "x 1h store-dark", "1h 1h mail-slow=1"} {
-		if f, err := ParseFault(text); err == nil {
-			t.Errorf("%q was read as %+v", text, f)
+	for _, kind := range []fault.Kind{fault.GatewayKill, fault.DiskFull} {
+		if _, err := FaultsOf([]fault.Fault{{Kind: kind}}); err == nil {
+			t.Errorf("%s was simulated", kind)
 		}
 	}
 }
