@@ -23,7 +23,7 @@ func root() *cobra.Command {
 		Use: "storm", Short: "Reset storms: a store that falls over, and what happens to people",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(demoCommand(), runCommand(), compareCommand(), synthCommand(), simulateCommand(),
+	cmd.AddCommand(demoCommand(), runCommand(), compareCommand(), synthCommand(), simulateCommand(), reportCommand(),
 		benchCommand(), benchServeCommand(), victimCommand(), directCommand())
 	return cmd
 }
