@@ -27,7 +27,8 @@ type view struct {
 type data struct {
 	Result
 
-	Tones []string `json:"tones"` // of the arms: the classes that colour them
+	Tones   []string `json:"tones"`   // of the arms: the classes that colour them
+	Answers bool     `json:"answers"` // whether samples say what was accepted and refused, and the oldest wait
 }
 
 // HTML is the whole page.
@@ -43,7 +44,7 @@ func HTML(r Result) ([]byte, error) {
 		return nil, fmt.Errorf("report: %w", err)
 	}
 	v := view{
-		Result: r, Data: data{Result: r, Tones: tones(r.Arms)},
+		Result: r, Data: data{Result: r, Tones: tones(r.Arms), Answers: answers(r.Arms)},
 		Style: template.CSS(style), Script: template.JS(script), //nolint:gosec // our own files
 	}
 	var b bytes.Buffer
@@ -90,6 +91,16 @@ func tones(arms []measure.Arm) []string {
 
 // Tone of an arm, by its place.
 func (v view) Tone(i int) string { return v.Data.Tones[i] }
+
+// Answers tells whether samples say what was accepted.
+func (v view) Answers() bool { return v.Data.Answers }
+
+// answers tells the results of before samples had these figures: people got there, and no call was ever accepted.
+func answers(arms []measure.Arm) bool {
+	return !slices.ContainsFunc(arms, func(a measure.Arm) bool {
+		return a.Completed > 0 && !slices.ContainsFunc(a.Samples, func(s measure.Sample) bool { return s.AcceptedRate > 0 })
+	})
+}
 
 // Audited tells whether the store of any arm was looked into after the run.
 func (v view) Audited() bool {

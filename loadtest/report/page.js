@@ -18,16 +18,16 @@
   const plots = [
     {title: "People with a new password", unit: "people so far", of: s => s.completed, came: true},
     {title: "Calls offered", unit: "a second, retries and attackers included", of: s => s.offered_rate, rate: true},
-    {title: "Calls accepted", unit: "a second, attackers' included", of: s => s.accepted_rate, rate: true},
-    {title: "Calls refused", unit: "a second, sent away with a time to come back", of: s => s.refused_rate, rate: true},
+    {title: "Calls accepted", unit: "a second, attackers' included", of: s => s.accepted_rate, rate: true, answer: true},
+    {title: "Calls refused", unit: "a second, sent away with a time to come back", of: s => s.refused_rate, rate: true, answer: true},
     {title: "Failures seen by people", unit: "failed calls a second", of: s => s.failed_rate, rate: true},
     {title: "Passwords set by the store", unit: "a second", of: s => s.applied_rate, rate: true, store: true,
       bound: result.storm.store_capacity, boundLabel: "the store's best"},
     {title: "Inside the store", unit: "requests", of: s => s.inside, store: true,
       bound: result.storm.store_inside_bound, boundLabel: "its process dies"},
     {title: "Backlog", unit: "calls, mails and tickets owed to people", of: s => s.backlog},
-    {title: "Oldest", unit: "seconds since the person came who has been inside longest", of: s => s.oldest_s},
-  ].filter(plot => !plot.store || storeSeen);
+    {title: "Oldest", unit: "seconds since the person came who has been inside longest", of: s => s.oldest_s, answer: true},
+  ].filter(plot => (!plot.store || storeSeen) && (!plot.answer || result.answers));
 
   // What all plots share: the part of the run that is shown, and the moment that is looked at.
   const shared = {from: 0, to: end, at: null};
@@ -160,10 +160,9 @@
       this.ceiling = Math.ceil(most / step - 1e-9) * step;
       svg.replaceChildren();
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-      const clip = "clip-" + plots.indexOf(spec);
-      el(el(el(svg, "defs", {}), "clipPath", {id: clip}), "rect", {x: left, y: 0, width: this.inner, height});
-
-      const bands = el(svg, "g", {"clip-path": `url(#${clip})`});
+      // An svg inside an svg cuts off what is outside of the axes.
+      const inside = () => el(svg, "svg", {x: left, y: 0, width: this.inner, height, viewBox: `${left} 0 ${this.inner} ${height}`});
+      const bands = inside();
       const band = (name, from, to) => el(bands, "rect", {class: name, x: this.x(from), y: top, width: Math.max(1, this.x(to) - this.x(from)), height: height - bottom - top});
       for (const arm of arms) for (const [from, to] of arm.outages) band("down " + arm.tone, from, to);
       for (const fault of faults) {
@@ -181,7 +180,7 @@
           moment(n * tick, tick) + (n === 0 && end <= 300 ? " s" : ""));
       }
       if (spec.bound) el(svg, "line", {class: "bound", x1: left, x2: width - right, y1: this.y(spec.bound), y2: this.y(spec.bound)});
-      const lines = el(svg, "g", {"clip-path": `url(#${clip})`});
+      const lines = inside();
       this.series.forEach((line, k) => {
         const points = thinned(...parts[k], line.values, this.inner).map(i => this.x(line.times[i]).toFixed(1) + " " + this.y(line.values[i]).toFixed(1));
         if (points.length) el(lines, "path", {class: "line " + line.tone, d: "M" + points.join("L")});
@@ -310,11 +309,11 @@
   const keys = document.getElementById("keys");
   function legend(tone, swatch, text) {
     const key = html(keys, "span", "key " + tone);
-    html(key, "i", swatch + " " + tone);
+    html(key, "i", swatch);
     key.append(text);
   }
   for (const arm of arms) if (arm.outages.length) legend(arm.tone, "down", "store down, " + arm.name);
-  for (const fault of faults) legend("faultkey", "fault", fault.letter + ": " + fault.what);
+  for (const fault of faults) legend("faultkey", fault.for_s > 0 ? "fault" : "oncekey", fault.letter + ": " + fault.what);
 
   document.getElementById("zoom").hidden = false;
   button.addEventListener("click", whole);
