@@ -182,7 +182,9 @@ func TestKeysAndMouseZoomAllPlots(t *testing.T) {
 		t.Fatalf("the axes say %q, want %q on all", got, whole)
 	}
 	ask[any](t, b, `document.querySelectorAll(".plot")[2].focus(), 0`)
-	spoken := func() string { return ask[string](t, b, `document.querySelectorAll(".plot")[2].getAttribute("aria-valuetext")`) }
+	spoken := func() string {
+		return ask[string](t, b, `document.querySelectorAll(".plot")[2].getAttribute("aria-valuetext")`)
+	}
 	keys := func(all string) {
 		t.Helper()
 		if err := chromedp.Do(b.ctx, chromedp.KeyEvent(all)); err != nil {

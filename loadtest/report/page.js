@@ -302,8 +302,8 @@
   function redraw() {
     for (const plot of drawn) plot.draw();
     const all = shared.from === 0 && shared.to === end;
-    button.hidden = all;
-    shownText.textContent = all ? "" : `Shown: ${spoken(shared.from)} to ${spoken(shared.to)}`;
+    button.disabled = all;
+    shownText.textContent = all ? "Shown: the whole run" : `Shown: ${spoken(shared.from)} to ${spoken(shared.to)}`;
   }
 
   const keys = document.getElementById("keys");
