@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,16 +31,9 @@ func reportCommand() *cobra.Command {
 }
 
 func writePage(from, to string) error {
-	data, err := os.ReadFile(from)
+	result, err := report.Read(from)
 	if err != nil {
-		return fmt.Errorf("storm: %w", err)
-	}
-	var result report.Result
-	if err := json.Unmarshal(data, &result); err != nil {
-		return fmt.Errorf("storm: %s is no result.json: %w", from, err)
-	}
-	if len(result.Arms) == 0 || result.Storm.Scenario == "" {
-		return fmt.Errorf("storm: %s is no result.json of demo, compare or run: it names no storm, or has no arm", from)
+		return err
 	}
 	page, err := report.HTML(result)
 	if err != nil {

@@ -46,6 +46,27 @@ func WriteFiles(dir string, r Result, histograms map[string]map[string]*hdrhisto
 	return nil
 }
 
+// Read reads a result.json, also one of before it named its kind: there were only demo and compare then, which see the store
+// and look into it afterwards.
+func Read(path string) (r Result, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return r, fmt.Errorf("report: %w", err)
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("report: %s is no result.json: %w", path, err)
+	}
+	if len(r.Arms) == 0 || r.Storm.Scenario == "" {
+		return r, fmt.Errorf("report: %s is no result.json of demo, compare or run: it names no storm, or has no arm", path)
+	}
+	for i := range r.Arms {
+		if r.Kind == "" {
+			r.Arms[i].StoreSeen, r.Arms[i].Audited = true, true
+		}
+	}
+	return r, nil
+}
+
 func writeHistograms(path string, named map[string]*hdrhistogram.Histogram) (err error) {
 	file, err := os.Create(path)
 	if err != nil {

@@ -125,14 +125,18 @@ func (d Difference) Words() string {
 	if d.Difference < 0 {
 		than = "less"
 	}
-	return fmt.Sprintf("%s, %s against %s: %.3g%s %s (with 95 %% confidence %s; n = %s).",
-		d.Figure, d.Arm, d.Against, math.Abs(d.Difference), unit, than, between, Count(d.N))
+	return fmt.Sprintf("%s, %s against %s: %s%s %s (with 95 %% confidence %s; n = %s).",
+		d.Figure, d.Arm, d.Against, strings.TrimLeft(signed(d.Difference), "+−"), unit, than, between, Count(d.N))
 }
 
-// signed writes a number with its sign; 0 has none.
+// signed writes a number with its sign and three digits or all before the point; 0 has no sign.
 func signed(v float64) string {
-	if v == 0 {
+	switch {
+	case v == 0:
 		return "0"
+	case math.Abs(v) >= 100:
+		return strings.Replace(fmt.Sprintf("%+.0f", v), "-", "−", 1)
+	default:
+		return strings.Replace(fmt.Sprintf("%+.3g", v), "-", "−", 1)
 	}
-	return strings.Replace(fmt.Sprintf("%+.3g", v), "-", "−", 1)
 }
