@@ -65,8 +65,8 @@
 //	running, or between tries: the longer of the service time and the time that it has lasted so far
 //	drain(lane, n) = outage so far + n / rate
 //
-// The interval is told as the point estimate ÷ 1.55 and × 1.26, so high ÷ low is 1.95: errors of a rate are multiplicative,
-// and a pace that is still being found is found from below, so that more waits end early than late.
+// The interval is told as the point estimate ÷ 1.4 and × 1.4, so high ÷ low is 1.96: errors of a rate are
+// multiplicative.
 //
 // # Lifecycle
 //

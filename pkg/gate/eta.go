@@ -27,10 +27,8 @@ const (
 	// startMost is the longest from the lease of a start job to its tickets' DONE: dispatch ends them then, whatever
 	// outage there is.
 	startMost = time.Hour
-	// The interval of a point estimate; high ÷ low must stay below 2. It reaches further down than up, because a pace is
-	// found from below: what was told while it was being found comes sooner. Of 15 000 waits at four stores 0.89 were inside
-	// with 1.5 to 1.6 down, and 0.86 with as much up as down.
-	spreadLow, spreadHigh = 1.55, 1.26
+	// spread makes the interval of a point estimate: high ÷ low = spread², which must stay below 2.
+	spread = 1.4
 	// longest keeps sums of durations from overflowing: 10 years.
 	longest = 10 * 365 * 24 * time.Hour
 )
@@ -265,7 +263,7 @@ func (c Config) Signals(stats queue.Stats, now time.Time) admission.Signals {
 
 func interval(mean time.Duration) reset.ETA {
 	mean = min(max(mean, 0), longest)
-	return reset.ETA{Low: time.Duration(float64(mean) / spreadLow), High: time.Duration(float64(mean) * spreadHigh)}
+	return reset.ETA{Low: time.Duration(float64(mean) / spread), High: time.Duration(float64(mean) * spread)}
 }
 
 // pollAfter is when asking again makes sense: halfway to the high end, 1 s to 15 min, ± 20 % so that those who came

@@ -183,7 +183,7 @@ func TestStartRefusals(t *testing.T) {
 		{name: "closed", spoil: func(w *world) { w.faults.enqueue(queue.ErrClosed) }, kind: reset.KindDraining, givenBack: true},
 		{name: "engine fault", spoil: func(w *world) { w.faults.enqueue(errors.New("disk on fire")) }, kind: reset.KindInternal},
 		{name: "time bound", spoil: func(w *world) {
-			w.pace(reset.Pace{Lane: reset.LaneStart, Rate: 100, OutageSince: w.clock.Now().Add(-10 * time.Hour)})
+			w.pace(reset.Pace{Lane: reset.LaneStart, Rate: 100, OutageSince: w.clock.Now().Add(-9 * time.Hour)})
 			w.refresh()
 		}, kind: reset.KindQueueFull, givenBack: true},
 		{name: "shed", spoil: func(w *world) { w.admission.SetLevel(3, admission.Cause{Words: "test"}) }, kind: reset.KindShed, givenBack: true},
@@ -243,7 +243,7 @@ func TestTimeBoundCountsWhatWasJustAccepted(t *testing.T) {
 		}
 		wantKind(t, err, reset.KindQueueFull)
 	}
-	if accepted != 10 { // 12 h ÷ 1.26 is 9.5 h: the newcomer with 9 ahead is the last
+	if accepted != 9 { // 12 h ÷ 1.4 is 8.6 h: the newcomer with 8 ahead is the last
 		t.Errorf("%d accepted", accepted)
 	}
 }

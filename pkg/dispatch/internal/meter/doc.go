@@ -3,8 +3,7 @@
 // # Rate and service
 //
 // The rate is that of jobs ended while the lane had work all the time; a window in which it waited for work shows only
-// that it can do at least as much, and one in which its downstream was out shows nothing. Windows are smoothed over five
-// seconds, and hardly at all while they all err to one side. Service is a high percentile
+// that it can do at least as much, and one in which its downstream was out shows nothing. Service is a high percentile
 // (95 %) of the time from lease to end of the last 256 jobs.
 //
 // # When a start ticket turns final

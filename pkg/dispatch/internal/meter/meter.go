@@ -1,7 +1,6 @@
 package meter
 
 import (
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -12,8 +11,6 @@ type Meter struct {
 	mu       sync.Mutex
 	rate     float64
 	measured bool
-	off      float64 // smoothed error of the rate, and its smoothed size: how far they are the same tells of a trend
-	offBy    float64
 	working  bool // the runner has work in hand: it does not wait for the queue
 	since    time.Time
 	worked   time.Duration
@@ -66,19 +63,8 @@ func (m *Meter) Ended(took time.Duration) {
 	m.samples++
 }
 
-// smoothing of the rate: a window a second, so about the last five seconds of work. While errors keep one sign it is more, up
-// to 1, or a rate that its controller is still raising would be told seconds late (Trigg and Leach, 1967; the square keeps
-// noise, whose signal is about a third, out of it).
+// smoothing of the rate: a window a second, so about the last five seconds of work.
 const smoothing = .2
-
-// follow takes a full window into the rate.
-func (m *Meter) follow(sample float64) {
-	off := sample - m.rate
-	m.off += smoothing * (off - m.off)
-	m.offBy += smoothing * (math.Abs(off) - m.offBy)
-	signal := m.off / math.Max(m.offBy, MinRate)
-	m.rate += math.Max(smoothing, signal*signal) * off
-}
 
 // Read closes a window. A window says what the lane can do only if it had work all the time; else no more than that
 // it can do at least as much. While the downstream is out nothing is measured. A window of fewer jobs than the least
@@ -99,10 +85,9 @@ func (m *Meter) Read(now time.Time, out bool, least int) (rate float64, service 
 		sample := float64(m.count) / window.Seconds()
 		switch full := m.worked > window/2; {
 		case full && m.measured:
-			m.follow(sample)
+			m.rate += smoothing * (sample - m.rate)
 		case full && m.count > 0, sample > m.rate:
 			m.rate, m.measured = sample, true
-			m.off, m.offBy = 0, 0
 		}
 	}
 	m.last, m.count, m.worked = now, 0, 0
