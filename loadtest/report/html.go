@@ -64,10 +64,12 @@ func read(first, second string) (a, b []byte, err error) {
 	return a, b, nil
 }
 
-// hues of page.css beside those of direct and surgegate, and dashes that tell arms apart when hues repeat.
+// hues and dashes of page.css, for arms beside direct and surgegate, whose lines are whole. Seven hues are not all far
+// enough apart for every kind of colour blindness, so that every arm has a dash of its own as well; with 5 and 6, which share no
+// factor, 30 arms are drawn in 30 ways.
 const (
 	hues   = 5
-	dashes = 4
+	dashes = 6
 )
 
 // tones are the classes that colour arms. A reader who knows direct's and surgegate's colours finds them in every report.
@@ -82,7 +84,7 @@ func tones(arms []measure.Arm) []string {
 		case i == 0 && !gated:
 			list[i] = "surgegate"
 		default:
-			list[i] = "hue-" + strconv.Itoa(next%hues) + " dash-" + strconv.Itoa(next/hues%dashes)
+			list[i] = "hue-" + strconv.Itoa(next%hues) + " dash-" + strconv.Itoa(next%dashes)
 			next++
 		}
 	}
