@@ -25,7 +25,8 @@ func TestReportMakesThePageOfAResult(t *testing.T) {
 		return cmd.ExecuteContext(t.Context())
 	}
 	// As of a version that knew neither kinds nor samples.
-	good := write("result.json", `{"storm": {"scenario": "plex-2022", "people": 1234}, "arms": [{"name": "surgegate", "people": 1234, "completed": 1200}]}`)
+	good := write("result.json", `{"storm": {"scenario": "plex-2022", "people": 1234},
+		"arms": [{"name": "surgegate", "people": 1234, "completed": 1200}]}`)
 	out := filepath.Join(dir, "page.html")
 	for _, c := range []struct {
 		args []string

@@ -28,7 +28,8 @@ func crowded() Result {
 	r.Verdicts = []threshold.Verdict{{Name: "completed_share", Bound: ">= 99 %", Value: "61 %"}}
 	r.Notes = []string{"a note for readers"}
 	r.Differences = []Difference{{
-		Figure: "got their new password", Arm: "surgegate", Against: "direct", Difference: 38.2, Low: 37.3, High: 39.1, Unit: "percentage points", N: 10_565,
+		Figure: "got their new password", Arm: "surgegate", Against: "direct", Difference: 38.2,
+		Low: 37.3, High: 39.1, Unit: "percentage points", N: 10_565,
 	}}
 	third := measure.Arm{Name: "a-setting-with-a-name-that-is-long-enough-to-be-in-the-way", People: 10_565, Completed: 9000}
 	r.Arms = append(r.Arms, third)
@@ -107,7 +108,8 @@ func open(t *testing.T, r Result, width int64) *tab {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	t.Cleanup(cancel)
-	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.DisableGPU)
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.DisableGPU)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
 	b := &tab{}
@@ -172,7 +174,8 @@ func TestTheBrowserDrawsThePlots(t *testing.T) {
 }
 
 // axis is what the plots' axes of time say, each once.
-const axis = `[...new Set([...document.querySelectorAll(".plot")].map(p => [...p.querySelectorAll(".time")].map(t => t.textContent).join(" ")))].join("; ")`
+const axis = `[...new Set([...document.querySelectorAll(".plot")].map(
+	p => [...p.querySelectorAll(".time")].map(t => t.textContent).join(" ")))].join("; ")`
 
 func TestKeysAndMouseZoomAllPlots(t *testing.T) {
 	t.Parallel()
@@ -211,7 +214,10 @@ func TestKeysAndMouseZoomAllPlots(t *testing.T) {
 		}
 	}
 
-	box := ask[map[string]float64](t, b, `document.querySelectorAll(".plot")[0].scrollIntoView(), document.querySelectorAll(".plot")[0].getBoundingClientRect().toJSON()`)
+	box := ask[map[string]float64](t, b, `(plot => {
+		plot.scrollIntoView();
+		return plot.getBoundingClientRect().toJSON();
+	})(document.querySelector(".plot"))`)
 	x, y := box["left"]+42, box["top"]+100
 	third := (box["width"] - 50) / 3
 	if err := chromedp.Do(b.ctx,

@@ -51,12 +51,13 @@ func (r Result) Intro() string {
 	var b strings.Builder
 	switch {
 	case r.Kind == kindRun:
-		fmt.Fprintf(&b, "%s people reset their passwords through a system that was up: %s, in %.0f seconds", Count(s.People), s.Scenario, s.Seconds)
+		fmt.Fprintf(&b, "%s people reset their passwords through a system that was up: %s, in %.0f seconds",
+			Count(s.People), s.Scenario, s.Seconds)
 	case r.Kind == kindSimulate:
 		fmt.Fprintf(&b, "%s people reset their passwords in virtual time: %s, %.0f seconds of it", Count(s.People), s.Scenario, s.Seconds)
 	case len(r.Arms) > 1:
-		fmt.Fprintf(&b, "The same %s people, with the same clients, reset their passwords at the same store: %s, %.0f seconds around its peak at real speed",
-			Count(s.People), s.Scenario, s.Seconds)
+		fmt.Fprintf(&b, "The same %s people, with the same clients, reset their passwords at the same store: "+
+			"%s, %.0f seconds around its peak at real speed", Count(s.People), s.Scenario, s.Seconds)
 	default:
 		fmt.Fprintf(&b, "%s people reset their passwords: %s, %.0f seconds around its peak at real speed", Count(s.People), s.Scenario, s.Seconds)
 	}
@@ -72,7 +73,8 @@ func (r Result) Intro() string {
 	b.WriteByte('.')
 	switch {
 	case s.Capacity > 0 && s.InsideBound > 0:
-		fmt.Fprintf(&b, " The store sets at most %.0f passwords a second, and its process dies past %s requests inside.", s.Capacity, Count(s.InsideBound))
+		fmt.Fprintf(&b, " The store sets at most %.0f passwords a second, and its process dies past %s requests inside.",
+			s.Capacity, Count(s.InsideBound))
 	case s.Capacity > 0:
 		fmt.Fprintf(&b, " The store sets at most %.0f passwords a second.", s.Capacity)
 	case s.InsideBound > 0:

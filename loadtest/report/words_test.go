@@ -49,19 +49,23 @@ func TestThePageTellsWhatAReaderMustKnow(t *testing.T) {
 func TestWordsOfADifference(t *testing.T) {
 	t.Parallel()
 	d := Difference{Figure: "wait", Arm: "b", Against: "a", Unit: "s", N: 1234}
-	for want, values := range map[string][3]float64{
-		"wait, b against a: 2 s more (with 95 % confidence between +1.5 and +2.5 s; n = 1,234).":                                         {2, 1.5, 2.5},
-		"wait, b against a: 2 s less (with 95 % confidence between −2.5 and −1.5 s; n = 1,234).":                                         {-2, -2.5, -1.5},
-		"wait, b against a: no difference that can be told from chance (+1 s; with 95 % confidence between −0.5 and +2.5 s; n = 1,234).": {1, -.5, 2.5},
-		"wait, b against a: no difference that can be told from chance (0 s; with 95 % confidence between 0 and 0 s; n = 1,234).":        {},
-		"wait, b against a: no difference that can be told from chance (−1 s; with 95 % confidence between −2.01 and 0 s; n = 1,234).":   {-1, -2.01, 0},
-		"wait, b against a: 120 s more (with 95 % confidence between +119 and +121 s; n = 1,234).":                                       {120, 119, 121},
-		"wait, b against a: 0.00123 s less (with 95 % confidence between −0.00124 and −0.00122 s; n = 1,234).":                           {-.00123, -.00124, -.00122},
-		"wait, b against a: 98765 s less (with 95 % confidence between −98766 and −98764 s; n = 1,234).":                                 {-98765, -98766, -98764},
+	for _, c := range []struct {
+		difference, low, high float64
+		want                  string
+	}{
+		{2, 1.5, 2.5, "2 s more (CONF +1.5 and +2.5 s"},
+		{-2, -2.5, -1.5, "2 s less (CONF −2.5 and −1.5 s"},
+		{1, -.5, 2.5, "no difference that can be told from chance (+1 s; CONF −0.5 and +2.5 s"},
+		{0, 0, 0, "no difference that can be told from chance (0 s; CONF 0 and 0 s"},
+		{-1, -2.01, 0, "no difference that can be told from chance (−1 s; CONF −2.01 and 0 s"},
+		{120, 119, 121, "120 s more (CONF +119 and +121 s"},
+		{-.00123, -.00124, -.00122, "0.00123 s less (CONF −0.00124 and −0.00122 s"},
+		{-98765, -98766, -98764, "98765 s less (CONF −98766 and −98764 s"},
 	} {
-		d.Difference, d.Low, d.High = values[0], values[1], values[2]
+		d.Difference, d.Low, d.High = c.difference, c.low, c.high
+		want := "wait, b against a: " + strings.Replace(c.want, "CONF", "with 95 % confidence between", 1) + "; n = 1,234)."
 		if got := d.Words(); got != want {
-			t.Errorf("%v: %q, want %q", values, got, want)
+			t.Errorf("%+v: %q, want %q", c, got, want)
 		}
 	}
 }
