@@ -41,7 +41,7 @@ func TestFaultsOfAFile(t *testing.T) {
 		"like: plex\n":                     "there is no scenario",
 		"people: 5\nreset_share: 1.5\n":    "reset_share is 1.5",
 		"faults: [\"store-melt at 1s\"]\n": "store-melt",
-		"mailing: tomorrow\n":              "ours.yaml:1:",
+		"mailing: tomorrow\n":              "invalid duration \"tomorrow\"",
 		"loop: {calls: 5}\npeople: 1\n":    "a loop needs a rate",
 		"people: 1\npeople: 2\n":           "ours.yaml:2:",
 	} {

@@ -271,29 +271,38 @@ func BenchmarkLoop(b *testing.B) {
 	})
 }
 
-func TestQuantumGathersWhatIsDueAndPosted(t *testing.T) {
+// Where much happens, what is due and what was posted runs in batches, a Quantum apart; where little does, each at its time.
+func TestQuantumGathersWhereMuchHappens(t *testing.T) {
 	t.Parallel()
-	clk := clock.NewManual(epoch)
-	loop, err := schedule.New(schedule.Config{Start: epoch, Quantum: 10 * time.Millisecond}, schedule.Deps{Clock: clk})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ran []time.Duration // when each ran
-	source := &list{at: []time.Duration{0, 1, 2, 3}, do: func(l *schedule.Loop, at time.Duration) {
-		ran = append(ran, l.Now())
-		if at == 0 {
-			l.Hold()
-			l.Post(schedule.Func(func(l *schedule.Loop, _ time.Duration) {
-				ran = append(ran, l.Now())
-				l.Release()
-			}))
+	const quantum = 10 * time.Millisecond
+	for _, gap := range []time.Duration{time.Second / (4 * schedule.BusyRate), time.Second / (schedule.BusyRate / 40)} {
+		clk := clock.NewManual(epoch)
+		loop, err := schedule.New(schedule.Config{Start: epoch, Quantum: quantum}, schedule.Deps{Clock: clk})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}}
-	if _, err := run(t.Context(), t, loop, clk, time.Millisecond, source); err != nil {
-		t.Fatal(err)
-	}
-	want := []time.Duration{0, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond}
-	if !slices.Equal(ran, want) {
-		t.Errorf("events ran at %v, want %v", ran, want)
+		rounds, late, last := 0, 0, time.Duration(-1)
+		source := &list{do: func(l *schedule.Loop, at time.Duration) {
+			if l.Now() != last {
+				rounds, last = rounds+1, l.Now()
+			}
+			if l.Now() > at+time.Millisecond {
+				late++
+			}
+		}}
+		const n = 4000
+		for i := range n {
+			source.at = append(source.at, time.Duration(i)*gap)
+		}
+		if _, err := run(t.Context(), t, loop, clk, time.Millisecond, source); err != nil {
+			t.Fatal(err)
+		}
+		busy := gap < time.Second/schedule.BusyRate
+		if busy && rounds > int(n*gap/quantum)+25 {
+			t.Errorf("%d events %v apart ran in %d rounds, want one in %v", n, gap, rounds, quantum)
+		}
+		if !busy && late > 0 {
+			t.Errorf("%d of %d events %v apart were gathered", late, n, gap)
+		}
 	}
 }
