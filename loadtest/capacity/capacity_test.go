@@ -427,3 +427,12 @@ func TestRunRefusesUnknownNames(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryModelHasAStore(t *testing.T) {
+	t.Parallel()
+	for _, m := range models() {
+		if m.store.HashTime == 0 || m.about == "" || !m.store.Mute {
+			t.Errorf("%s: about %q, store %+v", m.name, m.about, m.store)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package capacity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,12 +14,14 @@ import (
 	"github.com/surgegate/surgegate/loadtest/drive"
 	"github.com/surgegate/surgegate/loadtest/replay"
 	"github.com/surgegate/surgegate/loadtest/victim"
+	"github.com/surgegate/surgegate/loadtest/victim/preset"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
 
 // model is a store and what happens to it.
 type model struct {
 	name, about string
+	of          string // the preset's name, if it is another
 	store       victim.Config
 	events      []event
 	outage      bool // an event takes the store away: what is judged is how it comes back
@@ -46,34 +49,38 @@ const (
 	lineLag = 250 * time.Millisecond
 )
 
-// models set 40 to 60 passwords a second each, so that nine of them fit two processors together with gateways and clients.
+// models are presets and what happens to them. Their look-ups find nobody: what is judged is completions.
 func models() []model {
-	usl := func(knee int, hash time.Duration) victim.Config {
-		return victim.Config{Knee: knee, Sigma: .03, HashTime: hash, Spread: .5, MaxSetBatch: 1, MaxLookup: 8, Mute: true}
-	}
-	fragile := usl(8, 80*time.Millisecond)
-	fragile.MaxCalls = 12
-	noisy := usl(12, 110*time.Millisecond)
-	noisy.Noise = .01
-	line := victim.Config{Workers: 6, HashTime: 120 * time.Millisecond, Spread: .5, MaxSetBatch: 1, MaxLookup: 8, Mute: true}
 	second := time.Second
 	normal := &victim.Step{Speed: 1, Workers: 1}
-	return []model{
-		{name: "workers", about: "6 workers and a line", store: line, steady: true},
-		{name: "contention", about: "USL, knee 24", store: usl(24, 200*time.Millisecond), steady: true},
-		{name: "fragile", about: "USL, knee 8; dies past 12 calls (1.5x)", store: fragile},
-		{name: "stall", about: "USL, knee 12; stands still from 25 to 55 s, then half speed for 20 s", store: usl(12, 110*time.Millisecond), outage: true,
+	all := []model{
+		{name: "workers", steady: true},
+		{name: "contention", steady: true},
+		{name: "fragile"},
+		{name: "stall", of: "knee-12", about: "stands still from 25 to 55 s, then half speed for 20 s", outage: true,
 			events: []event{{at: foundOut, step: &victim.Step{Workers: 1}}, {at: 55 * second, step: &victim.Step{Speed: 1, Workers: 1, ColdFor: 20 * second}}}},
-		{name: "crash", about: "USL, knee 12; its process dies at 25 s, is back after 5 s, half speed for 10 s", store: usl(12, 110*time.Millisecond), outage: true,
+		{name: "crash", of: "knee-12", about: "its process dies at 25 s, is back after 5 s, half speed for 10 s", outage: true,
 			events: []event{{at: foundOut, crash: true}}},
-		{name: "halved", about: "USL, knee 12; half of everything from 30 to 60 s", store: usl(12, 110*time.Millisecond),
+		{name: "halved", of: "knee-12", about: "half of everything from 30 to 60 s",
 			events: []event{{at: 30 * second, step: &victim.Step{Speed: 1, Workers: .5}}, {at: 60 * second, step: normal}}},
-		{name: "latency", about: "6 workers; answers 480 ms later from 30 to 60 s, capacity as before", store: line,
+		{name: "latency", of: "workers", about: "answers 480 ms later from 30 to 60 s, capacity as before",
 			events: []event{{at: 30 * second, step: &victim.Step{Speed: 1, Workers: 1, Latency: 480 * time.Millisecond}}, {at: 60 * second, step: normal}}},
-		{name: "noise", about: "USL, knee 12; 1 % of calls fail", store: noisy, steady: true},
-		{name: "batch", about: "2 workers that take batches whole, 200 ms + 20 ms a password, up to 16", steady: true, store: victim.Config{
-			Workers: 2, Batched: true, BatchTime: 200 * time.Millisecond, HashTime: 20 * time.Millisecond, Spread: .3, MaxSetBatch: 16, MaxLookup: 8, Mute: true}},
+		{name: "noise", steady: true},
+		{name: "batch", steady: true},
 	}
+	presets := map[string]preset.Preset{}
+	for _, p := range preset.All() {
+		presets[p.Name] = p
+	}
+	for i := range all {
+		m := &all[i]
+		p := presets[cmp.Or(m.of, m.name)]
+		m.store, m.store.Mute = p.Store, true
+		if m.about = p.About + "; " + m.about; m.of == "" {
+			m.about = p.About
+		}
+	}
+	return all
 }
 
 // Result of a model's run.

@@ -1,20 +1,18 @@
-// Package pgstore is a victim that is a real PostgreSQL: a CredentialStore v1 server with pkg/credstore/postgres behind it,
-// over accounts named as the victim's. What falls over here is the database itself, as its own limits make it.
-//
-// With Init it makes the table storm_accounts and its accounts, as far as they are missing, and surgegate's side table
-// storm_changes; without, both must be there. Nothing of the database is dropped or emptied, ever.
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -23,94 +21,142 @@ import (
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
 
-// Config of a store.
+const (
+	table        = "storm_accounts"
+	startTimeout = 10 * time.Second // to connect and look at the schema
+)
+
+// Config of a Store. Zero fields mean the defaults.
 type Config struct {
-	Address     string // host:port of the CredentialStore; required
-	URL         string // of the database, without a password; required
-	Init        bool   // make what is missing
-	Accounts    int    // with Init; default that of the victim
-	Connections int    // to the database; default that of the adapter
+	Address      string // host:port to listen at; required
+	URL          string // postgres://role@host:port/database, without a password; required
+	PasswordFile string // default: the PostgreSQL environment (PGPASSWORD, PGPASSFILE)
+	Insecure     bool   // a database off this machine may be called without verifying it
+	Init         bool   // make tables and accounts that are missing
+	Accounts     int    // that Init makes; default the simulated victim's
+	MaxSetBatch  int    // as Describe tells; default the reference implementation's
+}
+
+// WithDefaults fills zero fields.
+func (c Config) WithDefaults() Config {
+	if c.Accounts == 0 {
+		c.Accounts = victim.Config{}.WithDefaults().Accounts
+	}
+	return c
 }
 
 // Validate names the field that makes no sense.
 func (c Config) Validate() error {
-	if c.Address == "" || c.URL == "" {
-		return errors.New("pgstore: Address or URL is missing")
+	switch {
+	case c.Address == "":
+		return errors.New("pgstore: Address is missing")
+	case c.Accounts < 1:
+		return fmt.Errorf("pgstore: Accounts is %d; it must be at least 1", c.Accounts)
 	}
-	if c.Accounts < 0 || c.Connections < 0 {
-		return fmt.Errorf("pgstore: Accounts is %d and Connections %d; neither may be below 0", c.Accounts, c.Connections)
+	if err := c.postgres().Validate(); err != nil {
+		return fmt.Errorf("pgstore: %w", err)
 	}
 	return nil
 }
 
-const accountsTable, changesTable = "storm_accounts", "storm_changes"
-
-// Store is one that listens. Make it with New; Run serves.
-type Store struct {
-	listener net.Listener
-	store    *postgres.Store
+func (c Config) postgres() postgres.Config {
+	return postgres.Config{
+		URL: c.URL, PasswordFile: c.PasswordFile, Insecure: c.Insecure, MaxBatch: c.MaxSetBatch,
+		Accounts: postgres.Accounts{Table: table}, Changes: postgres.Changes{Create: c.Init},
+	}
 }
 
-// New makes what is missing, if it is told to, looks at the schema, and listens.
-func New(ctx context.Context, cfg Config) (*Store, error) {
+// Deps of a Store.
+type Deps struct {
+	Clock  clock.Clock  // default: the system's
+	Logger *slog.Logger // default: none
+}
+
+// Store serves. Make it with New, and Run it.
+type Store struct {
+	store    *postgres.Store
+	listener net.Listener
+	server   *grpc.Server
+}
+
+// New does what Init says, checks the schema, and listens. ctx bounds only that.
+func New(ctx context.Context, cfg Config, deps Deps) (*Store, error) {
+	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Accounts == 0 {
-		cfg.Accounts = victim.Config{}.WithDefaults().Accounts
-	}
 	if cfg.Init {
-		if err := initialise(ctx, cfg); err != nil {
+		if err := fill(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
-	store, err := postgres.New(ctx, postgres.Config{
-		URL: cfg.URL, MaxConnections: cfg.Connections,
-		Accounts: postgres.Accounts{Table: accountsTable, Address: "email"},
-		Changes:  postgres.Changes{Table: changesTable, Create: cfg.Init},
-	}, postgres.Deps{Clock: clock.System{}})
+	checking, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	store, err := postgres.New(checking, cfg.postgres(), postgres.Deps{Clock: deps.Clock, Logger: deps.Logger})
 	if err != nil {
-		return nil, fmt.Errorf("pgstore: %w (--init makes the tables)", err)
+		return nil, fmt.Errorf("pgstore: %s is not ready; its tables are made with --init: %w", cfg.postgres().Where(), err)
+	}
+	if _, err := store.Describe(checking); err != nil {
+		return nil, errors.Join(fmt.Errorf("pgstore: %s cannot be used: %w", cfg.postgres().Where(), err), store.Close())
 	}
 	listener, err := net.Listen("tcp", cfg.Address)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("pgstore: %w", err), store.Close())
 	}
-	return &Store{listener: listener, store: store}, nil
+	s := &Store{store: store, listener: listener, server: grpc.NewServer(grpc.WaitForHandlers(true))}
+	credstorev1.RegisterCredentialStoreServer(s.server, grpcstore.NewServer(store))
+	return s, nil
 }
 
-// initialise makes the accounts that are missing, in one statement.
-func initialise(ctx context.Context, cfg Config) error {
-	conn, err := pgx.Connect(ctx, cfg.URL)
+// Addr is where it listens.
+func (s *Store) Addr() string { return s.listener.Addr().String() }
+
+// Run serves until ctx ends.
+func (s *Store) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, s.server.Stop)
+	defer stop()
+	return errors.Join(s.server.Serve(s.listener), s.store.Close())
+}
+
+// fill makes the accounts' table and those that are missing; the changes' table makes the reference implementation.
+func fill(ctx context.Context, cfg Config) (err error) {
+	where := cfg.postgres().Where()
+	conn, err := connect(ctx, cfg)
 	if err != nil {
-		return fmt.Errorf("pgstore: %w", err)
+		return fmt.Errorf("pgstore: %s cannot be reached: %w", where, err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // everything is committed
-	if _, err := conn.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+accountsTable+
-		" (id text PRIMARY KEY, email text NOT NULL UNIQUE, password_hash text)"); err != nil {
-		return fmt.Errorf("pgstore: make %s: %w", accountsTable, err)
-	}
-	// Names are victim.AccountID's and victim.Identifier's.
-	if _, err := conn.Exec(ctx, "INSERT INTO "+accountsTable+" (id, email) SELECT $1 || n, replace($2, '%d', n::text) FROM generate_series(0, $3::int - 1) AS n ON CONFLICT DO NOTHING",
-		victim.AccountPrefix, victim.IdentifierFormat, cfg.Accounts); err != nil {
-		return fmt.Errorf("pgstore: make %d accounts: %w", cfg.Accounts, err)
+	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
+	for _, statement := range []struct {
+		what, sql string
+		args      []any
+	}{
+		{"make the table", "CREATE TABLE IF NOT EXISTS " + table + " (id text PRIMARY KEY, email text NOT NULL UNIQUE, password_hash text)", nil},
+		{
+			"make the accounts", "INSERT INTO " + table + " (id, email) SELECT format($1, i), format($2, i) FROM generate_series(0, $3::bigint - 1) AS i ON CONFLICT DO NOTHING",
+			[]any{strings.TrimSuffix(victim.AccountID(0), "0") + "%s", strings.Replace(victim.IdentifierFormat, "%d", "%s", 1), cfg.Accounts},
+		},
+		{"analyze the table", "ANALYZE " + table, nil},
+	} {
+		if _, err := conn.Exec(ctx, statement.sql, statement.args...); err != nil {
+			return fmt.Errorf("pgstore: cannot %s %s in %s: %w", statement.what, table, where, err)
+		}
 	}
 	return nil
 }
 
-// Address is where it listens.
-func (s *Store) Address() string { return s.listener.Addr().String() }
-
-// Run serves until ctx ends.
-func (s *Store) Run(ctx context.Context) error {
-	server := grpc.NewServer(grpc.WaitForHandlers(true))
-	credstorev1.RegisterCredentialStoreServer(server, grpcstore.NewServer(s.store))
-	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
-	stop := context.AfterFunc(ctx, server.Stop)
-	defer stop()
-	err := server.Serve(s.listener)
+func connect(ctx context.Context, cfg Config) (*pgx.Conn, error) {
+	conn, err := pgx.ParseConfig(cfg.URL)
 	if err != nil {
-		err = fmt.Errorf("pgstore: %w", err)
+		return nil, err
 	}
-	return errors.Join(err, s.store.Close())
+	if cfg.PasswordFile != "" {
+		password, err := os.ReadFile(cfg.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		conn.Password = string(bytes.TrimRight(password, "\r\n"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return pgx.ConnectConfig(ctx, conn)
 }

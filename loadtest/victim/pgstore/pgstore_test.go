@@ -3,24 +3,28 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres/postgrestest"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
 
-func TestARealPostgreSQLBehindTheVictimsNames(t *testing.T) {
-	t.Parallel()
-	server, err := postgrestest.New(t.Context(), postgrestest.Config{})
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2E$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
+
+func server(t *testing.T) *postgrestest.Server {
+	t.Helper()
+	s, err := postgrestest.New(t.Context(), postgrestest.Config{})
 	if errors.Is(err, postgrestest.ErrNotInstalled) && os.Getenv("CI") == "" {
 		t.Skip(err)
 	}
@@ -28,68 +32,130 @@ func TestARealPostgreSQLBehindTheVictimsNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	cfg := Config{Address: "127.0.0.1:0", URL: server.SocketURL(postgrestest.Superuser, "postgres"), Accounts: 50}
-	if _, err := New(ctx, cfg); err == nil || !strings.Contains(err.Error(), "--init") {
-		t.Errorf("without tables: %v", err)
-	}
-	cfg.Init = true
-	for range 2 { // the second finds everything
-		store, err := New(ctx, cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		serving, stop := context.WithCancel(ctx)
-		served := make(chan error, 1)
-		go func() { served <- store.Run(serving) }()
-		conn, err := grpc.NewClient(store.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		api := credstorev1.NewCredentialStoreClient(conn)
-		found, err := api.Lookup(ctx, &credstorev1.LookupRequest{Identifiers: []string{victim.Identifier(49), victim.Identifier(50)}})
-		if err != nil || len(found.GetResults()) != 2 || len(found.GetResults()[0].GetAccounts()) != 1 || len(found.GetResults()[1].GetAccounts()) != 0 {
-			t.Fatalf("%v, %v", found, err)
-		}
-		if got := found.GetResults()[0].GetAccounts()[0]; got.GetId() != victim.AccountID(49) || got.GetAddress() != victim.Identifier(49) {
-			t.Errorf("account %v", got)
-		}
-		set, err := api.SetPasswords(ctx, &credstorev1.SetPasswordsRequest{Changes: []*credstorev1.PasswordChange{{
-			AccountId: victim.AccountID(7), ChangeId: "c", Sequence: 1, AcceptTime: timestamppb.Now(),
-			Password: &credstorev1.PasswordChange_Hash{Hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2E$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"},
-		}}})
-		if err != nil || set.GetResults()[0].GetOutcome() == credstorev1.SetPasswordOutcome_SET_PASSWORD_OUTCOME_UNSPECIFIED {
-			t.Errorf("%v, %v", set, err)
-		}
-		if err := conn.Close(); err != nil {
-			t.Error(err)
-		}
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}
-	db, err := pgx.Connect(ctx, cfg.URL)
+	return s
+}
+
+func serve(t *testing.T, cfg Config) credstorev1.CredentialStoreClient {
+	t.Helper()
+	cfg.Address = "127.0.0.1:0"
+	s, err := New(t.Context(), cfg, Deps{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close(ctx) //nolint:errcheck // read only
-	var accounts, changed int
-	if err := db.QueryRow(ctx, "SELECT count(*), count(password_hash) FROM storm_accounts").Scan(&accounts, &changed); err != nil || accounts != 50 || changed != 1 {
-		t.Errorf("%d accounts, %d changed, %v", accounts, changed, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1) // has room for the one value
+	go func() { done <- s.Run(ctx) }()
+	conn, err := grpc.NewClient(s.Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, conn.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return credstorev1.NewCredentialStoreClient(conn)
+}
+
+func query(t *testing.T, url, sql string) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var answer *string
+	if err := conn.QueryRow(t.Context(), sql).Scan(&answer); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	if answer == nil {
+		return ""
+	}
+	return *answer
+}
+
+func set(t *testing.T, store credstorev1.CredentialStoreClient, person uint64, sequence uint64) credstorev1.SetPasswordOutcome {
+	t.Helper()
+	answer, err := store.SetPasswords(t.Context(), &credstorev1.SetPasswordsRequest{Changes: []*credstorev1.PasswordChange{{
+		AccountId: victim.AccountID(person), ChangeId: fmt.Sprint("change-", sequence), Sequence: sequence,
+		Password: &credstorev1.PasswordChange_Hash{Hash: hash},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.GetResults()[0].GetOutcome()
+}
+
+func TestInitMakesTheVictimsAccountsAndLeavesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	url := server(t).SocketURL(postgrestest.Superuser, "postgres")
+	for round, accounts := range []int{10, 25} {
+		store := serve(t, Config{URL: url, Init: true, Accounts: accounts})
+		described, err := store.Describe(t.Context(), &credstorev1.DescribeRequest{})
+		if err != nil || described.GetPasswordForm() != credstorev1.PasswordForm_PASSWORD_FORM_HASH {
+			t.Fatal(described, err)
+		}
+		last := uint64(accounts) - 1
+		found, err := store.Lookup(t.Context(), &credstorev1.LookupRequest{
+			Identifiers: []string{victim.Identifier(0), victim.Identifier(last), victim.Identifier(last + 1)}, AccountIds: []string{victim.AccountID(3)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []string{victim.AccountID(0), victim.AccountID(last), "", victim.AccountID(3)} {
+			all := found.GetResults()[i].GetAccounts()
+			if (want == "") != (len(all) == 0) || want != "" && all[0].GetId() != want {
+				t.Errorf("result %d: %v, want %q", i, all, want)
+			}
+		}
+		if round == 0 {
+			if got := set(t, store, 3, 1); got != credstorev1.SetPasswordOutcome_SET_PASSWORD_OUTCOME_APPLIED {
+				t.Error(got)
+			}
+		} else if got := set(t, store, 3, 1); got != credstorev1.SetPasswordOutcome_SET_PASSWORD_OUTCOME_ALREADY_APPLIED {
+			t.Error(got)
+		}
+		if got := query(t, url, "SELECT password_hash FROM storm_accounts WHERE id = 'account-3'"); got != hash {
+			t.Errorf("stored %q", got)
+		}
+	}
+	if set(t, serve(t, Config{URL: url}), 30, 2) != credstorev1.SetPasswordOutcome_SET_PASSWORD_OUTCOME_UNKNOWN_ACCOUNT {
+		t.Error("an account that Init did not make is known")
 	}
 }
 
-func TestValidate(t *testing.T) {
+func TestWhatIsMissingIsNamed(t *testing.T) {
 	t.Parallel()
-	for _, cfg := range []Config{{}, {Address: "x"}, {Address: "x", URL: "y", Accounts: -1}} {
-		if _, err := New(t.Context(), cfg); err == nil {
-			t.Errorf("%+v was taken", cfg)
+	s := server(t)
+	url := s.SocketURL(postgrestest.Superuser, "postgres")
+	_, err := New(t.Context(), Config{Address: "127.0.0.1:0", URL: url}, Deps{})
+	if err == nil || !strings.Contains(err.Error(), "--init") || !strings.Contains(err.Error(), "storm_accounts") {
+		t.Errorf("without tables: %v", err)
+	}
+	if got := query(t, url, "SELECT to_regclass('surgegate_changes')::text"); got != "" {
+		t.Errorf("without Init it made %s", got)
+	}
+	for name, c := range map[string]struct {
+		cfg  Config
+		want string
+	}{
+		"no address":  {Config{URL: url}, "Address"},
+		"no url":      {Config{Address: "127.0.0.1:0"}, "url: is required"},
+		"a password":  {Config{Address: "127.0.0.1:0", URL: "postgres://a:secret@127.0.0.1/x"}, "holds a password"},
+		"accounts":    {Config{Address: "127.0.0.1:0", URL: url, Accounts: -1}, "Accounts"},
+		"nobody home": {Config{Address: "127.0.0.1:0", URL: "postgres://x@127.0.0.1:1/x?sslmode=disable"}, "127.0.0.1:1/x cannot be used"},
+		"init there":  {Config{Address: "127.0.0.1:0", URL: "postgres://x@127.0.0.1:1/x?sslmode=disable", Init: true}, "127.0.0.1:1/x cannot be reached"},
+		"password":    {Config{Address: "127.0.0.1:0", URL: url, Init: true, PasswordFile: "not-there"}, "not-there"},
+		"port taken":  {Config{Address: "127.0.0.1:99999", URL: url, Init: true, Accounts: 1}, "99999"},
+	} {
+		_, err := New(t.Context(), c.cfg, Deps{})
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v, want %q in it", name, err, c.want)
 		}
 	}
 }
