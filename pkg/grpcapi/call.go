@@ -256,14 +256,15 @@ type Observed struct {
 	Method   string        // such as "StartReset"
 	Key      string        // whom it names: an identifier, an account, or a ticket's id
 	Attempt  uint32        // attempts before this one, as the caller's gRPC library says
-	Deadline time.Duration // that is left; 0: none
+	Deadline time.Duration // that is left; 0: none, or one longer than this server's own
 }
 
 // attemptsHeader is gRFC A6's.
 const attemptsHeader = "grpc-previous-rpc-attempts"
 
-// observe tells of each unary public call. The observer must not wait.
-func observe(now func() time.Time, tell func(Observed)) grpc.UnaryServerInterceptor {
+// observe tells of each unary public call. The observer must not wait. own is the deadline that bound gives to calls without:
+// what is about as long is not the caller's.
+func observe(now func() time.Time, own time.Duration, tell func(Observed)) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		o := Observed{At: now()}
 		switch r := req.(type) {
@@ -279,7 +280,9 @@ func observe(now func() time.Time, tell func(Observed)) grpc.UnaryServerIntercep
 			return handler(ctx, req)
 		}
 		if deadline, ok := ctx.Deadline(); ok {
-			o.Deadline = deadline.Sub(o.At)
+			if left := deadline.Sub(o.At); left < own-time.Second {
+				o.Deadline = left
+			}
 		}
 		if values := metadata.ValueFromIncomingContext(ctx, attemptsHeader); len(values) > 0 {
 			n, _ := strconv.ParseUint(values[0], 10, 16) // what cannot be read is a first attempt

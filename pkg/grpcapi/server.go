@@ -160,7 +160,7 @@ func (s *Server) buildPublic(d Deps) error {
 	}
 	unary := []grpc.UnaryServerInterceptor{s.metrics.grpc.UnaryServerInterceptor(), s.guardUnary}
 	if d.Observe != nil {
-		unary = append(unary, observe(s.clock.Now, d.Observe))
+		unary = append(unary, observe(s.clock.Now, s.cfg.CallTimeout, d.Observe))
 	}
 	s.public = grpc.NewServer(append(opts,
 		grpc.ChainUnaryInterceptor(unary...),

@@ -203,7 +203,7 @@ func (r *Recording) take(c Call) {
 	}
 	e := stormtrace.Event{
 		T: max(0, c.At.Sub(r.start).Microseconds()), U: r.number(c.Key), Op: c.Op, Cause: stormtrace.Endogenous, Attempt: c.Attempt,
-		Deadline: max(0, c.Deadline.Truncate(time.Millisecond)),
+		Deadline: max(0, (c.Deadline + time.Millisecond - 1).Truncate(time.Millisecond)), // 0 would mean none
 	}
 	if c.Op == stormtrace.OpStart && !r.again(e.U, c.At) && c.Attempt == 0 {
 		e.Cause = stormtrace.Exogenous

@@ -62,7 +62,7 @@ func TestCallsBecomeEvents(t *testing.T) {
 	r, path := begin(t, clock.NewManual(start))
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	for _, c := range []Call{
-		{At: at(1), Op: stormtrace.OpStart, Key: "ada", Deadline: 2_999_999 * time.Microsecond},
+		{At: at(1), Op: stormtrace.OpStart, Key: "ada", Deadline: 2_998_001 * time.Microsecond},
 		{At: at(2), Op: stormtrace.OpStart, Key: "bob", Attempt: 2},
 		{At: at(1.5), Op: stormtrace.OpStart, Key: "ada"}, // overtaken on its way
 		{At: at(3), Op: stormtrace.OpComplete, Key: "account"},
