@@ -18,6 +18,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/smalldisk"
+	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/loadtest/victim/control"
 	"github.com/surgegate/surgegate/loadtest/wire"
@@ -25,6 +26,7 @@ import (
 
 const (
 	sampleEvery = 500 * time.Millisecond
+	judgeEvery  = 4 // samples: thresholds read whole histograms, for some milliseconds in which nothing is recorded
 	// maxLag is wide, because generator, gateway and store share two cores here and the waits shown are seconds.
 	maxLag = 250 * time.Millisecond
 )
@@ -221,12 +223,15 @@ func (a *arm) storm(ctx context.Context) (report crowd.Report, err error) {
 
 // sample feeds timeline and live view, once more at the end.
 func (a *arm) sample(ctx context.Context, start time.Time) {
-	defer a.view.Close()
+	var verdicts []threshold.Verdict
 	for n := 1; ; n++ {
 		err := a.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(a.deps.Clock.Now()))
 		s := a.supervisor.Status()
 		sample := a.recorder.Sample(a.deps.Clock.Now().Sub(start), control.StoreOf(s))
-		a.view.Show(sample, nil)
+		if a.arm.Front == Surgegate && len(a.cfg.Thresholds) > 0 && (n%judgeEvery == 1 || err != nil) {
+			verdicts = threshold.Judge(a.cfg.Thresholds, a.recorder.Arm(a.arm.Name, nil))
+		}
+		a.view.Show(sample, verdicts)
 		if err != nil {
 			return
 		}

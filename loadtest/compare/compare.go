@@ -102,11 +102,15 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 		if cfg.Rounds > 1 {
 			nth, dir = fmt.Sprintf("round %d  %s", n+1, nth), filepath.Join(cfg.Out, fmt.Sprintf("round-%d", n+1), spec.Name)
 		}
-		a := &arm{
-			arm: spec, dir: dir, cfg: cfg, deps: deps, recorder: measure.New(measure.Config{Keep: true}),
-			view: live.New(live.Config{Out: deps.Out, Terminal: deps.Terminal, Title: nth + "  " + title(spec), People: r.result.Storm.People}),
+		view, err := live.New(live.Config{
+			Out: deps.Out, Terminal: deps.Terminal, Title: nth + "  " + title(spec), People: r.result.Storm.People,
+		})
+		if err != nil {
+			return round{}, err
 		}
+		a := &arm{arm: spec, dir: dir, cfg: cfg, deps: deps, recorder: measure.New(measure.Config{Keep: true}), view: view}
 		done, err := a.run(ctx)
+		view.Close()
 		if err != nil {
 			return round{}, err
 		}

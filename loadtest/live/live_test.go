@@ -2,138 +2,196 @@ package live
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"math"
 	"os"
-	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
-	"unicode/utf8"
 
-	"golang.org/x/term"
+	"go.uber.org/goleak"
 
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/threshold"
+	"github.com/surgegate/surgegate/pkg/clock"
 )
 
-// The test binary is also the program that tmux shows.
+// The test binary is also the program in the terminal.
 func TestMain(m *testing.M) {
-	if os.Getenv("LIVE_VIEW_IN_A_TERMINAL") == "" {
-		os.Exit(m.Run())
+	if len(os.Args) == 2 && os.Args[1] == "live-child" {
+		child()
+		os.Exit(0)
 	}
-	v := New(Config{Out: os.Stdout, Title: "storm run: plex-2022", People: 10_565, Terminal: func() (int, bool) {
-		width, _, err := term.GetSize(int(os.Stdout.Fd()))
-		return width, err == nil
-	}})
-	for i := range 300 {
-		v.Show(sample(i), verdicts)
+	goleak.VerifyTestMain(m)
+}
+
+// child shows a storm, 25 times as fast as it was, until it is interrupted.
+func child() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	v, err := New(Config{Out: os.Stdout, Terminal: windowSize, Title: "1/1  surgegate: a storm", People: 5678})
+	if err != nil {
+		panic(err)
 	}
-	v.Close()
-	fmt.Println("the end")
-	select {} // until tmux ends
+	defer v.Close()
+	for n := 0; (clock.System{}).Sleep(ctx, 20*time.Millisecond) == nil; n++ {
+		v.Show(storm(n), verdicts)
+	}
 }
 
 var verdicts = []threshold.Verdict{
-	{Name: "completed_share", Bound: ">= 99 %", Value: "100 %", OK: true},
-	{Name: "start_p99", Bound: "<= 250ms", Value: "1.25s"},
-	{Name: "everybody_wait_p99", Bound: "<= 10m", Value: "2m30.5s", OK: true},
+	{Name: "start_p99", Value: "312ms", Bound: "<= 250ms"}, {Name: "completed_share", Value: "82 %", Bound: ">= 99 %"},
+	{Name: "lost", Value: "0", Bound: "== 0", OK: true}, {Name: "store_crashes", Value: "0", Bound: "== 0", OK: true},
+	{Name: "everybody_wait_p99", Value: "8m20.5s", Bound: "<= 10m", OK: true},
 }
 
-func sample(i int) measure.Sample {
+// storm is the nth sample of one that comes and goes.
+func storm(n int) measure.Sample {
+	s := float64(n) / 2
+	rate := 593 * math.Exp(-s/40) * (1 + .2*math.Sin(s))
 	return measure.Sample{
-		Seconds: float64(i) / 2, OfferedRate: 12_345, AcceptedRate: float64(i * 10), RefusedRate: float64(300 - i), FailedRate: float64(i % 7), AppliedRate: 190,
-		Came: 10_565, Completed: 10_000, GaveUp: 565, Backlog: 123_456, OldestS: float64(i), Inside: 4096, Cold: i%2 == 0, Up: i%3 != 2, Crashes: 12,
+		Seconds: s, OfferedRate: 3 * rate, AcceptedRate: rate, RefusedRate: 2 * rate, FailedRate: 2*rate + 20, AppliedRate: 49,
+		Came: min(5678, 60*n), Completed: min(5678, 24*n), GaveUp: n, Backlog: 60 * n, Inside: 12, OldestS: s / 2,
+		StoreSeen: true, Up: n%60 > 20, Cold: n%60 < 30, Crashes: n / 60,
 	}
 }
 
-// In a real terminal: nothing wraps, nothing is left over, and the cursor comes back.
-func TestInARealTerminal(t *testing.T) {
-	t.Parallel()
-	tmux, err := exec.LookPath("tmux")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("tmux is missing: apt-get install tmux")
-		}
-		t.Skip("needs tmux (apt-get install tmux)")
-	}
-	self, err := os.Executable()
+func view(t *testing.T, out *bytes.Buffer, width *int, plain bool) *View {
+	t.Helper()
+	v, err := New(Config{
+		Out: out, Terminal: func() (int, bool) { return *width, *width > 0 }, NoColor: plain,
+		Title: "2/2  " + strings.Repeat("a long title ", 12), People: 10_565,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, width := range []int{80, 200} {
-		t.Run(fmt.Sprint(width), func(t *testing.T) {
-			t.Parallel()
-			socket := fmt.Sprintf("%s/tmux", t.TempDir())
-			run := func(args ...string) string {
-				cmd := exec.CommandContext(t.Context(), tmux, append([]string{"-S", socket, "-f", "/dev/null"}, args...)...)
-				cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm-256color")
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					t.Fatalf("tmux %v: %v\n%s", args, err, out)
-				}
-				return string(out)
+	return v
+}
+
+func TestFitsEveryWidth(t *testing.T) {
+	t.Parallel()
+	most := measure.Sample{
+		Seconds: 7 * 3600, OfferedRate: 123_456, AcceptedRate: 99_999, FailedRate: 99_999, RefusedRate: 50_000, AppliedRate: 12_345,
+		Came: 77_000_000, Completed: 77_000_000, GaveUp: 10_565_000, Backlog: 15_000_000, Inside: 123_456, StoreSeen: true, Up: true,
+		Crashes: 1234, OldestS: 90_000,
+	}
+	for _, width := range []int{1, 20, 60, 80, 120, 200, 400} {
+		var out bytes.Buffer
+		v := view(t, &out, &width, false)
+		for n := range 3000 {
+			v.keep(v.pointOf(storm(n)))
+		}
+		for _, s := range []measure.Sample{storm(7), most, {}} {
+			widest := 0
+			for _, line := range v.frame(s, verdicts, width-1) {
+				widest = max(widest, visible(line))
 			}
-			run("-u", "new-session", "-d", "-x", fmt.Sprint(width), "-y", "24", "LIVE_VIEW_IN_A_TERMINAL=1 "+self)
-			defer func() { _ = exec.Command(tmux, "-S", socket, "kill-server").Run() }() //nolint:noctx // after the test's context
-			var screen string
-			for deadline := time.Now().Add(20 * time.Second); !strings.Contains(screen, "the end") && time.Now().Before(deadline); {
-				screen = run("capture-pane", "-p")
+			if widest > width-1 || width >= 80 && width <= 200 && widest < width-2 {
+				t.Errorf("at %d columns the widest line has %d", width, widest)
 			}
-			lines := strings.Split(strings.TrimRight(screen, "\n"), "\n")
-			if len(lines) != 13 { // an empty one, the title, nine of figures, the thresholds, the end
-				t.Errorf("%d lines on the screen:\n%s", len(lines), screen)
-			}
-			for _, want := range []string{"storm run: plex-2022", "came 10,565 of 10,565", "offered", "12,345/s", "shed", "oldest", "12 crashes", "NOT start_p99"} {
-				if !strings.Contains(screen, want) {
-					t.Errorf("%q is not on the screen:\n%s", want, screen)
-				}
-			}
-			longest := 0
-			for _, line := range lines {
-				longest = max(longest, utf8.RuneCountInString(line))
-			}
-			if longest > width || width == 200 && longest < 150 {
-				t.Errorf("the longest line has %d columns of %d:\n%s", longest, width, screen)
-			}
-			if cursor := strings.TrimSpace(run("display-message", "-p", "#{cursor_flag}")); cursor != "1" {
-				t.Error("the cursor is still hidden")
-			}
-		})
+		}
+		if len(v.points) > maxPoints {
+			t.Errorf("it remembers %d points", len(v.points))
+		}
+	}
+	for _, line := range view(t, &bytes.Buffer{}, new(int), false).frame(most, verdicts, 79) {
+		if strings.Contains(line, "…") && !strings.Contains(line, "long title") {
+			t.Errorf("cut at 80 columns: %q", line)
+		}
+	}
+}
+
+// The line is the whole run, whatever its length: its highest sample is in it.
+func TestNoPeakIsLost(t *testing.T) {
+	t.Parallel()
+	width := 80
+	v := view(t, &bytes.Buffer{}, &width, true)
+	for n := range 100_000 {
+		s := measure.Sample{Seconds: float64(n), OfferedRate: 1}
+		if n == 50_000 {
+			s.OfferedRate = 1000
+		}
+		v.keep(v.pointOf(s))
+	}
+	line := []rune(sparkline(v.points, 0, 50))
+	for i, r := range line {
+		if peak := i == 24 || i == 25; (r == '█') && !peak || !strings.ContainsRune("▁█", r) {
+			t.Errorf("column %d is %q in %q", i, r, string(line))
+		}
+	}
+	if len(line) != 50 || strings.Count(string(line), "█") != 1 {
+		t.Errorf("line %q", string(line))
 	}
 }
 
 func TestPlainLinesWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	v := New(Config{Out: &out, Title: "storm run"})
-	for i := range 30 {
-		v.Show(sample(i), verdicts)
+	v := view(t, &out, new(int), false)
+	for n := 1; n <= 41; n++ { // 20.5 s
+		v.Show(measure.Sample{Seconds: float64(n) / 2, OfferedRate: 1234, Came: n}, verdicts)
 	}
 	v.Close()
-	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), "store ") != 3 || !strings.Contains(out.String(), "storm run\n") {
-		t.Errorf("shown: %q", out.String())
+	v.Close()
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if strings.ContainsAny(out.String(), "\x1b\r") || len(lines) != 1+4+1 { // title, one every 5 s, the last
+		t.Fatalf("shown: %q", out.String())
+	}
+	for i, want := range []string{"a long title", "5.0 s", "10 s", "15 s", "20 s", "21 s"} {
+		const end = "store not visible from here  thresholds so far 3 ok, 2 broken"
+		if !strings.Contains(lines[i], want) || i > 0 && !strings.HasSuffix(lines[i], end) {
+			t.Errorf("line %d: %q, want %q in it", i, lines[i], want)
+		}
 	}
 }
 
-func TestAStoreThatCannotBeSeen(t *testing.T) {
+func TestTheCursorComesBackAndColoursCanBeOff(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	v := New(Config{Out: &out, Terminal: func() (int, bool) { return 80, true }})
-	v.Show(measure.Sample{}, nil)
-	if !strings.Contains(out.String(), "not visible from here") {
-		t.Errorf("shown: %q", out.String())
-	}
-	out.Reset()
-	v.Show(measure.Sample{Up: true}, nil)
-	v.Show(measure.Sample{}, nil)
-	if !strings.Contains(out.String(), "DOWN") {
-		t.Errorf("a store that was up is not told to be down: %q", out.String())
+	for _, plain := range []bool{false, true} {
+		var out bytes.Buffer
+		width := 80
+		v := view(t, &out, &width, plain)
+		v.Close()
+		if out.Len() > 0 {
+			t.Errorf("closed before it showed anything, it wrote %q", out.String())
+		}
+		v.Show(storm(30), verdicts)
+		v.Show(storm(31), verdicts)
+		if strings.Count(out.String(), hideCursor) != 1 || strings.Contains(out.String(), showCursor) {
+			t.Errorf("shown: %q", out.String())
+		}
+		v.Close()
+		before, after, back := strings.Cut(out.String(), wrap+clearAll+firstScreen+showCursor)
+		if !back || !strings.HasPrefix(before, otherScreen) || strings.Count(after, " offered ") != 1 ||
+			strings.Contains(after, red) == plain || strings.Contains(before, bold) == plain {
+			t.Errorf("colours off %v, shown: %q", plain, out.String())
+		}
 	}
 }
 
-func TestFit(t *testing.T) {
+func TestValidate(t *testing.T) {
 	t.Parallel()
-	if got := fit("\x1b[1mähm, so\x1b[0m", 3); got != "\x1b[1mähm\x1b[0m" {
-		t.Errorf("%q", got)
+	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "Out") {
+		t.Error(err)
+	}
+	if _, err := New(Config{Out: os.Stderr, People: -1}); err == nil || !strings.Contains(err.Error(), "People") {
+		t.Error(err)
+	}
+}
+
+func TestThresholdsTooManyForTheScreenAreCounted(t *testing.T) {
+	t.Parallel()
+	var many []threshold.Verdict
+	for n := range 60 {
+		many = append(many, threshold.Verdict{Name: fmt.Sprintf("figure_%02d", n), Value: "1", Bound: "<= 2", OK: n != 59})
+	}
+	width := 80
+	lines := view(t, &bytes.Buffer{}, &width, true).frame(storm(1), many, 79)
+	text := strings.Join(lines, "\n")
+	if len(lines) > 20 || !strings.Contains(text, "broken figure_59") || !strings.Contains(text, "not shown") {
+		t.Errorf("%d lines:\n%s", len(lines), text)
 	}
 }

@@ -12,8 +12,9 @@ type Sample struct {
 	Came         int     `json:"came"`          // people so far
 	Completed    int     `json:"completed"`     // who were told that they have their new password
 	GaveUp       int     `json:"gave_up"`
-	Backlog      int     `json:"backlog"` // calls inside, links owed, tickets not final
-	Inside       int64   `json:"inside"`  // items in the store
+	Backlog      int     `json:"backlog"`    // calls inside, links owed, tickets not final
+	Inside       int64   `json:"inside"`     // items in the store
+	StoreSeen    bool    `json:"store_seen"` // false: what is said of the store is not known
 	Up           bool    `json:"up"`
 	Cold         bool    `json:"cold"`
 	Crashes      int     `json:"crashes"`

@@ -80,6 +80,7 @@ type counts struct {
 
 // Store is what is known of the store at one moment.
 type Store struct {
+	Seen     bool // false: nothing is known of it
 	Up, Cold bool
 	Inside   int64
 	Applied  int64
@@ -203,7 +204,7 @@ func (r *Recorder) Sample(at time.Duration, s Store) Sample {
 		OldestS:      max(0, at-time.Duration(r.oldest.Load())).Seconds(),
 		Came:         int(r.came.Load()), Completed: r.totals.completed, GaveUp: r.totals.gaveUp,
 		Backlog: int(r.inFlight.Load() + r.owed.Load()),
-		Inside:  s.Inside, Up: s.Up, Cold: s.Cold, Crashes: s.Crashes,
+		Inside:  s.Inside, StoreSeen: s.Seen, Up: s.Up, Cold: s.Cold, Crashes: s.Crashes,
 	}
 	r.peak = max(r.peak, sample.Backlog)
 	r.previous, r.last = r.last, now

@@ -35,7 +35,7 @@ func (r *Recorder) Arm(name string, truth *Truth) Arm {
 		last := r.samples[len(r.samples)-1]
 		a.Seconds, a.StoreCrashes = last.Seconds, last.Crashes
 	}
-	a.StoreSeen = truth != nil || slices.ContainsFunc(r.samples, func(s Sample) bool { return s.Up })
+	a.StoreSeen = truth != nil || slices.ContainsFunc(r.samples, func(s Sample) bool { return s.StoreSeen })
 	a.EverybodyP50MS, a.EverybodyP99MS = r.everybodyLocked(50), r.everybodyLocked(99)
 	if truth == nil {
 		return a

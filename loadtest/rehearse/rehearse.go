@@ -27,6 +27,7 @@ import (
 
 const (
 	sampleEvery    = 500 * time.Millisecond
+	judgeEvery     = 4 // samples: thresholds read whole histograms, for some milliseconds in which nothing is recorded
 	connectTimeout = 10 * time.Second
 )
 
@@ -35,6 +36,7 @@ type run struct {
 	cfg      Config
 	deps     Deps
 	recorder *measure.Recorder
+	view     *live.View
 	mails    func(ctx context.Context, deliver mailbox.Deliverer) error
 	control  *control.Client // nil: the store cannot be seen
 	actors   fault.Actors
@@ -70,7 +72,13 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Outcome, error) {
 	if err := r.actors.Able(cfg.Faults); err != nil {
 		return Outcome{}, fmt.Errorf("%w: the store's need --control, mail-refuse needs --smtp; the rest is for storm compare", err)
 	}
+	var err error
+	title := "storm run: " + cfg.Storm.Name + " at " + strings.Join(cfg.Targets, ", ")
+	if r.view, err = live.New(live.Config{Out: deps.Out, Terminal: deps.Terminal, Title: title}); err != nil {
+		return Outcome{}, err
+	}
 	report, err := r.storm(ctx)
+	r.view.Close()
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -155,8 +163,7 @@ func (r *run) identifier(person uint64) string {
 
 // watch feeds timeline and live view, once more at the end.
 func (r *run) watch(ctx context.Context, start time.Time) {
-	view := live.New(live.Config{Out: r.deps.Out, Terminal: r.deps.Terminal, Title: "storm run: " + r.cfg.Storm.Name + " at " + strings.Join(r.cfg.Targets, ", ")})
-	defer view.Close()
+	var verdicts []threshold.Verdict
 	for n := 1; ; n++ {
 		err := r.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(r.deps.Clock.Now()))
 		store := measure.Store{}
@@ -164,11 +171,10 @@ func (r *run) watch(ctx context.Context, start time.Time) {
 			store = r.control.Look(context.WithoutCancel(ctx))
 		}
 		sample := r.recorder.Sample(r.deps.Clock.Now().Sub(start), store)
-		var verdicts []threshold.Verdict
-		if len(r.cfg.Thresholds) > 0 {
+		if len(r.cfg.Thresholds) > 0 && (n%judgeEvery == 1 || err != nil) {
 			verdicts = threshold.Judge(r.cfg.Thresholds, r.recorder.Arm(armName, nil))
 		}
-		view.Show(sample, verdicts)
+		r.view.Show(sample, verdicts)
 		if err != nil {
 			return
 		}

@@ -42,14 +42,14 @@ const timeout = 400 * time.Millisecond
 func (c *Client) Look(ctx context.Context) measure.Store {
 	var status victim.Status
 	if err := c.call(ctx, http.MethodGet, "/status", nil, &status); err != nil {
-		return measure.Store{}
+		return measure.Store{Seen: true}
 	}
 	return StoreOf(status)
 }
 
 // StoreOf is what a victim's status says to a report.
 func StoreOf(s victim.Status) measure.Store {
-	return measure.Store{Up: s.Up, Cold: s.Cold, Inside: s.Inside, Applied: s.Applied, Crashes: s.Crashes}
+	return measure.Store{Seen: true, Up: s.Up, Cold: s.Cold, Inside: s.Inside, Applied: s.Applied, Crashes: s.Crashes}
 }
 
 // patience is how long a step is tried: a victim that is being started again forgets its step, and must be told.
