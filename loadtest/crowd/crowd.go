@@ -22,6 +22,9 @@ type Config struct {
 	Start  time.Time // of the schedule; default: when Run begins
 	// Limit is when the run is cut off, after its start. Default 0: when everybody has ended.
 	Limit time.Duration
+	// Patience is how long nothing may happen to anybody, once nobody comes any more, before the run ends: people whose mails
+	// are lost would wait for ever. Default 5 min.
+	Patience time.Duration
 	// MaxLag bounds how late arrivals may be at p99 for the run to say anything. Default 50 ms.
 	MaxLag time.Duration
 }
@@ -32,13 +35,16 @@ func (c Config) WithDefaults() Config {
 	if c.MaxLag == 0 {
 		c.MaxLag = 50 * time.Millisecond
 	}
+	if c.Patience == 0 {
+		c.Patience = 5 * time.Minute
+	}
 	return c
 }
 
 // Validate names the field that makes no sense.
 func (c Config) Validate() error {
-	if c.Limit < 0 || c.MaxLag <= 0 {
-		return fmt.Errorf("crowd: Limit is %v and MaxLag %v; neither may be below 0", c.Limit, c.MaxLag)
+	if c.Limit < 0 || c.MaxLag <= 0 || c.Patience <= 0 {
+		return fmt.Errorf("crowd: Limit is %v, MaxLag %v and Patience %v; none may be below 0", c.Limit, c.MaxLag, c.Patience)
 	}
 	return c.People.Validate()
 }
@@ -100,6 +106,7 @@ type Crowd struct {
 	oldest, youngest *entry            // of people inside
 	out              int               // calls with nobody behind them
 	over             bool              // nobody comes any more
+	moved            time.Duration     // when something last happened to somebody
 	end              context.CancelFunc
 	report           Report
 	failed           error // of Arrivals
@@ -110,6 +117,7 @@ type Report struct {
 	schedule.Report      // of the arrivals
 	Attackers, Lone int  // of Sent
 	Cut             bool // the run ended with people inside
+	Idle            bool // because nothing had happened to any of them for Patience
 }
 
 // New checks the configuration.
@@ -164,7 +172,11 @@ func (c *Crowd) Run(ctx context.Context) (Report, error) {
 	c.report.Report, c.report.Cut = done, len(c.inside) > 0
 	for e := range c.inside {
 		c.owe(e, false)
-		c.deps.Recorder.Ended(e.person.Outcome(c.loop.Now()))
+		if !e.person.Attacker() {
+			outcome := e.person.Outcome(c.loop.Now())
+			outcome.Inside = true
+			c.deps.Recorder.Ended(outcome)
+		}
 	}
 	return c.report, errors.Join(err, c.failed, <-mails)
 }
@@ -175,7 +187,8 @@ func (c *Crowd) watchMails(ctx context.Context) error {
 		return nil
 	}
 	err := c.deps.Mails(ctx, func(to, token string) {
-		c.loop.Post(schedule.Func(func(_ *schedule.Loop, now time.Duration) { c.mailed(to, token, now) }))
+		came := c.deps.Clock.Now()
+		c.loop.Post(schedule.Func(func(l *schedule.Loop, now time.Duration) { c.mailed(to, token, min(now, came.Sub(l.Start()))) }))
 	})
 	if err != nil {
 		c.loop.Post(schedule.Func(func(*schedule.Loop, time.Duration) { c.end() }))
@@ -192,9 +205,23 @@ func (c *Crowd) Next() (time.Duration, schedule.Event, bool) {
 			c.failed = err
 		}
 		c.loop.At(c.loop.Now(), schedule.Func(func(*schedule.Loop, time.Duration) { c.endIfOver() }))
+		c.moved = c.loop.Now()
+		c.watchIdle(c.moved + c.cfg.Patience)
 		return 0, nil, false
 	}
 	return a.At, &arrival{crowd: c, Arrival: a}, true
+}
+
+// watchIdle looks at a time whether anything has happened lately. It also keeps the loop alive for those who wait for a mail.
+func (c *Crowd) watchIdle(at time.Duration) {
+	c.loop.At(at, schedule.Func(func(*schedule.Loop, time.Duration) {
+		if due := c.moved + c.cfg.Patience; due > at {
+			c.watchIdle(due)
+			return
+		}
+		c.report.Idle = true
+		c.end()
+	}))
 }
 
 // endIfOver ends the run when nobody comes any more and nobody is inside.

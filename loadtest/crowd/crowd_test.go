@@ -246,6 +246,39 @@ func TestCutOffIntendedIsSentAndDropped(t *testing.T) {
 	}
 }
 
+// Who waits for a mail keeps the run going, also when nothing else is to happen; who waits in vain does not do so for ever.
+func TestALateMailIsWaitedForALostOneIsNot(t *testing.T) {
+	t.Parallel()
+	g, r := &gateway{}, measure.New(measure.Config{Keep: true})
+	late := func(ctx context.Context, deliver mailbox.Deliverer) error {
+		var held [][2]string
+		for len(held) < 2 {
+			select {
+			case m := <-g.mails:
+				held = append(held, m)
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		timer := time.NewTimer(700 * time.Millisecond)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			deliver(held[0][0], held[0][1]) // the other is lost
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return nil
+	}
+	report, err := run(t, Config{People: quick, Patience: 1500 * time.Millisecond}, g, every(2, time.Millisecond), r, late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := r.Arm("x", nil); a.Completed != 1 || a.StillWaiting != 1 || !report.Idle || !report.Cut {
+		t.Errorf("%d completed, %d still waiting, report %+v", a.Completed, a.StillWaiting, report)
+	}
+}
+
 func TestWithoutMailsPeopleEndWhenALinkIsPromised(t *testing.T) {
 	t.Parallel()
 	cfg := quick

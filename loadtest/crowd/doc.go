@@ -25,6 +25,7 @@
 //
 //	arrivals over and everybody ended ─► done
 //	Limit after the first arrival     ─► cut off: people still waiting are counted as such
+//	nothing happens for Patience      ─► the same: their mails do not come
 //	the context ends                  ─► the same, at once
 //
 // Answers to calls that are out at that moment are nobody's failure and are not counted. Without mails nobody can go on

@@ -79,6 +79,7 @@ func (c *Crowd) enter(e *entry, next people.Next, at, deadline time.Duration) {
 
 // move does what a person does next; at is when they decided on it.
 func (c *Crowd) move(e *entry, next people.Next, at time.Duration) {
+	c.moved = c.loop.Now()
 	c.owe(e, e.person.Owed())
 	switch next.Do {
 	case people.Make:
@@ -180,19 +181,19 @@ func (c *Crowd) mailed(to, token string, now time.Duration) {
 
 // call is one that is out. As an event it is its answer.
 type call struct {
-	entry            *entry
-	op               people.Op
-	intended, handed time.Duration
-	end              time.Time
-	answer           people.Answer
-	reason, ticket   string
+	entry          *entry
+	op             people.Op
+	intended       time.Duration
+	end            time.Time
+	answer         people.Answer
+	reason, ticket string
 }
 
 func (c *Crowd) send(e *entry, op people.Op, intended, deadline time.Duration) {
 	if op == people.OpCheck {
 		e.token = e.mail
 	}
-	out := &call{entry: e, op: op, intended: intended, handed: c.loop.Now()}
+	out := &call{entry: e, op: op, intended: intended}
 	c.loop.Hold()
 	c.deps.Recorder.Sent(e.person.Attacker() || e.lone)
 	c.deps.Caller.Call(c.methods[op], c.message(e, op), deadline, out)
@@ -209,8 +210,10 @@ func (o *call) Done(r *wire.Reply) {
 func (o *call) Fire(l *schedule.Loop, now time.Duration) {
 	e, c := o.entry, o.entry.crowd
 	l.Release()
+	// The person acts when the answer came, not when the loop got round to it: what that is late shows in the next call.
+	came := min(now, o.end.Sub(l.Start()))
 	c.deps.Recorder.Called(measure.Call{
-		Op: o.op, Intended: o.intended, Sent: o.handed, End: o.end.Sub(l.Start()), Code: o.answer.Code, Reason: o.reason,
+		Op: o.op, Intended: o.intended, End: came, Code: o.answer.Code, Reason: o.reason,
 		FromAttack: e.person.Attacker() || e.lone,
 	})
 	if e.lone {
@@ -221,5 +224,5 @@ func (o *call) Fire(l *schedule.Loop, now time.Duration) {
 	if o.answer.Code == codes.OK && o.op == people.OpComplete {
 		e.ticket = o.ticket
 	}
-	c.move(e, c.behaviour.Answered(&e.person, now, o.answer), now)
+	c.move(e, c.behaviour.Answered(&e.person, came, o.answer), came)
 }

@@ -16,8 +16,8 @@ func TestArmAddsUp(t *testing.T) {
 		{Person: 0, Accepted: true, Promised: true, Completed: true, Wait: time.Second},
 		{Person: 1, Accepted: true, Promised: true, Completed: true, Wait: 3 * time.Second}, // told so, but not in the store
 		{Person: 2, Accepted: true, GaveUp: true},                                           // in the store, but not told
-		{Person: 3, Accepted: true, Promised: true},
-		{Person: 4},
+		{Person: 3, Accepted: true, Promised: true, Inside: true},
+		{Person: 4, Inside: true},
 	}
 	for _, o := range outcomes {
 		r.Came()
@@ -67,7 +67,7 @@ func TestCallsByKindAndReason(t *testing.T) {
 	r := New(Config{})
 	for i := range 100 {
 		r.Sent(false)
-		r.Called(Call{Op: people.OpStart, Intended: time.Second, Sent: 2 * time.Second, End: time.Second + time.Duration(i+1)*time.Millisecond})
+		r.Called(Call{Op: people.OpStart, Intended: time.Second, End: time.Second + time.Duration(i+1)*time.Millisecond})
 	}
 	r.Sent(false)
 	r.Called(Call{Op: people.OpCheck, Code: codes.ResourceExhausted, Reason: "LIMIT_GLOBAL", End: time.Millisecond})

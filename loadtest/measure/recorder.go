@@ -14,11 +14,11 @@ import (
 
 // Call is one attempt that has ended. Times are since the run's start.
 type Call struct {
-	Op                  people.Op
-	Intended, Sent, End time.Duration // latency counts from Intended
-	Code                codes.Code
-	Reason              string // of ErrorInfo, where there was one
-	FromAttack          bool
+	Op            people.Op
+	Intended, End time.Duration // latency counts from Intended
+	Code          codes.Code
+	Reason        string // of ErrorInfo, where there was one
+	FromAttack    bool
 }
 
 // Refused tells whether the system sent the caller away with a time to come back, or could not be reached.
@@ -62,7 +62,7 @@ type opTally struct {
 }
 
 // totals of outcomes, for when they are not kept.
-type totals struct{ accepted, promised, completed, gaveUp int }
+type totals struct{ accepted, promised, completed, gaveUp, inside int }
 
 const (
 	longest     = time.Hour // that histograms tell apart
@@ -179,6 +179,7 @@ func (r *Recorder) Ended(o people.Outcome) {
 	count(&r.totals.promised, o.Promised)
 	count(&r.totals.completed, o.Completed)
 	count(&r.totals.gaveUp, o.GaveUp)
+	count(&r.totals.inside, o.Inside)
 	if o.Completed {
 		record(r.wait, o.Wait)
 	}

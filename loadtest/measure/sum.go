@@ -29,7 +29,7 @@ func (r *Recorder) Arm(name string, truth *Truth) Arm {
 		OfferedCalls: int(r.sent.Load()), PeopleCalls: int(r.peopleSent.Load()), PeakBacklog: r.peak,
 		WaitP50MS: p50.Milliseconds(), WaitP99MS: p99.Milliseconds(), Samples: r.samples, Broken: []string{},
 		Accepted: r.totals.accepted, Promised: r.totals.promised, Completed: r.totals.completed, GaveUp: r.totals.gaveUp,
-		StillWaiting: came - r.totals.completed - r.totals.gaveUp, Ops: r.opsLocked(), Reasons: r.reasonsLocked(),
+		StillWaiting: r.totals.inside, Ops: r.opsLocked(), Reasons: r.reasonsLocked(),
 	}
 	if len(r.samples) > 0 {
 		last := r.samples[len(r.samples)-1]

@@ -136,7 +136,8 @@ type Outcome struct {
 	Accepted  bool          // some request of theirs was accepted: a link was promised
 	Promised  bool          // a completion was accepted: a ticket for the new password was handed out
 	Completed bool          // they were told that the new password is in place
-	GaveUp    bool          // tries used up, or patience; neither: the run ended first
+	GaveUp    bool          // tries used up, or patience
+	Inside    bool          // the run ended first
 	Ended     resetv1.State // of the ticket, where it ended other than DONE
 	Failures  int           // steps that failed, all attempts of their client included
 	Wait      time.Duration // intended start to Completed, less their own reading and typing
@@ -315,6 +316,8 @@ func (b *Behaviour) Wake(p *Person) Next {
 // followed looks at the ticket.
 func (b *Behaviour) followed(p *Person, now time.Duration, a Answer) Next {
 	switch {
+	case a.never(): // nobody knows the ticket any more
+		return p.giveUp()
 	case a.Code != codes.OK:
 		return p.sleep(now, max(a.Pushback, a.RetryAfter, b.cfg.Backoff))
 	case a.State == resetv1.State_STATE_DONE:

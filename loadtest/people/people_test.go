@@ -267,6 +267,19 @@ func TestWhatIsOwed(t *testing.T) {
 	}
 }
 
+func TestATicketThatNobodyKnowsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{Seed: 1, Resend: 1e-12}, func(op Op, nth int) Answer {
+		if op == OpTicket {
+			return Answer{Code: codes.NotFound}
+		}
+		return works(op, nth)
+	})
+	if out := w.live(t, 5, 0); !out.GaveUp || !out.Promised || out.Completed || w.calls[OpTicket] != 1 {
+		t.Errorf("outcome %+v after %d polls", out, w.calls[OpTicket])
+	}
+}
+
 func TestAttackersAskOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{Seed: 1}, func(Op, int) Answer { return Answer{Code: codes.ResourceExhausted, RetryAfter: time.Minute} })

@@ -3,6 +3,7 @@ package rehearse
 import (
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
@@ -57,7 +58,8 @@ type shaped struct {
 	Stream
 	shape  Shape
 	draw   draw.Source
-	clones int // of last that are still to come
+	clones int     // of last that are still to come
+	lone   float64 // calls with nobody behind them, so far
 	last   crowd.Arrival
 }
 
@@ -81,7 +83,12 @@ func (s *shaped) Next() (crowd.Arrival, error) {
 		if err != nil {
 			return a, err
 		}
-		if s.shape.Thin > 1 && s.draw.Uniform(a.Number, draw.Number{Kind: drawThin, Nth: uint32(a.Who)})*s.shape.Thin >= 1 {
+		if s.shape.Thin > 1 && a.Who == crowd.Lone { // nobody is behind them who could be sampled whole
+			s.lone++
+			if math.Mod(s.lone, s.shape.Thin) >= 1 {
+				continue
+			}
+		} else if s.shape.Thin > 1 && s.draw.Uniform(a.Number, draw.Number{Kind: drawThin, Nth: uint32(a.Who)})*s.shape.Thin >= 1 {
 			continue
 		}
 		a.At = time.Duration(float64(a.At) / s.shape.Speed)
