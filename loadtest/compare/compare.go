@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,16 +58,21 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	result := all[0].result
 	result.Differences = differences(cfg.Arms, all, cfg.Seed)
 	result.Faults = report.Faults(cfg.Faults)
-	for i, a := range result.Arms {
-		if cfg.Arms[i].Front == Surgegate {
-			result.Verdicts = append(result.Verdicts, judged(a, cfg.Thresholds)...)
+	for n, r := range all {
+		for i, a := range r.result.Arms {
+			if cfg.Arms[i].Front == Surgegate {
+				result.Verdicts = append(result.Verdicts, judged(a, n, cfg)...)
+			}
+			if n > 0 {
+				result.Notes = append(result.Notes, faulty(a, n)...)
+			}
 		}
 	}
 	if err := report.WriteFiles(cfg.Out, result, all[0].histograms); err != nil {
 		return err
 	}
 	compare(deps.Out, result, cfg)
-	return verdict(all, result.Verdicts)
+	return verdict(cfg, all)
 }
 
 // round is the storm of one seed, in all arms.
@@ -77,13 +83,27 @@ type round struct {
 	histograms map[string]map[string]*hdrhistogram.Histogram
 }
 
-// judged holds an arm to the thresholds, and says which arm.
-func judged(a measure.Arm, thresholds []threshold.Threshold) []threshold.Verdict {
-	verdicts := threshold.Judge(thresholds, a)
+// judged holds an arm to the thresholds, and says which.
+func judged(a measure.Arm, nth int, cfg Config) []threshold.Verdict {
+	verdicts := threshold.Judge(cfg.Thresholds, a)
 	for i := range verdicts {
 		verdicts[i].Name = a.Name + ": " + verdicts[i].Name
+		if cfg.Rounds > 1 {
+			verdicts[i].Name = fmt.Sprintf("round %d, %s", nth+1, verdicts[i].Name)
+		}
 	}
 	return verdicts
+}
+
+// faulty says what was wrong in a later round, whose arms the report does not show.
+func faulty(a measure.Arm, nth int) (notes []string) {
+	if a.Invalid != "" {
+		notes = append(notes, fmt.Sprintf("round %d, %s is invalid: %s", nth+1, a.Name, a.Invalid))
+	}
+	for _, broken := range a.Broken {
+		notes = append(notes, fmt.Sprintf("round %d, %s broke a promise: %s", nth+1, a.Name, broken))
+	}
+	return notes
 }
 
 func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) {
@@ -128,23 +148,25 @@ func title(arm Arm) string {
 	return arm.Name + ": accepted durably, let through at the store's pace"
 }
 
-// verdict is the worst of all rounds.
-func verdict(all []round, thresholds []threshold.Verdict) error {
-	var worst error
-	if threshold.Broken(thresholds) {
-		worst = ErrThreshold
-	}
+// verdict is the worst of all rounds. What was lost or done twice is broken however late the generator was; that somebody is
+// not there yet is not, if it was.
+func verdict(cfg Config, all []round) error {
+	var invalid, broken, missed error
 	for _, r := range all {
-		for _, a := range r.result.Arms {
-			if len(a.Broken) > 0 {
+		for i, a := range r.result.Arms {
+			switch {
+			case len(a.Broken) > 0 && a.Lost+a.AppliedTwice+a.OutOfOrder > 0:
 				return ErrBroken
-			}
-			if a.Invalid != "" {
-				worst = ErrInvalid
+			case a.Invalid != "":
+				invalid = ErrInvalid
+			case len(a.Broken) > 0:
+				broken = ErrBroken
+			case cfg.Arms[i].Front == Surgegate && threshold.Broken(threshold.Judge(cfg.Thresholds, a)):
+				missed = ErrThreshold
 			}
 		}
 	}
-	return worst
+	return cmp.Or(invalid, broken, missed)
 }
 
 // arrivals are those of the window around the peak.

@@ -45,7 +45,7 @@ func differences(arms []Arm, rounds []round, seed uint64) []report.Difference {
 			}
 			got := interval.Paired(all, seed)
 			if len(rounds) >= 3 {
-				got = interval.Paired(means, seed)
+				got = interval.Rounds(means)
 			}
 			if got.N == 0 || math.IsInf(got.High, 0) {
 				continue // too few to say anything

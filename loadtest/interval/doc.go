@@ -4,7 +4,7 @@
 // the crowd has in common cancels out. People who came at the same time met the same queue and are not independent of each
 // other: so they are put together into batches by the time of their coming (batch means; Law, Simulation Modeling and
 // Analysis, 9.5), and the batches are what is drawn from: a percentile bootstrap (Efron 1979) of their means. Over several
-// rounds with different seeds, the rounds' differences are drawn from instead, because they are independent.
+// rounds with different seeds the rounds' differences are independent, and Student's t is taken.
 //
 // What an interval of one round does not cover is another storm on another machine.
 package interval

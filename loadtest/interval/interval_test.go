@@ -60,3 +60,30 @@ func TestSure(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Of intervals of three rounds, about 95 in 100 hold the truth.
+func TestRoundsCover(t *testing.T) {
+	t.Parallel()
+	source := draw.New(9)
+	for _, n := range []int{3, 15} {
+		const trials = 2000
+		held := 0
+		for trial := range uint64(trials) {
+			list := make([]float64, n)
+			for i := range list { // about normal: a sum of twelve uniforms
+				for k := range 12 {
+					list[i] += source.Uniform(trial, draw.Number{Kind: uint32(i), Nth: uint32(k)})
+				}
+			}
+			if got := Rounds(list); got.Low <= 6 && 6 <= got.High && got.N == n {
+				held++
+			}
+		}
+		if share := float64(held) / trials; share < .935 || share > .965 {
+			t.Errorf("%.3f of the intervals of %d rounds hold the truth", share, n)
+		}
+	}
+	if got := Rounds([]float64{1}); got.Sure() {
+		t.Errorf("one round is sure: %+v", got)
+	}
+}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -202,6 +203,10 @@ func (a *App) record(path string) (func(grpcapi.Observed), error) {
 		return nil, nil //nolint:nilnil // nobody observes
 	}
 	r, err := recording.New(recording.Config{Path: path, MinFree: max(1, 2*int64(a.cfg.Queue.DiskReserve))}, recording.Deps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
+	if errors.Is(err, recording.ErrNoRoom) {
+		a.log.Error("not recording: people come before traces", "error", err.Error())
+		return nil, nil //nolint:nilnil // nobody observes
+	}
 	if err != nil {
 		return nil, err
 	}

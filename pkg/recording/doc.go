@@ -12,6 +12,9 @@
 // cannot be read, the caller's address), of a ticket its id. So a start and its completion have different numbers, and two
 // recordings cannot be laid beside each other. Neither identifiers, addresses, tokens nor passwords are written.
 //
+// Calls are recorded whose request can be read; WatchTicket, a stream, is not. Nothing tells a bot from a person here, nor
+// who sits behind one address: a replay makes a person of each, and of a client in a loop the first call only.
+//
 // # Cause
 //
 // Checks, completions and tickets follow from what the system did: endogenous. A start is one of its own (exogenous), unless
@@ -22,7 +25,8 @@
 // # Failure rules
 //
 //   - A call never waits: with the channel full its event is dropped and surgegate_record_dropped_total counts it.
-//   - The file must not be there. One that cannot be made ends the start.
+//   - The file must not be there: a gateway that may be started again wants {time} in its name. One that cannot be made ends
+//     the start; a disk without room does not, it is logged and nothing is recorded.
 //   - With less than MinFree left on its disk a recording ends, before the queue has to stop accepting.
 //   - An error of the disk ends the recording, is logged once, and counts every later event as dropped. The gateway goes on.
 //   - Close writes what came before it. After kill -9 the file holds what was flushed, a second or two less than everything.

@@ -92,12 +92,17 @@ type Recording struct {
 
 	// What follows belongs to the goroutine.
 	held    []stormtrace.Event
+	room    int // held at which they are written before the second is over
 	last    int64
 	now     map[uint64]struct{} // who asked lately
 	before  map[uint64]struct{} // and in the turn before
 	turned  time.Time
-	failure error
+	failure error // that has been logged
+	closing error
 }
+
+// ErrNoRoom is a disk that others need.
+var ErrNoRoom = errors.New("recording: no room")
 
 // New makes the file and begins. A file that is there is an error.
 func New(cfg Config, deps Deps) (*Recording, error) {
@@ -116,7 +121,7 @@ func New(cfg Config, deps Deps) (*Recording, error) {
 	}
 	r := &Recording{
 		clock: deps.Clock, log: deps.Logger, start: deps.Clock.Now(), key: make([]byte, sha256.Size),
-		calls: make(chan Call, waiting), stop: make(chan struct{}), now: map[uint64]struct{}{},
+		calls: make(chan Call, waiting), stop: make(chan struct{}), now: map[uint64]struct{}{}, room: waiting,
 		events: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "surgegate_record_events_total", Help: "Calls written to the trace that serve --record makes.",
 		}),
@@ -127,7 +132,7 @@ func New(cfg Config, deps Deps) (*Recording, error) {
 	r.turned = r.start
 	_, _ = rand.Read(r.key) // never fails
 	var err error
-	path := strings.ReplaceAll(cfg.Path, "{time}", r.start.UTC().Format("20060102T150405Z"))
+	path := strings.ReplaceAll(cfg.Path, "{time}", r.start.UTC().Format("20060102T150405.000000Z"))
 	r.folder, r.minFree = filepath.Dir(path), cfg.MinFree
 	if err := r.roomy(); err != nil {
 		return nil, err
@@ -151,11 +156,11 @@ func (r *Recording) Observe(c Call) {
 	}
 }
 
-// Close writes what came before and closes the file.
+// Close writes what came before and closes the file. That a recording had ended earlier is no error any more: it was logged.
 func (r *Recording) Close() error {
 	r.once.Do(func() { close(r.stop) })
 	r.done.Wait()
-	return r.failure
+	return r.closing
 }
 
 func (r *Recording) run() {
@@ -176,7 +181,7 @@ func (r *Recording) run() {
 			}
 			r.write(1 << 62)
 			if err := r.writer.Close(); r.failure == nil {
-				r.failure = err
+				r.closing = err
 			}
 			return
 		}
@@ -190,7 +195,7 @@ func (r *Recording) roomy() error {
 		return fmt.Errorf("recording: %s: %w", r.folder, err)
 	}
 	if free := int64(stat.Bavail) * stat.Bsize; free < r.minFree { //nolint:gosec // far below 2^63
-		return fmt.Errorf("recording: %d MiB are free at %s, and a recording leaves %d to the queue; record to another disk", free>>20, r.folder, r.minFree>>20)
+		return fmt.Errorf("%w: %d MiB are free at %s, and a recording leaves %d to the queue; record to another disk", ErrNoRoom, free>>20, r.folder, r.minFree>>20)
 	}
 	return nil
 }
@@ -209,8 +214,9 @@ func (r *Recording) take(c Call) {
 		e.Cause = stormtrace.Exogenous
 	}
 	r.held = append(r.held, e)
-	if len(r.held) >= waiting {
+	if len(r.held) >= r.room {
 		r.write(c.At.Add(-sortFor).Sub(r.start).Microseconds())
+		r.room = len(r.held) + waiting // of which a second's calls stay: else each further one would sort them all
 	}
 }
 

@@ -183,7 +183,7 @@ func TestFaults(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(path + "-20220824T030000Z"); err != nil {
+	if _, err := os.Stat(path + "-20220824T030000.000000Z"); err != nil {
 		t.Error(err)
 	}
 	if _, err := New(Config{}, Deps{}); err == nil {
