@@ -44,6 +44,9 @@ func compareCommand() *cobra.Command {
 	scenario.register(f)
 	peopleFlags(f, &cfg.People)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := refuseZeros(cmd.Flags(), append(peopleNames(), "lead", "length", "rounds", "limit", "patient-limit", "seed", "thin")...); err != nil {
+			return err
+		}
 		s, err := scenario.scenario()
 		if err != nil {
 			return err

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/pflag"
 
 	"github.com/surgegate/surgegate/loadtest/people"
@@ -23,4 +25,22 @@ func peopleFlags(f *pflag.FlagSet, cfg *people.Config) {
 	f.DurationVar(&cfg.Wait, "wait", d.Wait, "that a completion asks to be held for")
 	f.Float64Var(&cfg.SignOut, "sign-out", d.SignOut, "share of people who tick \"sign out connected devices\"")
 	f.Float64Var(&cfg.BotFlagged, "bot-flagged", d.BotFlagged, "share of attackers whom the front end's bot detection flags")
+}
+
+// peopleNames are those of the flags.
+func peopleNames() (names []string) {
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	peopleFlags(f, &people.Config{})
+	f.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+	return names
+}
+
+// refuseZeros is an error for a 0 that would be taken for "not given", and so for the default.
+func refuseZeros(f *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		if flag := f.Lookup(name); flag != nil && flag.Changed && (flag.Value.String() == "0" || flag.Value.String() == "0s") {
+			return fmt.Errorf("storm: --%s 0 would mean its default, %s; for next to nothing say 1e-9, or 1ns", name, flag.DefValue)
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,7 +75,7 @@ Exit codes: 0, all is well; 3, INVALID: this machine was too busy to generate th
 	f.StringVar(&o.ca, "ca", "", "file of the authorities to trust instead of the system's; means --tls")
 	f.StringVar(&o.cert, "cert", "", "file of a client certificate; means --tls")
 	f.StringVar(&o.key, "key", "", "file of its key")
-	f.StringVar(&o.serverName, "server-name", "", "that the certificate must be for; default the target's host")
+	f.StringVar(&o.serverName, "server-name", "", "that the certificate must be for; default the target's host; means --tls")
 	f.BoolVar(&o.yes, "yes", false, "the targets are meant, also where they are neither loopback nor private")
 	peopleFlags(f, &o.cfg.People)
 	return cmd
@@ -89,7 +90,7 @@ func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
 	if err := guard.Check(cmd.Context(), targets); err != nil {
 		return err
 	}
-	if err := o.shape.Validate(); err != nil {
+	if err := errors.Join(o.shape.Validate(), o.useless(), refuseZeros(cmd.Flags(), peopleNames()...)); err != nil {
 		return err
 	}
 	cfg := o.cfg
@@ -127,7 +128,7 @@ func (o *runFlags) open(cfg *rehearse.Config) (rehearse.Storm, error) {
 			return rehearse.Storm{}, err
 		}
 		return rehearse.Storm{
-			Name: o.trace, Seed: o.storm.seed, Notes: t.Notes,
+			Name: o.trace, Shape: shape, Seed: o.storm.seed, Notes: t.Notes,
 			Open: func() (rehearse.Stream, error) { return rehearse.NewShaped(t, shape), nil },
 		}, nil
 	}
@@ -139,10 +140,11 @@ func (o *runFlags) open(cfg *rehearse.Config) (rehearse.Storm, error) {
 	if !o.window.flags.Changed("from") {
 		from = s.Peak() - lead
 	}
-	cfg.Faults = since(s.Faults, from)
+	cfg.Faults = faster(since(s.Faults, from), shape.WithDefaults().Speed)
 	window := model.Window{From: from, Length: o.window.length, Thin: shape.Thin}
+	told := shape
 	shape.Thin = 1 // a scenario's people are fewer from the start
-	return rehearse.Storm{Name: s.Name, Seed: o.storm.seed, Open: func() (rehearse.Stream, error) {
+	return rehearse.Storm{Name: s.Name, Shape: told, Seed: o.storm.seed, Open: func() (rehearse.Stream, error) {
 		arrivals, err := s.Arrivals(window, o.storm.seed)
 		if err != nil {
 			return nil, err
@@ -167,9 +169,44 @@ func since(all []fault.Fault, from time.Duration) (left []fault.Fault) {
 	return left
 }
 
+// faster are the faults of a scenario whose time is compressed.
+func faster(all []fault.Fault, speed float64) []fault.Fault {
+	for i := range all {
+		all[i].At = time.Duration(float64(all[i].At) / speed)
+		all[i].For = time.Duration(float64(all[i].For) / speed)
+	}
+	return all
+}
+
+// useless is an error for flags that would do nothing beside others.
+func (o *runFlags) useless() error {
+	changed := func(names ...string) (list []string) {
+		for _, name := range names {
+			if o.window.flags.Changed(name) {
+				list = append(list, "--"+name)
+			}
+		}
+		return list
+	}
+	if o.trace == "" {
+		if o.verbatim {
+			return errors.New("storm: --verbatim is for a --trace; a scenario has nothing that was recorded")
+		}
+		return nil
+	}
+	if list := changed("scenario", "from", "length", "people", "mailing", "reset-share", "open-median", "open-sigma", "start-hour", "scan-share",
+		"sign-out-all", "sign-out-back", "sign-out-tau", "attack-share", "usual", "office-share", "office-size"); len(list) > 0 {
+		return fmt.Errorf("storm: %s change a scenario; a --trace is replayed as it is", strings.Join(list, ", "))
+	}
+	return nil
+}
+
 // tls is nil for plaintext.
 func (o *runFlags) tls() (*tls.Config, error) {
-	if !o.useTLS && o.ca == "" && o.cert == "" {
+	if (o.cert == "") != (o.key == "") {
+		return nil, errors.New("storm: --cert and --key belong together")
+	}
+	if !o.useTLS && o.ca == "" && o.cert == "" && o.serverName == "" {
 		return nil, nil //nolint:nilnil // no TLS and no error
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.serverName}
@@ -182,9 +219,6 @@ func (o *runFlags) tls() (*tls.Config, error) {
 		if !cfg.RootCAs.AppendCertsFromPEM(data) {
 			return nil, fmt.Errorf("storm: --ca: %s holds no certificate", o.ca)
 		}
-	}
-	if (o.cert == "") != (o.key == "") {
-		return nil, errors.New("storm: --cert and --key belong together")
 	}
 	if o.cert != "" {
 		pair, err := tls.LoadX509KeyPair(o.cert, o.key)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/replay"
+	"github.com/surgegate/surgegate/pkg/stormtrace"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -199,8 +200,32 @@ func (s *suite) recording(ctx context.Context) ([]Row, error) {
 		ratios, rates, references = append(ratios, rate/reference), append(rates, rate), append(references, reference)
 	}
 	ratio := median(ratios)
+	events, err := recordedEvents(ctx, filepath.Join(s.dir, "trace.zst"))
+	if err != nil {
+		return nil, err
+	}
+	calls := float64(with.next.Load())
 	return []Row{{
+		Name: "calls in the trace ÷ calls made, less the last second's", Value: events, Unit: "calls", Reference: calls, Ratio: events / calls,
+		Goal: "ratio ≥ 0.90", OK: events/calls >= .9,
+	}, {
 		Name: "accepts while recording ÷ accepts", Value: median(rates), Unit: "calls/s", Reference: median(references), Ratio: ratio,
 		Goal: "ratio ≥ 0.98", OK: ratio >= .98,
 	}}, nil
+}
+
+// recordedEvents is how many calls are in a trace that is still being written.
+func recordedEvents(ctx context.Context, path string) (n float64, err error) {
+	r, err := stormtrace.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close() //nolint:errcheck // read only
+	for ctx.Err() == nil {
+		if _, err := r.Next(); err != nil {
+			return n, nil //nolint:nilerr // it is cut off where the writer is
+		}
+		n++
+	}
+	return n, ctx.Err()
 }

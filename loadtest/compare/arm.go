@@ -44,6 +44,7 @@ type arm struct {
 	places     places
 	mails      func(ctx context.Context, deliver mailbox.Deliverer) error
 	actors     fault.Actors
+	done       []fault.Fault // that really happened
 	crowd      *crowd.Crowd
 	ledger     string
 }
@@ -210,7 +211,8 @@ func (a *arm) storm(ctx context.Context) (report crowd.Report, err error) {
 	var group errgroup.Group
 	group.Go(func() error { a.sample(beside, start); return nil })
 	group.Go(func() error {
-		err := fault.Run(beside, a.deps.Clock, start, a.cfg.Faults, a.actors)
+		done, err := fault.Run(beside, a.deps.Clock, start, a.cfg.Faults, a.actors)
+		a.done = done
 		if err != nil {
 			stop() // a storm without its fault is another storm
 		}
@@ -256,7 +258,7 @@ func (a *arm) judge(report crowd.Report, frontErr error) (measure.Arm, error) {
 	result.LagP99US = report.LagP99.Microseconds()
 	result.Attackers, result.Intended, result.Dropped = report.Attackers, int(report.Intended), int(report.Dropped)
 	if a.arm.Front == Surgegate {
-		result.Broken = broken(result, a.cfg.Faults, frontErr)
+		result.Broken = broken(result, a.done, frontErr)
 	}
 	return result, nil
 }

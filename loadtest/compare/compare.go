@@ -10,6 +10,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/live"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
@@ -57,7 +58,10 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	}
 	result := all[0].result
 	result.Differences = differences(cfg.Arms, all, cfg.Seed)
-	result.Faults = report.Faults(cfg.Faults)
+	result.Faults = report.Faults(all[0].faults)
+	if n := len(cfg.Faults) - len(all[0].faults); n > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%d faults did not happen: the storm was over before", n))
+	}
 	for n, r := range all {
 		for i, a := range r.result.Arms {
 			if cfg.Arms[i].Front == Surgegate {
@@ -79,6 +83,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 type round struct {
 	result   report.Result
 	outcomes [][]people.Outcome // by arm
+	faults   []fault.Fault      // that happened in the arm that lasted longest
 	// histograms by arm and name
 	histograms map[string]map[string]*hdrhistogram.Histogram
 }
@@ -136,6 +141,9 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 		}
 		r.result.Arms = append(r.result.Arms, done)
 		r.outcomes = append(r.outcomes, a.recorder.Outcomes())
+		if len(a.done) > len(r.faults) {
+			r.faults = a.done
+		}
 		r.histograms[spec.Name] = a.recorder.Histograms()
 	}
 	return r, nil

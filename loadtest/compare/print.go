@@ -33,6 +33,9 @@ func compare(out io.Writer, r report.Result, cfg Config) {
 			b.WriteString("nothing lost, nothing applied twice, the store never down\n")
 		}
 	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", note)
+	}
 	for _, v := range r.Verdicts {
 		if !v.OK {
 			fmt.Fprintf(&b, "BROKEN THRESHOLD %s: %s, it should be %s\n", v.Name, v.Value, v.Bound)

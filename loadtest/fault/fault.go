@@ -152,8 +152,8 @@ type change struct {
 }
 
 // Run does the faults at their times after start until all are over or ctx ends; what was begun is then ended. A fault that
-// cannot be done ends the run with an error: a storm without its fault is another storm.
-func Run(ctx context.Context, c clock.Clock, start time.Time, all []Fault, actors Actors) error {
+// cannot be done ends the run with an error: a storm without its fault is another storm. It returns those that it did.
+func Run(ctx context.Context, c clock.Clock, start time.Time, all []Fault, actors Actors) (done []Fault, err error) {
 	var changes []change
 	for _, f := range all {
 		changes = append(changes, change{f.At, f, true})
@@ -172,10 +172,13 @@ func Run(ctx context.Context, c clock.Clock, start time.Time, all []Fault, actor
 			continue
 		}
 		if err := apply(context.WithoutCancel(ctx), ch, on, actors); err != nil {
-			return fmt.Errorf("fault: %s: %w", ch.fault, err)
+			return done, fmt.Errorf("fault: %s: %w", ch.fault, err)
+		}
+		if ch.on {
+			done = append(done, ch.fault)
 		}
 	}
-	return nil
+	return done, nil
 }
 
 func apply(ctx context.Context, ch change, on map[Kind]Fault, actors Actors) error {

@@ -73,12 +73,15 @@ func TestTheTimeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines []string
 		start := time.Now()
-		err := Run(t.Context(), clock.System{}, start, []Fault{
+		done, err := Run(t.Context(), clock.System{}, start, []Fault{
 			{Kind: StoreDark, At: 4 * time.Second, For: 2 * time.Second},
 			{Kind: StoreSlow, Factor: .5, At: time.Second, For: 10 * time.Second},
 			{Kind: GatewayKill, At: 2 * time.Second},
 			{Kind: MailRefuse, At: 3 * time.Second, For: time.Second},
 		}, logging(start, &lines))
+		if len(done) != 4 {
+			t.Errorf("done: %v", done)
+		}
 		want := []string{"1s store 0.5 1", "2s kill", "3s mail true", "4s store 0 1", "4s mail false", "6s store 0.5 1", "11s store 1 1"}
 		if err != nil || !slices.Equal(lines, want) {
 			t.Errorf("%v, %q, want %q", err, lines, want)
@@ -94,9 +97,12 @@ func TestWhatWasBegunIsEnded(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		err := Run(ctx, clock.System{}, start, []Fault{
+		done, err := Run(ctx, clock.System{}, start, []Fault{
 			{Kind: StoreDark, At: 4 * time.Second, For: time.Hour}, {Kind: DiskFull, At: time.Minute, For: time.Hour}, {Kind: StoreCrash, At: time.Minute},
 		}, logging(start, &lines))
+		if len(done) != 1 {
+			t.Errorf("done: %v", done)
+		}
 		if want := []string{"4s store 0 1", "5s store 1 1"}; err != nil || !slices.Equal(lines, want) {
 			t.Errorf("%v, %q, want %q", err, lines, want)
 		}
@@ -112,7 +118,7 @@ func TestWhatCannotBeDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("no such disk")
 		actors := Actors{MailRefuse: func(bool) {}, DiskFull: func(bool) error { return broken }}
-		if err := Run(t.Context(), clock.System{}, time.Now(), all, actors); !errors.Is(err, broken) {
+		if _, err := Run(t.Context(), clock.System{}, time.Now(), all, actors); !errors.Is(err, broken) {
 			t.Errorf("%v", err)
 		}
 	})

@@ -44,8 +44,9 @@ type Config struct {
 
 // Storm is what is replayed.
 type Storm struct {
-	Name string // of the scenario or the trace, for the report
-	Seed uint64
+	Name  string // of the scenario or the trace, for the report
+	Shape Shape  // that Open gives it, for the report
+	Seed  uint64
 	// Open begins at the first arrival.
 	Open func() (Stream, error)
 	// Notes tells, after the run, what a reader of the report must know. Nil: nothing.

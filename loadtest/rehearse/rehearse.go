@@ -40,6 +40,7 @@ type run struct {
 	mails    func(ctx context.Context, deliver mailbox.Deliverer) error
 	control  *control.Client // nil: the store cannot be seen
 	actors   fault.Actors
+	done     []fault.Fault // that really happened
 }
 
 // Outcome is what came of a rehearsal.
@@ -139,7 +140,8 @@ func (r *run) storm(ctx context.Context) (report crowd.Report, err error) {
 	defer stormOver()
 	group.Go(func() error { r.watch(beside, start); return nil })
 	group.Go(func() error {
-		err := fault.Run(beside, r.deps.Clock, start, r.cfg.Faults, r.actors)
+		done, err := fault.Run(beside, r.deps.Clock, start, r.cfg.Faults, r.actors)
+		r.done = done
 		if err != nil {
 			stop() // a storm without its fault is another storm
 		}
@@ -208,19 +210,32 @@ func (r *run) finish(report crowd.Report, interrupted bool) (Outcome, error) {
 const armName = "run"
 
 func (r *run) result(o Outcome, interrupted bool) reports.Result {
+	shape := r.cfg.Storm.Shape.WithDefaults()
 	result := reports.Result{
-		Kind: "run", Interrupted: interrupted, Arms: []measure.Arm{o.Arm}, Faults: reports.Faults(r.cfg.Faults), Verdicts: o.Verdicts,
+		Kind: "run", Interrupted: interrupted, Arms: []measure.Arm{o.Arm}, Faults: reports.Faults(r.done), Verdicts: o.Verdicts,
 		Storm: reports.Storm{
-			Scenario: r.cfg.Storm.Name, Seconds: o.Arm.Seconds, Thin: 1, Seed: r.cfg.Storm.Seed, People: o.Arm.People, Attackers: o.Arm.Attackers,
+			Scenario: r.cfg.Storm.Name, Seconds: o.Arm.Seconds, Thin: shape.Thin, Seed: r.cfg.Storm.Seed, People: o.Arm.People, Attackers: o.Arm.Attackers,
 		},
 	}
 	if r.cfg.Storm.Notes != nil {
 		result.Notes = r.cfg.Storm.Notes()
 	}
+	if shape.Speed != 1 {
+		result.Notes = append(result.Notes, fmt.Sprintf("at %v times the speed: buckets, TTLs, backoffs and people do not scale, so this is another storm", shape.Speed))
+	}
+	if shape.Amplify != 1 {
+		result.Notes = append(result.Notes, fmt.Sprintf("each person is there %d times", shape.Amplify))
+	}
+	if n := len(r.cfg.Faults) - len(r.done); n > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%d faults did not happen: the storm was over before", n))
+	}
 	if r.mails == nil {
 		result.Notes = append(result.Notes, "no mails were read (--maildir, --smtp): people end when a link has been promised to them")
 	}
-	if o.Report.Cut && !interrupted {
+	switch {
+	case o.Report.Idle:
+		result.Notes = append(result.Notes, "the run ended because nothing happened to those still inside: mails that they wait for do not come")
+	case o.Report.Cut && !interrupted:
 		result.Notes = append(result.Notes, fmt.Sprintf("the run was cut off at its limit of %v", r.cfg.Limit))
 	}
 	if o.Report.Lone > 0 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/pkg/stormtrace"
 )
 
@@ -62,6 +63,9 @@ func Write(ctx context.Context, cfg Config) (sum Summary, err error) {
 			sum.Bytes = info.Size()
 		}
 	}()
+	if cfg.Deadline == 0 {
+		cfg.Deadline = people.Config{}.WithDefaults().Deadline
+	}
 	var second, inSecond int64
 	e := stormtrace.Event{Op: stormtrace.OpStart, Deadline: cfg.Deadline}
 	for {
