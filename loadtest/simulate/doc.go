@@ -14,6 +14,8 @@
 // Decisions are production's code with time passed in. What is between them is written anew here, single-threaded: lines
 // are plain lines, a permit is handed out in the same moment, nothing has to be sealed, written or sent. So everything that
 // costs the gateway processor time is left out but for Config.Latency; a gateway that is short of cores is not simulated.
+// So are a client in a loop, whom its own bucket refuses; addresses that an office's people share (each has their own here, so
+// nobody is refused for a neighbour); and the expiry of sealed passwords.
 //
 //	arrivals ─► people ─► gate ─► lanes ─► downstreams ─► store, hash pool, provider
 //	              ▲         │                   │
