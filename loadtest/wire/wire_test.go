@@ -156,6 +156,7 @@ func TestDeadline(t *testing.T) {
 	t.Parallel()
 	left := make(chan time.Duration, 1)
 	cancelled := make(chan struct{}, 1)
+	answered := make(chan struct{}) // the server's own deadline fires at the same moment: its answer must not race the client's
 	l := listen(t, "127.0.0.1:0")
 	serve(t, l, func(ctx context.Context, r *resetv1.StartResetRequest) (*resetv1.StartResetResponse, error) {
 		if r.GetIdentifier() == "never" {
@@ -163,6 +164,7 @@ func TestDeadline(t *testing.T) {
 			left <- time.Until(deadline)
 			<-ctx.Done()
 			cancelled <- struct{}{}
+			<-answered
 		}
 		return echo(ctx, r)
 	})
@@ -174,6 +176,7 @@ func TestDeadline(t *testing.T) {
 		t.Errorf("beside one that hangs: %+v", a)
 	}
 	a := wait(t, never)
+	close(answered)
 	if a.code != codes.DeadlineExceeded || !a.local || a.took < deadline || a.took > deadline+patience {
 		t.Errorf("%+v", a)
 	}
