@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// BreakerState is what a breaker is held at.
+type BreakerState int32
+
+const (
+	// Not said: refused.
+	BreakerState_BREAKER_STATE_UNSPECIFIED BreakerState = 0
+	// Nothing is sent.
+	BreakerState_BREAKER_STATE_OPEN BreakerState = 1
+	// It cannot trip.
+	BreakerState_BREAKER_STATE_CLOSED BreakerState = 2
+)
+
+// Enum value maps for BreakerState.
+var (
+	BreakerState_name = map[int32]string{
+		0: "BREAKER_STATE_UNSPECIFIED",
+		1: "BREAKER_STATE_OPEN",
+		2: "BREAKER_STATE_CLOSED",
+	}
+	BreakerState_value = map[string]int32{
+		"BREAKER_STATE_UNSPECIFIED": 0,
+		"BREAKER_STATE_OPEN":        1,
+		"BREAKER_STATE_CLOSED":      2,
+	}
+)
+
+func (x BreakerState) Enum() *BreakerState {
+	p := new(BreakerState)
+	*p = x
+	return p
+}
+
+func (x BreakerState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BreakerState) Descriptor() protoreflect.EnumDescriptor {
+	return file_surgegate_operator_v1_operator_proto_enumTypes[0].Descriptor()
+}
+
+func (BreakerState) Type() protoreflect.EnumType {
+	return &file_surgegate_operator_v1_operator_proto_enumTypes[0]
+}
+
+func (x BreakerState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BreakerState.Descriptor instead.
+func (BreakerState) EnumDescriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{0}
+}
+
 // GetStatusRequest is empty.
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -78,9 +131,21 @@ type GetStatusResponse struct {
 	// Every lane, in the order in which a reset passes them.
 	Lanes []*LaneStatus `protobuf:"bytes,6,rep,name=lanes,proto3" json:"lanes,omitempty"`
 	// Every downstream.
-	Downstreams   []*DownstreamStatus `protobuf:"bytes,7,rep,name=downstreams,proto3" json:"downstreams,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Downstreams []*DownstreamStatus `protobuf:"bytes,7,rep,name=downstreams,proto3" json:"downstreams,omitempty"`
+	// What came in and what became of it, over the last seconds.
+	Admission *AdmissionStatus `protobuf:"bytes,8,opt,name=admission,proto3" json:"admission,omitempty"`
+	// The disk that the queue lies on.
+	Disk *DiskStatus `protobuf:"bytes,9,opt,name=disk,proto3" json:"disk,omitempty"`
+	// Overrides in force, that which ends first first.
+	Overrides []*Override `protobuf:"bytes,10,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	// Version of the program.
+	Version string `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`
+	// When the process started.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// The level that the signals ask for; differs from brownout_level while an override holds it.
+	BrownoutLevelAsked uint32 `protobuf:"varint,13,opt,name=brownout_level_asked,json=brownoutLevelAsked,proto3" json:"brownout_level_asked,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -162,6 +227,258 @@ func (x *GetStatusResponse) GetDownstreams() []*DownstreamStatus {
 	return nil
 }
 
+func (x *GetStatusResponse) GetAdmission() *AdmissionStatus {
+	if x != nil {
+		return x.Admission
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetDisk() *DiskStatus {
+	if x != nil {
+		return x.Disk
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetOverrides() []*Override {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetBrownoutLevelAsked() uint32 {
+	if x != nil {
+		return x.BrownoutLevelAsked
+	}
+	return 0
+}
+
+// AdmissionStatus is what came in, in calls a second over the last seconds; reads are not counted.
+type AdmissionStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them.
+	Offered float64 `protobuf:"fixed64,1,opt,name=offered,proto3" json:"offered,omitempty"`
+	// Let in.
+	Admitted float64 `protobuf:"fixed64,2,opt,name=admitted,proto3" json:"admitted,omitempty"`
+	// Refused by a bucket.
+	Limited float64 `protobuf:"fixed64,3,opt,name=limited,proto3" json:"limited,omitempty"`
+	// Refused by the brownout level.
+	Shed float64 `protobuf:"fixed64,4,opt,name=shed,proto3" json:"shed,omitempty"`
+	// Accepted and then refused for want of room or time in the queue, or of durability.
+	Refused float64 `protobuf:"fixed64,5,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Refusals by their reason, as in surgegate_admission_decisions_total and surgegate_gate_requests_total; most first.
+	Reasons []*ReasonRate `protobuf:"bytes,6,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Tokens left in the global bucket.
+	GlobalTokens  float64 `protobuf:"fixed64,7,opt,name=global_tokens,json=globalTokens,proto3" json:"global_tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmissionStatus) Reset() {
+	*x = AdmissionStatus{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmissionStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmissionStatus) ProtoMessage() {}
+
+func (x *AdmissionStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmissionStatus.ProtoReflect.Descriptor instead.
+func (*AdmissionStatus) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AdmissionStatus) GetOffered() float64 {
+	if x != nil {
+		return x.Offered
+	}
+	return 0
+}
+
+func (x *AdmissionStatus) GetAdmitted() float64 {
+	if x != nil {
+		return x.Admitted
+	}
+	return 0
+}
+
+func (x *AdmissionStatus) GetLimited() float64 {
+	if x != nil {
+		return x.Limited
+	}
+	return 0
+}
+
+func (x *AdmissionStatus) GetShed() float64 {
+	if x != nil {
+		return x.Shed
+	}
+	return 0
+}
+
+func (x *AdmissionStatus) GetRefused() float64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *AdmissionStatus) GetReasons() []*ReasonRate {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *AdmissionStatus) GetGlobalTokens() float64 {
+	if x != nil {
+		return x.GlobalTokens
+	}
+	return 0
+}
+
+// ReasonRate is one reason of refusals.
+type ReasonRate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name: limit_client_ip, limit_global, shed_level_3, queue_full, …
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Calls a second.
+	Rate          float64 `protobuf:"fixed64,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReasonRate) Reset() {
+	*x = ReasonRate{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReasonRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReasonRate) ProtoMessage() {}
+
+func (x *ReasonRate) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReasonRate.ProtoReflect.Descriptor instead.
+func (*ReasonRate) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReasonRate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReasonRate) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+// DiskStatus is the disk that the queue lies on.
+type DiskStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes free.
+	AvailableBytes uint64 `protobuf:"varint,1,opt,name=available_bytes,json=availableBytes,proto3" json:"available_bytes,omitempty"`
+	// Free bytes below which nothing is accepted.
+	ReserveBytes  uint64 `protobuf:"varint,2,opt,name=reserve_bytes,json=reserveBytes,proto3" json:"reserve_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskStatus) Reset() {
+	*x = DiskStatus{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskStatus) ProtoMessage() {}
+
+func (x *DiskStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
+func (*DiskStatus) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DiskStatus) GetAvailableBytes() uint64 {
+	if x != nil {
+		return x.AvailableBytes
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetReserveBytes() uint64 {
+	if x != nil {
+		return x.ReserveBytes
+	}
+	return 0
+}
+
 // QueueStatus is the durable queue as a whole.
 type QueueStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -187,7 +504,7 @@ type QueueStatus struct {
 
 func (x *QueueStatus) Reset() {
 	*x = QueueStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -199,7 +516,7 @@ func (x *QueueStatus) String() string {
 func (*QueueStatus) ProtoMessage() {}
 
 func (x *QueueStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -212,7 +529,7 @@ func (x *QueueStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStatus.ProtoReflect.Descriptor instead.
 func (*QueueStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{2}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *QueueStatus) GetEnqueued() uint64 {
@@ -287,14 +604,22 @@ type LaneStatus struct {
 	// Age of the oldest job that is waited for, in line or between tries; parked ones do not count.
 	OldestWait *durationpb.Duration `protobuf:"bytes,6,opt,name=oldest_wait,json=oldestWait,proto3" json:"oldest_wait,omitempty"`
 	// Jobs ended a second, over the last seconds.
-	Rate          float64 `protobuf:"fixed64,7,opt,name=rate,proto3" json:"rate,omitempty"`
+	Rate float64 `protobuf:"fixed64,7,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Jobs that came in a second, over the last seconds.
+	ArrivalRate float64 `protobuf:"fixed64,8,opt,name=arrival_rate,json=arrivalRate,proto3" json:"arrival_rate,omitempty"`
+	// True while an override keeps its jobs from being leased.
+	Paused bool `protobuf:"varint,9,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Its share of the downstream that it shares with other lanes.
+	Weight float64 `protobuf:"fixed64,10,opt,name=weight,proto3" json:"weight,omitempty"`
+	// How long what waits takes at the present pace, if nothing more comes; absent where nothing moves.
+	DrainTime     *durationpb.Duration `protobuf:"bytes,11,opt,name=drain_time,json=drainTime,proto3" json:"drain_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LaneStatus) Reset() {
 	*x = LaneStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +631,7 @@ func (x *LaneStatus) String() string {
 func (*LaneStatus) ProtoMessage() {}
 
 func (x *LaneStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +644,7 @@ func (x *LaneStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneStatus.ProtoReflect.Descriptor instead.
 func (*LaneStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{3}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LaneStatus) GetLane() string {
@@ -371,6 +696,34 @@ func (x *LaneStatus) GetRate() float64 {
 	return 0
 }
 
+func (x *LaneStatus) GetArrivalRate() float64 {
+	if x != nil {
+		return x.ArrivalRate
+	}
+	return 0
+}
+
+func (x *LaneStatus) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *LaneStatus) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *LaneStatus) GetDrainTime() *durationpb.Duration {
+	if x != nil {
+		return x.DrainTime
+	}
+	return nil
+}
+
 // DownstreamStatus is one downstream.
 type DownstreamStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -385,14 +738,30 @@ type DownstreamStatus struct {
 	// closed, half_open, open, or none where there is no breaker.
 	Breaker string `protobuf:"bytes,5,opt,name=breaker,proto3" json:"breaker,omitempty"`
 	// Share of full speed that the recovery ramp allows, 0 to 1.
-	Ramp          float64 `protobuf:"fixed64,6,opt,name=ramp,proto3" json:"ramp,omitempty"`
+	Ramp float64 `protobuf:"fixed64,6,opt,name=ramp,proto3" json:"ramp,omitempty"`
+	// auto (found by measuring), bounded or fixed.
+	PaceMode string `protobuf:"bytes,7,opt,name=pace_mode,json=paceMode,proto3" json:"pace_mode,omitempty"`
+	// Most items in a call.
+	Batch uint32 `protobuf:"varint,8,opt,name=batch,proto3" json:"batch,omitempty"`
+	// Calls that ended well, a second, over the last seconds.
+	CallRate float64 `protobuf:"fixed64,9,opt,name=call_rate,json=callRate,proto3" json:"call_rate,omitempty"`
+	// Calls that failed, a second, over the last seconds; what the pace held back is not among them.
+	FailureRate float64 `protobuf:"fixed64,10,opt,name=failure_rate,json=failureRate,proto3" json:"failure_rate,omitempty"`
+	// Since when it, or what it stands on, has not been working; absent while it works.
+	OutageStartTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=outage_start_time,json=outageStartTime,proto3" json:"outage_start_time,omitempty"`
+	// True while an override holds the breaker.
+	BreakerForced bool `protobuf:"varint,12,opt,name=breaker_forced,json=breakerForced,proto3" json:"breaker_forced,omitempty"`
+	// Mean time of a call over the last seconds.
+	CallTime *durationpb.Duration `protobuf:"bytes,13,opt,name=call_time,json=callTime,proto3" json:"call_time,omitempty"`
+	// Items delivered a second, over the last seconds.
+	ItemRate      float64 `protobuf:"fixed64,14,opt,name=item_rate,json=itemRate,proto3" json:"item_rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DownstreamStatus) Reset() {
 	*x = DownstreamStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +773,7 @@ func (x *DownstreamStatus) String() string {
 func (*DownstreamStatus) ProtoMessage() {}
 
 func (x *DownstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +786,7 @@ func (x *DownstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownstreamStatus.ProtoReflect.Descriptor instead.
 func (*DownstreamStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DownstreamStatus) GetDownstream() string {
@@ -462,6 +831,62 @@ func (x *DownstreamStatus) GetRamp() float64 {
 	return 0
 }
 
+func (x *DownstreamStatus) GetPaceMode() string {
+	if x != nil {
+		return x.PaceMode
+	}
+	return ""
+}
+
+func (x *DownstreamStatus) GetBatch() uint32 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *DownstreamStatus) GetCallRate() float64 {
+	if x != nil {
+		return x.CallRate
+	}
+	return 0
+}
+
+func (x *DownstreamStatus) GetFailureRate() float64 {
+	if x != nil {
+		return x.FailureRate
+	}
+	return 0
+}
+
+func (x *DownstreamStatus) GetOutageStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OutageStartTime
+	}
+	return nil
+}
+
+func (x *DownstreamStatus) GetBreakerForced() bool {
+	if x != nil {
+		return x.BreakerForced
+	}
+	return false
+}
+
+func (x *DownstreamStatus) GetCallTime() *durationpb.Duration {
+	if x != nil {
+		return x.CallTime
+	}
+	return nil
+}
+
+func (x *DownstreamStatus) GetItemRate() float64 {
+	if x != nil {
+		return x.ItemRate
+	}
+	return 0
+}
+
 // ListParkedRequest pages through parked jobs.
 type ListParkedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -477,7 +902,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +914,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +927,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListParkedRequest) GetLane() string {
@@ -539,7 +964,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +976,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +989,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListParkedResponse) GetJobs() []*ParkedJob {
@@ -604,7 +1029,7 @@ type ParkedJob struct {
 
 func (x *ParkedJob) Reset() {
 	*x = ParkedJob{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +1041,7 @@ func (x *ParkedJob) String() string {
 func (*ParkedJob) ProtoMessage() {}
 
 func (x *ParkedJob) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +1054,7 @@ func (x *ParkedJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedJob.ProtoReflect.Descriptor instead.
 func (*ParkedJob) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ParkedJob) GetJobId() string {
@@ -694,7 +1119,7 @@ type RequeueParkedRequest struct {
 
 func (x *RequeueParkedRequest) Reset() {
 	*x = RequeueParkedRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +1131,7 @@ func (x *RequeueParkedRequest) String() string {
 func (*RequeueParkedRequest) ProtoMessage() {}
 
 func (x *RequeueParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +1144,7 @@ func (x *RequeueParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueParkedRequest.ProtoReflect.Descriptor instead.
 func (*RequeueParkedRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RequeueParkedRequest) GetJobIds() []string {
@@ -747,7 +1172,7 @@ type RequeueParkedResponse struct {
 
 func (x *RequeueParkedResponse) Reset() {
 	*x = RequeueParkedResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +1184,7 @@ func (x *RequeueParkedResponse) String() string {
 func (*RequeueParkedResponse) ProtoMessage() {}
 
 func (x *RequeueParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +1197,7 @@ func (x *RequeueParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueParkedResponse.ProtoReflect.Descriptor instead.
 func (*RequeueParkedResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RequeueParkedResponse) GetResults() []*ParkedResult {
@@ -795,7 +1220,7 @@ type GiveUpParkedRequest struct {
 
 func (x *GiveUpParkedRequest) Reset() {
 	*x = GiveUpParkedRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +1232,7 @@ func (x *GiveUpParkedRequest) String() string {
 func (*GiveUpParkedRequest) ProtoMessage() {}
 
 func (x *GiveUpParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +1245,7 @@ func (x *GiveUpParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUpParkedRequest.ProtoReflect.Descriptor instead.
 func (*GiveUpParkedRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GiveUpParkedRequest) GetJobIds() []string {
@@ -848,7 +1273,7 @@ type GiveUpParkedResponse struct {
 
 func (x *GiveUpParkedResponse) Reset() {
 	*x = GiveUpParkedResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1285,7 @@ func (x *GiveUpParkedResponse) String() string {
 func (*GiveUpParkedResponse) ProtoMessage() {}
 
 func (x *GiveUpParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1298,7 @@ func (x *GiveUpParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUpParkedResponse.ProtoReflect.Descriptor instead.
 func (*GiveUpParkedResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GiveUpParkedResponse) GetResults() []*ParkedResult {
@@ -896,7 +1321,7 @@ type ParkedResult struct {
 
 func (x *ParkedResult) Reset() {
 	*x = ParkedResult{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1333,7 @@ func (x *ParkedResult) String() string {
 func (*ParkedResult) ProtoMessage() {}
 
 func (x *ParkedResult) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1346,7 @@ func (x *ParkedResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedResult.ProtoReflect.Descriptor instead.
 func (*ParkedResult) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ParkedResult) GetJobId() string {
@@ -938,12 +1363,2260 @@ func (x *ParkedResult) GetFound() bool {
 	return false
 }
 
+// WatchStatusRequest says how often.
+type WatchStatusRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Between two answers, 250 ms to 1 min; absent means 1 s.
+	Interval      *durationpb.Duration `protobuf:"bytes,1,opt,name=interval,proto3" json:"interval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchStatusRequest) Reset() {
+	*x = WatchStatusRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchStatusRequest) ProtoMessage() {}
+
+func (x *WatchStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchStatusRequest.ProtoReflect.Descriptor instead.
+func (*WatchStatusRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WatchStatusRequest) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+// WatchStatusResponse is one of many.
+type WatchStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state.
+	Status        *GetStatusResponse `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchStatusResponse) Reset() {
+	*x = WatchStatusResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchStatusResponse) ProtoMessage() {}
+
+func (x *WatchStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchStatusResponse.ProtoReflect.Descriptor instead.
+func (*WatchStatusResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WatchStatusResponse) GetStatus() *GetStatusResponse {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+// Steering is what every change has.
+type Steering struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long the override stands, 1 min to 7 days; absent means 1 h.
+	Duration *durationpb.Duration `protobuf:"bytes,1,opt,name=duration,proto3" json:"duration,omitempty"`
+	// Why, at most 200 characters, for the audit trail and whoever is on duty next. It must name no person.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Say what would happen, change nothing.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Steering) Reset() {
+	*x = Steering{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Steering) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Steering) ProtoMessage() {}
+
+func (x *Steering) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Steering.ProtoReflect.Descriptor instead.
+func (*Steering) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Steering) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+func (x *Steering) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Steering) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// Change is what a call did, or would do in a dry run.
+type Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was changed.
+	Target string `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// As it was, in words.
+	Before string `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// As it is now, in words.
+	After string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// When it ends by itself; absent where nothing stands.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// True where nothing was changed.
+	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// What to expect of it and what to look out for, a sentence each.
+	Notes         []string `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Change) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Change) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *Change) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *Change) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Change) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *Change) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+// Override is one that stands.
+type Override struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it overrides.
+	Target string `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// What it sets, in words.
+	Setting string `protobuf:"bytes,2,opt,name=setting,proto3" json:"setting,omitempty"`
+	// What was in force before it, in words.
+	Before string `protobuf:"bytes,3,opt,name=before,proto3" json:"before,omitempty"`
+	// Who set it.
+	Who string `protobuf:"bytes,4,opt,name=who,proto3" json:"who,omitempty"`
+	// Why.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When.
+	SetTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=set_time,json=setTime,proto3" json:"set_time,omitempty"`
+	// When it ends by itself.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Override) Reset() {
+	*x = Override{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Override) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Override) ProtoMessage() {}
+
+func (x *Override) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Override.ProtoReflect.Descriptor instead.
+func (*Override) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Override) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Override) GetSetting() string {
+	if x != nil {
+		return x.Setting
+	}
+	return ""
+}
+
+func (x *Override) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *Override) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *Override) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Override) GetSetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SetTime
+	}
+	return nil
+}
+
+func (x *Override) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// PauseLaneRequest names a lane.
+type PauseLaneRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Lane string `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	// How long, why, dry run.
+	Steering      *Steering `protobuf:"bytes,2,opt,name=steering,proto3" json:"steering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseLaneRequest) Reset() {
+	*x = PauseLaneRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseLaneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseLaneRequest) ProtoMessage() {}
+
+func (x *PauseLaneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseLaneRequest.ProtoReflect.Descriptor instead.
+func (*PauseLaneRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PauseLaneRequest) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *PauseLaneRequest) GetSteering() *Steering {
+	if x != nil {
+		return x.Steering
+	}
+	return nil
+}
+
+// PauseLaneResponse tells what happened.
+type PauseLaneResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done.
+	Change        *Change `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseLaneResponse) Reset() {
+	*x = PauseLaneResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseLaneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseLaneResponse) ProtoMessage() {}
+
+func (x *PauseLaneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseLaneResponse.ProtoReflect.Descriptor instead.
+func (*PauseLaneResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PauseLaneResponse) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// SetLaneWeightRequest names a lane and its weight.
+type SetLaneWeightRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Lane string `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	// Its share beside those of the lanes at the same downstream, 0.1 to 1000.
+	Weight float64 `protobuf:"fixed64,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	// How long, why, dry run.
+	Steering      *Steering `protobuf:"bytes,3,opt,name=steering,proto3" json:"steering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLaneWeightRequest) Reset() {
+	*x = SetLaneWeightRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLaneWeightRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLaneWeightRequest) ProtoMessage() {}
+
+func (x *SetLaneWeightRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLaneWeightRequest.ProtoReflect.Descriptor instead.
+func (*SetLaneWeightRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SetLaneWeightRequest) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *SetLaneWeightRequest) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *SetLaneWeightRequest) GetSteering() *Steering {
+	if x != nil {
+		return x.Steering
+	}
+	return nil
+}
+
+// SetLaneWeightResponse tells what happened.
+type SetLaneWeightResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done.
+	Change        *Change `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLaneWeightResponse) Reset() {
+	*x = SetLaneWeightResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLaneWeightResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLaneWeightResponse) ProtoMessage() {}
+
+func (x *SetLaneWeightResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLaneWeightResponse.ProtoReflect.Descriptor instead.
+func (*SetLaneWeightResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SetLaneWeightResponse) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// SetPaceRequest names a downstream and its pace.
+type SetPaceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Downstream string `protobuf:"bytes,1,opt,name=downstream,proto3" json:"downstream,omitempty"`
+	// What to set.
+	//
+	// Types that are valid to be assigned to Pace:
+	//
+	//	*SetPaceRequest_Fixed
+	//	*SetPaceRequest_Bounds
+	Pace isSetPaceRequest_Pace `protobuf_oneof:"pace"`
+	// How long, why, dry run.
+	Steering      *Steering `protobuf:"bytes,4,opt,name=steering,proto3" json:"steering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPaceRequest) Reset() {
+	*x = SetPaceRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPaceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPaceRequest) ProtoMessage() {}
+
+func (x *SetPaceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPaceRequest.ProtoReflect.Descriptor instead.
+func (*SetPaceRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *SetPaceRequest) GetDownstream() string {
+	if x != nil {
+		return x.Downstream
+	}
+	return ""
+}
+
+func (x *SetPaceRequest) GetPace() isSetPaceRequest_Pace {
+	if x != nil {
+		return x.Pace
+	}
+	return nil
+}
+
+func (x *SetPaceRequest) GetFixed() *FixedPace {
+	if x != nil {
+		if x, ok := x.Pace.(*SetPaceRequest_Fixed); ok {
+			return x.Fixed
+		}
+	}
+	return nil
+}
+
+func (x *SetPaceRequest) GetBounds() *PaceBounds {
+	if x != nil {
+		if x, ok := x.Pace.(*SetPaceRequest_Bounds); ok {
+			return x.Bounds
+		}
+	}
+	return nil
+}
+
+func (x *SetPaceRequest) GetSteering() *Steering {
+	if x != nil {
+		return x.Steering
+	}
+	return nil
+}
+
+type isSetPaceRequest_Pace interface {
+	isSetPaceRequest_Pace()
+}
+
+type SetPaceRequest_Fixed struct {
+	// Constant, nothing is measured.
+	Fixed *FixedPace `protobuf:"bytes,2,opt,name=fixed,proto3,oneof"`
+}
+
+type SetPaceRequest_Bounds struct {
+	// Measured, within bounds.
+	Bounds *PaceBounds `protobuf:"bytes,3,opt,name=bounds,proto3,oneof"`
+}
+
+func (*SetPaceRequest_Fixed) isSetPaceRequest_Pace() {}
+
+func (*SetPaceRequest_Bounds) isSetPaceRequest_Pace() {}
+
+// FixedPace is constant.
+type FixedPace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Calls at once, 1 to 10000.
+	Concurrency uint32 `protobuf:"varint,1,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// Items a second at most; 0 for no bound.
+	Rate float64 `protobuf:"fixed64,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Most items in a call; 0 for as many as the downstream takes.
+	Batch         uint32 `protobuf:"varint,3,opt,name=batch,proto3" json:"batch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FixedPace) Reset() {
+	*x = FixedPace{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FixedPace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FixedPace) ProtoMessage() {}
+
+func (x *FixedPace) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FixedPace.ProtoReflect.Descriptor instead.
+func (*FixedPace) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *FixedPace) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *FixedPace) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *FixedPace) GetBatch() uint32 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+// PaceBounds bound what measuring may find.
+type PaceBounds struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Fewest calls at once, 1 to 10000; 0 for the configured.
+	MinConcurrency uint32 `protobuf:"varint,1,opt,name=min_concurrency,json=minConcurrency,proto3" json:"min_concurrency,omitempty"`
+	// Most calls at once, 1 to 10000; 0 for the configured.
+	MaxConcurrency uint32 `protobuf:"varint,2,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
+	// Items a second at most; 0 for the configured.
+	Rate          float64 `protobuf:"fixed64,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaceBounds) Reset() {
+	*x = PaceBounds{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaceBounds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaceBounds) ProtoMessage() {}
+
+func (x *PaceBounds) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaceBounds.ProtoReflect.Descriptor instead.
+func (*PaceBounds) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PaceBounds) GetMinConcurrency() uint32 {
+	if x != nil {
+		return x.MinConcurrency
+	}
+	return 0
+}
+
+func (x *PaceBounds) GetMaxConcurrency() uint32 {
+	if x != nil {
+		return x.MaxConcurrency
+	}
+	return 0
+}
+
+func (x *PaceBounds) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+// SetPaceResponse tells what happened.
+type SetPaceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done.
+	Change        *Change `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPaceResponse) Reset() {
+	*x = SetPaceResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPaceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPaceResponse) ProtoMessage() {}
+
+func (x *SetPaceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPaceResponse.ProtoReflect.Descriptor instead.
+func (*SetPaceResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SetPaceResponse) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// ForceBreakerRequest names a downstream and the state.
+type ForceBreakerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Downstream string `protobuf:"bytes,1,opt,name=downstream,proto3" json:"downstream,omitempty"`
+	// The state to hold.
+	State BreakerState `protobuf:"varint,2,opt,name=state,proto3,enum=surgegate.operator.v1.BreakerState" json:"state,omitempty"`
+	// How long, why, dry run.
+	Steering      *Steering `protobuf:"bytes,3,opt,name=steering,proto3" json:"steering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForceBreakerRequest) Reset() {
+	*x = ForceBreakerRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForceBreakerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForceBreakerRequest) ProtoMessage() {}
+
+func (x *ForceBreakerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForceBreakerRequest.ProtoReflect.Descriptor instead.
+func (*ForceBreakerRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ForceBreakerRequest) GetDownstream() string {
+	if x != nil {
+		return x.Downstream
+	}
+	return ""
+}
+
+func (x *ForceBreakerRequest) GetState() BreakerState {
+	if x != nil {
+		return x.State
+	}
+	return BreakerState_BREAKER_STATE_UNSPECIFIED
+}
+
+func (x *ForceBreakerRequest) GetSteering() *Steering {
+	if x != nil {
+		return x.Steering
+	}
+	return nil
+}
+
+// ForceBreakerResponse tells what happened.
+type ForceBreakerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done.
+	Change        *Change `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForceBreakerResponse) Reset() {
+	*x = ForceBreakerResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForceBreakerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForceBreakerResponse) ProtoMessage() {}
+
+func (x *ForceBreakerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForceBreakerResponse.ProtoReflect.Descriptor instead.
+func (*ForceBreakerResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ForceBreakerResponse) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// ForceBrownoutRequest says the level.
+type ForceBrownoutRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 to 4.
+	Level uint32 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	// How long, why, dry run.
+	Steering      *Steering `protobuf:"bytes,2,opt,name=steering,proto3" json:"steering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForceBrownoutRequest) Reset() {
+	*x = ForceBrownoutRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForceBrownoutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForceBrownoutRequest) ProtoMessage() {}
+
+func (x *ForceBrownoutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForceBrownoutRequest.ProtoReflect.Descriptor instead.
+func (*ForceBrownoutRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ForceBrownoutRequest) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *ForceBrownoutRequest) GetSteering() *Steering {
+	if x != nil {
+		return x.Steering
+	}
+	return nil
+}
+
+// ForceBrownoutResponse tells what happened.
+type ForceBrownoutResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done.
+	Change        *Change `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForceBrownoutResponse) Reset() {
+	*x = ForceBrownoutResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForceBrownoutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForceBrownoutResponse) ProtoMessage() {}
+
+func (x *ForceBrownoutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForceBrownoutResponse.ProtoReflect.Descriptor instead.
+func (*ForceBrownoutResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ForceBrownoutResponse) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// GetLimitsRequest is empty.
+type GetLimitsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsRequest) Reset() {
+	*x = GetLimitsRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsRequest) ProtoMessage() {}
+
+func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
+func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{33}
+}
+
+// GetLimitsResponse tells every rule.
+type GetLimitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// global, client, identifier, level.
+	Limits        []*Limit `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLimitsResponse) Reset() {
+	*x = GetLimitsResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLimitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLimitsResponse) ProtoMessage() {}
+
+func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
+func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *GetLimitsResponse) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limit is one admission rule as it is in force.
+type Limit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name: global, client, identifier, or level for what the brownout level refuses.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A count and a unit of time, 20000/s, 20/m, 5/h; empty for level.
+	Rate string `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// How many may come at once after a pause.
+	Burst uint32 `protobuf:"varint,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	// True where it counts and refuses nothing.
+	CountOnly bool `protobuf:"varint,4,opt,name=count_only,json=countOnly,proto3" json:"count_only,omitempty"`
+	// True while an override stands.
+	Overridden bool `protobuf:"varint,5,opt,name=overridden,proto3" json:"overridden,omitempty"`
+	// Calls that it refused, or would have refused, a second, over the last seconds.
+	RefusedRate   float64 `protobuf:"fixed64,6,opt,name=refused_rate,json=refusedRate,proto3" json:"refused_rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Limit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Limit) GetRate() string {
+	if x != nil {
+		return x.Rate
+	}
+	return ""
+}
+
+func (x *Limit) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *Limit) GetCountOnly() bool {
+	if x != nil {
+		return x.CountOnly
+	}
+	return false
+}
+
+func (x *Limit) GetOverridden() bool {
+	if x != nil {
+		return x.Overridden
+	}
+	return false
+}
+
+func (x *Limit) GetRefusedRate() float64 {
+	if x != nil {
+		return x.RefusedRate
+	}
+	return 0
+}
+
+// SetLimitRequest names a rule and what to change of it.
+type SetLimitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// global, client, identifier or level.
+	Limit string `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// A count and a unit of time; empty keeps it.
+	Rate string `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// How many may come at once; 0 keeps it, or with a new rate follows from that.
+	Burst uint32 `protobuf:"varint,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	// Count and refuse nothing; absent keeps it. The identifier's budget cannot be counted only.
+	CountOnly *bool `protobuf:"varint,4,opt,name=count_only,json=countOnly,proto3,oneof" json:"count_only,omitempty"`
+	// How long, why, dry run.
+	Steering      *Steering `protobuf:"bytes,5,opt,name=steering,proto3" json:"steering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLimitRequest) Reset() {
+	*x = SetLimitRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLimitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLimitRequest) ProtoMessage() {}
+
+func (x *SetLimitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLimitRequest.ProtoReflect.Descriptor instead.
+func (*SetLimitRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SetLimitRequest) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *SetLimitRequest) GetRate() string {
+	if x != nil {
+		return x.Rate
+	}
+	return ""
+}
+
+func (x *SetLimitRequest) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *SetLimitRequest) GetCountOnly() bool {
+	if x != nil && x.CountOnly != nil {
+		return *x.CountOnly
+	}
+	return false
+}
+
+func (x *SetLimitRequest) GetSteering() *Steering {
+	if x != nil {
+		return x.Steering
+	}
+	return nil
+}
+
+// SetLimitResponse tells what happened.
+type SetLimitResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was done.
+	Change        *Change `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLimitResponse) Reset() {
+	*x = SetLimitResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLimitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLimitResponse) ProtoMessage() {}
+
+func (x *SetLimitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLimitResponse.ProtoReflect.Descriptor instead.
+func (*SetLimitResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SetLimitResponse) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+// ListLimitedClientsRequest is empty.
+type ListLimitedClientsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLimitedClientsRequest) Reset() {
+	*x = ListLimitedClientsRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLimitedClientsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLimitedClientsRequest) ProtoMessage() {}
+
+func (x *ListLimitedClientsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLimitedClientsRequest.ProtoReflect.Descriptor instead.
+func (*ListLimitedClientsRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{38}
+}
+
+// ListLimitedClientsResponse names clients.
+type ListLimitedClientsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those refused most, most first, at most 20.
+	Clients       []*LimitedClient `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLimitedClientsResponse) Reset() {
+	*x = ListLimitedClientsResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLimitedClientsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLimitedClientsResponse) ProtoMessage() {}
+
+func (x *ListLimitedClientsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLimitedClientsResponse.ProtoReflect.Descriptor instead.
+func (*ListLimitedClientsResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListLimitedClientsResponse) GetClients() []*LimitedClient {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+// LimitedClient is a client that was refused.
+type LimitedClient struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ip or id.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Its address (a /64 of IPv6), or its id.
+	Client string `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`
+	// Refusals in the last minute, about: an estimate from bounded memory, never too low.
+	Refused       uint64 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitedClient) Reset() {
+	*x = LimitedClient{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitedClient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitedClient) ProtoMessage() {}
+
+func (x *LimitedClient) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitedClient.ProtoReflect.Descriptor instead.
+func (*LimitedClient) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LimitedClient) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *LimitedClient) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *LimitedClient) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+// ListOverridesRequest is empty.
+type ListOverridesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOverridesRequest) Reset() {
+	*x = ListOverridesRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOverridesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOverridesRequest) ProtoMessage() {}
+
+func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
+func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{41}
+}
+
+// ListOverridesResponse lists them.
+type ListOverridesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The overrides.
+	Overrides     []*Override `protobuf:"bytes,1,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOverridesResponse) Reset() {
+	*x = ListOverridesResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOverridesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOverridesResponse) ProtoMessage() {}
+
+func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
+func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ListOverridesResponse) GetOverrides() []*Override {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+// LiftOverrideRequest names one.
+type LiftOverrideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it overrides; empty for all.
+	Target string `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// Why, at most 200 characters. It must name no person.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Say what would happen, change nothing.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiftOverrideRequest) Reset() {
+	*x = LiftOverrideRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiftOverrideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiftOverrideRequest) ProtoMessage() {}
+
+func (x *LiftOverrideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiftOverrideRequest.ProtoReflect.Descriptor instead.
+func (*LiftOverrideRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *LiftOverrideRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *LiftOverrideRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LiftOverrideRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// LiftOverrideResponse tells what happened; NOT_FOUND where none stands.
+type LiftOverrideResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each that was lifted.
+	Changes       []*Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiftOverrideResponse) Reset() {
+	*x = LiftOverrideResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiftOverrideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiftOverrideResponse) ProtoMessage() {}
+
+func (x *LiftOverrideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiftOverrideResponse.ProtoReflect.Descriptor instead.
+func (*LiftOverrideResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *LiftOverrideResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// ReloadRequest asks for it.
+type ReloadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Say what would happen, change nothing.
+	DryRun        bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadRequest) Reset() {
+	*x = ReloadRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadRequest) ProtoMessage() {}
+
+func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
+func (*ReloadRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ReloadRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// ReloadResponse tells what was changed. Where the file is wrong, or needs a restart, the call fails with
+// FAILED_PRECONDITION and says where, and nothing has changed.
+type ReloadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys with another value.
+	Changes []*ConfigChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// True where nothing was put into force.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadResponse) Reset() {
+	*x = ReloadResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadResponse) ProtoMessage() {}
+
+func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
+func (*ReloadResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ReloadResponse) GetChanges() []*ConfigChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ReloadResponse) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// ConfigChange is one key.
+type ConfigChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// admission.global.rate, for instance.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Value before.
+	Before string `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// Value after.
+	After         string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigChange) Reset() {
+	*x = ConfigChange{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigChange) ProtoMessage() {}
+
+func (x *ConfigChange) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigChange.ProtoReflect.Descriptor instead.
+func (*ConfigChange) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ConfigChange) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ConfigChange) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *ConfigChange) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+// GetTicketRequest names a ticket.
+type GetTicketRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the person or the front end has it.
+	TicketId      string `protobuf:"bytes,1,opt,name=ticket_id,json=ticketId,proto3" json:"ticket_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTicketRequest) Reset() {
+	*x = GetTicketRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTicketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTicketRequest) ProtoMessage() {}
+
+func (x *GetTicketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTicketRequest.ProtoReflect.Descriptor instead.
+func (*GetTicketRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *GetTicketRequest) GetTicketId() string {
+	if x != nil {
+		return x.TicketId
+	}
+	return ""
+}
+
+// GetTicketResponse tells where it stands.
+type GetTicketResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ACCEPTED, RUNNING, DONE, REJECTED, FAILED, as the person sees it.
+	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it was rejected or failed; empty otherwise.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Where its job is; empty once it is final, and for a ticket of an ask once it is done.
+	Lane string `protobuf:"bytes,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	// Places before it.
+	Position uint64 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"`
+	// When it was accepted.
+	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
+	// When its state last changed.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// How much longer it takes, at least and at most, as the person is told; absent once it is final.
+	EtaLow *durationpb.Duration `protobuf:"bytes,7,opt,name=eta_low,json=etaLow,proto3" json:"eta_low,omitempty"`
+	// See eta_low.
+	EtaHigh *durationpb.Duration `protobuf:"bytes,8,opt,name=eta_high,json=etaHigh,proto3" json:"eta_high,omitempty"`
+	// True while it waits for another try, or is parked.
+	Retrying      bool `protobuf:"varint,9,opt,name=retrying,proto3" json:"retrying,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTicketResponse) Reset() {
+	*x = GetTicketResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTicketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTicketResponse) ProtoMessage() {}
+
+func (x *GetTicketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTicketResponse.ProtoReflect.Descriptor instead.
+func (*GetTicketResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *GetTicketResponse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *GetTicketResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *GetTicketResponse) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *GetTicketResponse) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *GetTicketResponse) GetAcceptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptTime
+	}
+	return nil
+}
+
+func (x *GetTicketResponse) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *GetTicketResponse) GetEtaLow() *durationpb.Duration {
+	if x != nil {
+		return x.EtaLow
+	}
+	return nil
+}
+
+func (x *GetTicketResponse) GetEtaHigh() *durationpb.Duration {
+	if x != nil {
+		return x.EtaHigh
+	}
+	return nil
+}
+
+func (x *GetTicketResponse) GetRetrying() bool {
+	if x != nil {
+		return x.Retrying
+	}
+	return false
+}
+
+// ListAuditRequest pages through what operators did.
+type ListAuditRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most entries in the answer, 1 to 1000; 0 means 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditRequest) Reset() {
+	*x = ListAuditRequest{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditRequest) ProtoMessage() {}
+
+func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditRequest) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ListAuditRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAuditRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAuditResponse is one page.
+type ListAuditResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entries.
+	Entries []*AuditEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditResponse) Reset() {
+	*x = ListAuditResponse{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditResponse) ProtoMessage() {}
+
+func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditResponse) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ListAuditResponse) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListAuditResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// AuditEntry is one thing done.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Token name or certificate identity; "loopback" where neither is asked for, "surgegate" for what ended by itself.
+	Who string `protobuf:"bytes,2,opt,name=who,proto3" json:"who,omitempty"`
+	// Address and port; empty for what surgegate or a signal did.
+	From string `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	// What: pause_lane, set_pace, override_expired, reload, requeue_parked, …
+	Action string `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	// On what.
+	Targets []string `protobuf:"bytes,5,rep,name=targets,proto3" json:"targets,omitempty"`
+	// As it was.
+	Before string `protobuf:"bytes,6,opt,name=before,proto3" json:"before,omitempty"`
+	// As it is.
+	After string `protobuf:"bytes,7,opt,name=after,proto3" json:"after,omitempty"`
+	// Why, in the operator's words.
+	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it ends by itself; absent where it does not.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *AuditEntry) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetTargets() []string {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 var File_surgegate_operator_v1_operator_proto protoreflect.FileDescriptor
 
 const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\n" +
 	"$surgegate/operator/v1/operator.proto\x12\x15surgegate.operator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xeb\x02\n" +
+	"\x10GetStatusRequest\"\xae\x05\n" +
 	"\x11GetStatusResponse\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12%\n" +
 	"\x0ebrownout_level\x18\x02 \x01(\rR\rbrownoutLevel\x12%\n" +
@@ -951,7 +3624,31 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\bdraining\x18\x04 \x01(\bR\bdraining\x128\n" +
 	"\x05queue\x18\x05 \x01(\v2\".surgegate.operator.v1.QueueStatusR\x05queue\x127\n" +
 	"\x05lanes\x18\x06 \x03(\v2!.surgegate.operator.v1.LaneStatusR\x05lanes\x12I\n" +
-	"\vdownstreams\x18\a \x03(\v2'.surgegate.operator.v1.DownstreamStatusR\vdownstreams\"\xf8\x01\n" +
+	"\vdownstreams\x18\a \x03(\v2'.surgegate.operator.v1.DownstreamStatusR\vdownstreams\x12D\n" +
+	"\tadmission\x18\b \x01(\v2&.surgegate.operator.v1.AdmissionStatusR\tadmission\x125\n" +
+	"\x04disk\x18\t \x01(\v2!.surgegate.operator.v1.DiskStatusR\x04disk\x12=\n" +
+	"\toverrides\x18\n" +
+	" \x03(\v2\x1f.surgegate.operator.v1.OverrideR\toverrides\x12\x18\n" +
+	"\aversion\x18\v \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"start_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x120\n" +
+	"\x14brownout_level_asked\x18\r \x01(\rR\x12brownoutLevelAsked\"\xf1\x01\n" +
+	"\x0fAdmissionStatus\x12\x18\n" +
+	"\aoffered\x18\x01 \x01(\x01R\aoffered\x12\x1a\n" +
+	"\badmitted\x18\x02 \x01(\x01R\badmitted\x12\x18\n" +
+	"\alimited\x18\x03 \x01(\x01R\alimited\x12\x12\n" +
+	"\x04shed\x18\x04 \x01(\x01R\x04shed\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\x01R\arefused\x12;\n" +
+	"\areasons\x18\x06 \x03(\v2!.surgegate.operator.v1.ReasonRateR\areasons\x12#\n" +
+	"\rglobal_tokens\x18\a \x01(\x01R\fglobalTokens\"8\n" +
+	"\n" +
+	"ReasonRate\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\x01R\x04rate\"Z\n" +
+	"\n" +
+	"DiskStatus\x12'\n" +
+	"\x0favailable_bytes\x18\x01 \x01(\x04R\x0eavailableBytes\x12#\n" +
+	"\rreserve_bytes\x18\x02 \x01(\x04R\freserveBytes\"\xf8\x01\n" +
 	"\vQueueStatus\x12\x1a\n" +
 	"\benqueued\x18\x01 \x01(\x04R\benqueued\x12\x14\n" +
 	"\x05ended\x18\x02 \x01(\x04R\x05ended\x12\x12\n" +
@@ -960,7 +3657,7 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x1b\n" +
 	"\tmax_bytes\x18\x06 \x01(\x04R\bmaxBytes\x12\x1c\n" +
 	"\taccepting\x18\a \x01(\bR\taccepting\x12.\n" +
-	"\x13not_accepting_cause\x18\b \x01(\tR\x11notAcceptingCause\"\xd6\x01\n" +
+	"\x13not_accepting_cause\x18\b \x01(\tR\x11notAcceptingCause\"\xe3\x02\n" +
 	"\n" +
 	"LaneStatus\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x18\n" +
@@ -970,7 +3667,13 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x06parked\x18\x05 \x01(\x04R\x06parked\x12:\n" +
 	"\voldest_wait\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"oldestWait\x12\x12\n" +
-	"\x04rate\x18\a \x01(\x01R\x04rate\"\xc9\x01\n" +
+	"\x04rate\x18\a \x01(\x01R\x04rate\x12!\n" +
+	"\farrival_rate\x18\b \x01(\x01R\varrivalRate\x12\x16\n" +
+	"\x06paused\x18\t \x01(\bR\x06paused\x12\x16\n" +
+	"\x06weight\x18\n" +
+	" \x01(\x01R\x06weight\x128\n" +
+	"\n" +
+	"drain_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\tdrainTime\"\x80\x04\n" +
 	"\x10DownstreamStatus\x12\x1e\n" +
 	"\n" +
 	"downstream\x18\x01 \x01(\tR\n" +
@@ -980,7 +3683,16 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\n" +
 	"rate_limit\x18\x04 \x01(\x01R\trateLimit\x12\x18\n" +
 	"\abreaker\x18\x05 \x01(\tR\abreaker\x12\x12\n" +
-	"\x04ramp\x18\x06 \x01(\x01R\x04ramp\"c\n" +
+	"\x04ramp\x18\x06 \x01(\x01R\x04ramp\x12\x1b\n" +
+	"\tpace_mode\x18\a \x01(\tR\bpaceMode\x12\x14\n" +
+	"\x05batch\x18\b \x01(\rR\x05batch\x12\x1b\n" +
+	"\tcall_rate\x18\t \x01(\x01R\bcallRate\x12!\n" +
+	"\ffailure_rate\x18\n" +
+	" \x01(\x01R\vfailureRate\x12F\n" +
+	"\x11outage_start_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x0foutageStartTime\x12%\n" +
+	"\x0ebreaker_forced\x18\f \x01(\bR\rbreakerForced\x126\n" +
+	"\tcall_time\x18\r \x01(\v2\x19.google.protobuf.DurationR\bcallTime\x12\x1b\n" +
+	"\titem_rate\x18\x0e \x01(\x01R\bitemRate\"c\n" +
 	"\x11ListParkedRequest\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1011,13 +3723,180 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\aresults\x18\x01 \x03(\v2#.surgegate.operator.v1.ParkedResultR\aresults\";\n" +
 	"\fParkedResult\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x14\n" +
-	"\x05found\x18\x02 \x01(\bR\x05found2\xa2\x03\n" +
+	"\x05found\x18\x02 \x01(\bR\x05found\"K\n" +
+	"\x12WatchStatusRequest\x125\n" +
+	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\"W\n" +
+	"\x13WatchStatusResponse\x12@\n" +
+	"\x06status\x18\x01 \x01(\v2(.surgegate.operator.v1.GetStatusResponseR\x06status\"r\n" +
+	"\bSteering\x125\n" +
+	"\bduration\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\xba\x01\n" +
+	"\x06Change\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x14\n" +
+	"\x05notes\x18\x06 \x03(\tR\x05notes\"\xf2\x01\n" +
+	"\bOverride\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x18\n" +
+	"\asetting\x18\x02 \x01(\tR\asetting\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\tR\x06before\x12\x10\n" +
+	"\x03who\x18\x04 \x01(\tR\x03who\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x125\n" +
+	"\bset_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\asetTime\x12;\n" +
+	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"c\n" +
+	"\x10PauseLaneRequest\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12;\n" +
+	"\bsteering\x18\x02 \x01(\v2\x1f.surgegate.operator.v1.SteeringR\bsteering\"J\n" +
+	"\x11PauseLaneResponse\x125\n" +
+	"\x06change\x18\x01 \x01(\v2\x1d.surgegate.operator.v1.ChangeR\x06change\"\x7f\n" +
+	"\x14SetLaneWeightRequest\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x01R\x06weight\x12;\n" +
+	"\bsteering\x18\x03 \x01(\v2\x1f.surgegate.operator.v1.SteeringR\bsteering\"N\n" +
+	"\x15SetLaneWeightResponse\x125\n" +
+	"\x06change\x18\x01 \x01(\v2\x1d.surgegate.operator.v1.ChangeR\x06change\"\xec\x01\n" +
+	"\x0eSetPaceRequest\x12\x1e\n" +
+	"\n" +
+	"downstream\x18\x01 \x01(\tR\n" +
+	"downstream\x128\n" +
+	"\x05fixed\x18\x02 \x01(\v2 .surgegate.operator.v1.FixedPaceH\x00R\x05fixed\x12;\n" +
+	"\x06bounds\x18\x03 \x01(\v2!.surgegate.operator.v1.PaceBoundsH\x00R\x06bounds\x12;\n" +
+	"\bsteering\x18\x04 \x01(\v2\x1f.surgegate.operator.v1.SteeringR\bsteeringB\x06\n" +
+	"\x04pace\"W\n" +
+	"\tFixedPace\x12 \n" +
+	"\vconcurrency\x18\x01 \x01(\rR\vconcurrency\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\x01R\x04rate\x12\x14\n" +
+	"\x05batch\x18\x03 \x01(\rR\x05batch\"r\n" +
+	"\n" +
+	"PaceBounds\x12'\n" +
+	"\x0fmin_concurrency\x18\x01 \x01(\rR\x0eminConcurrency\x12'\n" +
+	"\x0fmax_concurrency\x18\x02 \x01(\rR\x0emaxConcurrency\x12\x12\n" +
+	"\x04rate\x18\x03 \x01(\x01R\x04rate\"H\n" +
+	"\x0fSetPaceResponse\x125\n" +
+	"\x06change\x18\x01 \x01(\v2\x1d.surgegate.operator.v1.ChangeR\x06change\"\xad\x01\n" +
+	"\x13ForceBreakerRequest\x12\x1e\n" +
+	"\n" +
+	"downstream\x18\x01 \x01(\tR\n" +
+	"downstream\x129\n" +
+	"\x05state\x18\x02 \x01(\x0e2#.surgegate.operator.v1.BreakerStateR\x05state\x12;\n" +
+	"\bsteering\x18\x03 \x01(\v2\x1f.surgegate.operator.v1.SteeringR\bsteering\"M\n" +
+	"\x14ForceBreakerResponse\x125\n" +
+	"\x06change\x18\x01 \x01(\v2\x1d.surgegate.operator.v1.ChangeR\x06change\"i\n" +
+	"\x14ForceBrownoutRequest\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\x12;\n" +
+	"\bsteering\x18\x02 \x01(\v2\x1f.surgegate.operator.v1.SteeringR\bsteering\"N\n" +
+	"\x15ForceBrownoutResponse\x125\n" +
+	"\x06change\x18\x01 \x01(\v2\x1d.surgegate.operator.v1.ChangeR\x06change\"\x12\n" +
+	"\x10GetLimitsRequest\"I\n" +
+	"\x11GetLimitsResponse\x124\n" +
+	"\x06limits\x18\x01 \x03(\v2\x1c.surgegate.operator.v1.LimitR\x06limits\"\xa7\x01\n" +
+	"\x05Limit\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\tR\x04rate\x12\x14\n" +
+	"\x05burst\x18\x03 \x01(\rR\x05burst\x12\x1d\n" +
+	"\n" +
+	"count_only\x18\x04 \x01(\bR\tcountOnly\x12\x1e\n" +
+	"\n" +
+	"overridden\x18\x05 \x01(\bR\n" +
+	"overridden\x12!\n" +
+	"\frefused_rate\x18\x06 \x01(\x01R\vrefusedRate\"\xc1\x01\n" +
+	"\x0fSetLimitRequest\x12\x14\n" +
+	"\x05limit\x18\x01 \x01(\tR\x05limit\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\tR\x04rate\x12\x14\n" +
+	"\x05burst\x18\x03 \x01(\rR\x05burst\x12\"\n" +
+	"\n" +
+	"count_only\x18\x04 \x01(\bH\x00R\tcountOnly\x88\x01\x01\x12;\n" +
+	"\bsteering\x18\x05 \x01(\v2\x1f.surgegate.operator.v1.SteeringR\bsteeringB\r\n" +
+	"\v_count_only\"I\n" +
+	"\x10SetLimitResponse\x125\n" +
+	"\x06change\x18\x01 \x01(\v2\x1d.surgegate.operator.v1.ChangeR\x06change\"\x1b\n" +
+	"\x19ListLimitedClientsRequest\"\\\n" +
+	"\x1aListLimitedClientsResponse\x12>\n" +
+	"\aclients\x18\x01 \x03(\v2$.surgegate.operator.v1.LimitedClientR\aclients\"U\n" +
+	"\rLimitedClient\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06client\x18\x02 \x01(\tR\x06client\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\x04R\arefused\"\x16\n" +
+	"\x14ListOverridesRequest\"V\n" +
+	"\x15ListOverridesResponse\x12=\n" +
+	"\toverrides\x18\x01 \x03(\v2\x1f.surgegate.operator.v1.OverrideR\toverrides\"^\n" +
+	"\x13LiftOverrideRequest\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"O\n" +
+	"\x14LiftOverrideResponse\x127\n" +
+	"\achanges\x18\x01 \x03(\v2\x1d.surgegate.operator.v1.ChangeR\achanges\"(\n" +
+	"\rReloadRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"h\n" +
+	"\x0eReloadResponse\x12=\n" +
+	"\achanges\x18\x01 \x03(\v2#.surgegate.operator.v1.ConfigChangeR\achanges\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"N\n" +
+	"\fConfigChange\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\"/\n" +
+	"\x10GetTicketRequest\x12\x1b\n" +
+	"\tticket_id\x18\x01 \x01(\tR\bticketId\"\xf1\x02\n" +
+	"\x11GetTicketResponse\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\tR\x04lane\x12\x1a\n" +
+	"\bposition\x18\x04 \x01(\x04R\bposition\x12;\n" +
+	"\vaccept_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"acceptTime\x12;\n" +
+	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x122\n" +
+	"\aeta_low\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06etaLow\x124\n" +
+	"\beta_high\x18\b \x01(\v2\x19.google.protobuf.DurationR\aetaHigh\x12\x1a\n" +
+	"\bretrying\x18\t \x01(\bR\bretrying\"N\n" +
+	"\x10ListAuditRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"x\n" +
+	"\x11ListAuditResponse\x12;\n" +
+	"\aentries\x18\x01 \x03(\v2!.surgegate.operator.v1.AuditEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x02\n" +
+	"\n" +
+	"AuditEntry\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03who\x18\x02 \x01(\tR\x03who\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x16\n" +
+	"\x06action\x18\x04 \x01(\tR\x06action\x12\x18\n" +
+	"\atargets\x18\x05 \x03(\tR\atargets\x12\x16\n" +
+	"\x06before\x18\x06 \x01(\tR\x06before\x12\x14\n" +
+	"\x05after\x18\a \x01(\tR\x05after\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x12;\n" +
+	"\vexpire_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime*_\n" +
+	"\fBreakerState\x12\x1d\n" +
+	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12BREAKER_STATE_OPEN\x10\x01\x12\x18\n" +
+	"\x14BREAKER_STATE_CLOSED\x10\x022\xa9\x0e\n" +
 	"\bOperator\x12^\n" +
-	"\tGetStatus\x12'.surgegate.operator.v1.GetStatusRequest\x1a(.surgegate.operator.v1.GetStatusResponse\x12a\n" +
+	"\tGetStatus\x12'.surgegate.operator.v1.GetStatusRequest\x1a(.surgegate.operator.v1.GetStatusResponse\x12f\n" +
+	"\vWatchStatus\x12).surgegate.operator.v1.WatchStatusRequest\x1a*.surgegate.operator.v1.WatchStatusResponse0\x01\x12^\n" +
+	"\tPauseLane\x12'.surgegate.operator.v1.PauseLaneRequest\x1a(.surgegate.operator.v1.PauseLaneResponse\x12j\n" +
+	"\rSetLaneWeight\x12+.surgegate.operator.v1.SetLaneWeightRequest\x1a,.surgegate.operator.v1.SetLaneWeightResponse\x12X\n" +
+	"\aSetPace\x12%.surgegate.operator.v1.SetPaceRequest\x1a&.surgegate.operator.v1.SetPaceResponse\x12g\n" +
+	"\fForceBreaker\x12*.surgegate.operator.v1.ForceBreakerRequest\x1a+.surgegate.operator.v1.ForceBreakerResponse\x12j\n" +
+	"\rForceBrownout\x12+.surgegate.operator.v1.ForceBrownoutRequest\x1a,.surgegate.operator.v1.ForceBrownoutResponse\x12^\n" +
+	"\tGetLimits\x12'.surgegate.operator.v1.GetLimitsRequest\x1a(.surgegate.operator.v1.GetLimitsResponse\x12[\n" +
+	"\bSetLimit\x12&.surgegate.operator.v1.SetLimitRequest\x1a'.surgegate.operator.v1.SetLimitResponse\x12y\n" +
+	"\x12ListLimitedClients\x120.surgegate.operator.v1.ListLimitedClientsRequest\x1a1.surgegate.operator.v1.ListLimitedClientsResponse\x12j\n" +
+	"\rListOverrides\x12+.surgegate.operator.v1.ListOverridesRequest\x1a,.surgegate.operator.v1.ListOverridesResponse\x12g\n" +
+	"\fLiftOverride\x12*.surgegate.operator.v1.LiftOverrideRequest\x1a+.surgegate.operator.v1.LiftOverrideResponse\x12U\n" +
+	"\x06Reload\x12$.surgegate.operator.v1.ReloadRequest\x1a%.surgegate.operator.v1.ReloadResponse\x12a\n" +
 	"\n" +
 	"ListParked\x12(.surgegate.operator.v1.ListParkedRequest\x1a).surgegate.operator.v1.ListParkedResponse\x12j\n" +
 	"\rRequeueParked\x12+.surgegate.operator.v1.RequeueParkedRequest\x1a,.surgegate.operator.v1.RequeueParkedResponse\x12g\n" +
-	"\fGiveUpParked\x12*.surgegate.operator.v1.GiveUpParkedRequest\x1a+.surgegate.operator.v1.GiveUpParkedResponseBGZEgithub.com/surgegate/surgegate/proto/surgegate/operator/v1;operatorv1b\x06proto3"
+	"\fGiveUpParked\x12*.surgegate.operator.v1.GiveUpParkedRequest\x1a+.surgegate.operator.v1.GiveUpParkedResponse\x12^\n" +
+	"\tGetTicket\x12'.surgegate.operator.v1.GetTicketRequest\x1a(.surgegate.operator.v1.GetTicketResponse\x12^\n" +
+	"\tListAudit\x12'.surgegate.operator.v1.ListAuditRequest\x1a(.surgegate.operator.v1.ListAuditResponseBGZEgithub.com/surgegate/surgegate/proto/surgegate/operator/v1;operatorv1b\x06proto3"
 
 var (
 	file_surgegate_operator_v1_operator_proto_rawDescOnce sync.Once
@@ -1031,49 +3910,160 @@ func file_surgegate_operator_v1_operator_proto_rawDescGZIP() []byte {
 	return file_surgegate_operator_v1_operator_proto_rawDescData
 }
 
-var file_surgegate_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_surgegate_operator_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_surgegate_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_surgegate_operator_v1_operator_proto_goTypes = []any{
-	(*GetStatusRequest)(nil),      // 0: surgegate.operator.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 1: surgegate.operator.v1.GetStatusResponse
-	(*QueueStatus)(nil),           // 2: surgegate.operator.v1.QueueStatus
-	(*LaneStatus)(nil),            // 3: surgegate.operator.v1.LaneStatus
-	(*DownstreamStatus)(nil),      // 4: surgegate.operator.v1.DownstreamStatus
-	(*ListParkedRequest)(nil),     // 5: surgegate.operator.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),    // 6: surgegate.operator.v1.ListParkedResponse
-	(*ParkedJob)(nil),             // 7: surgegate.operator.v1.ParkedJob
-	(*RequeueParkedRequest)(nil),  // 8: surgegate.operator.v1.RequeueParkedRequest
-	(*RequeueParkedResponse)(nil), // 9: surgegate.operator.v1.RequeueParkedResponse
-	(*GiveUpParkedRequest)(nil),   // 10: surgegate.operator.v1.GiveUpParkedRequest
-	(*GiveUpParkedResponse)(nil),  // 11: surgegate.operator.v1.GiveUpParkedResponse
-	(*ParkedResult)(nil),          // 12: surgegate.operator.v1.ParkedResult
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(BreakerState)(0),                  // 0: surgegate.operator.v1.BreakerState
+	(*GetStatusRequest)(nil),           // 1: surgegate.operator.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),          // 2: surgegate.operator.v1.GetStatusResponse
+	(*AdmissionStatus)(nil),            // 3: surgegate.operator.v1.AdmissionStatus
+	(*ReasonRate)(nil),                 // 4: surgegate.operator.v1.ReasonRate
+	(*DiskStatus)(nil),                 // 5: surgegate.operator.v1.DiskStatus
+	(*QueueStatus)(nil),                // 6: surgegate.operator.v1.QueueStatus
+	(*LaneStatus)(nil),                 // 7: surgegate.operator.v1.LaneStatus
+	(*DownstreamStatus)(nil),           // 8: surgegate.operator.v1.DownstreamStatus
+	(*ListParkedRequest)(nil),          // 9: surgegate.operator.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),         // 10: surgegate.operator.v1.ListParkedResponse
+	(*ParkedJob)(nil),                  // 11: surgegate.operator.v1.ParkedJob
+	(*RequeueParkedRequest)(nil),       // 12: surgegate.operator.v1.RequeueParkedRequest
+	(*RequeueParkedResponse)(nil),      // 13: surgegate.operator.v1.RequeueParkedResponse
+	(*GiveUpParkedRequest)(nil),        // 14: surgegate.operator.v1.GiveUpParkedRequest
+	(*GiveUpParkedResponse)(nil),       // 15: surgegate.operator.v1.GiveUpParkedResponse
+	(*ParkedResult)(nil),               // 16: surgegate.operator.v1.ParkedResult
+	(*WatchStatusRequest)(nil),         // 17: surgegate.operator.v1.WatchStatusRequest
+	(*WatchStatusResponse)(nil),        // 18: surgegate.operator.v1.WatchStatusResponse
+	(*Steering)(nil),                   // 19: surgegate.operator.v1.Steering
+	(*Change)(nil),                     // 20: surgegate.operator.v1.Change
+	(*Override)(nil),                   // 21: surgegate.operator.v1.Override
+	(*PauseLaneRequest)(nil),           // 22: surgegate.operator.v1.PauseLaneRequest
+	(*PauseLaneResponse)(nil),          // 23: surgegate.operator.v1.PauseLaneResponse
+	(*SetLaneWeightRequest)(nil),       // 24: surgegate.operator.v1.SetLaneWeightRequest
+	(*SetLaneWeightResponse)(nil),      // 25: surgegate.operator.v1.SetLaneWeightResponse
+	(*SetPaceRequest)(nil),             // 26: surgegate.operator.v1.SetPaceRequest
+	(*FixedPace)(nil),                  // 27: surgegate.operator.v1.FixedPace
+	(*PaceBounds)(nil),                 // 28: surgegate.operator.v1.PaceBounds
+	(*SetPaceResponse)(nil),            // 29: surgegate.operator.v1.SetPaceResponse
+	(*ForceBreakerRequest)(nil),        // 30: surgegate.operator.v1.ForceBreakerRequest
+	(*ForceBreakerResponse)(nil),       // 31: surgegate.operator.v1.ForceBreakerResponse
+	(*ForceBrownoutRequest)(nil),       // 32: surgegate.operator.v1.ForceBrownoutRequest
+	(*ForceBrownoutResponse)(nil),      // 33: surgegate.operator.v1.ForceBrownoutResponse
+	(*GetLimitsRequest)(nil),           // 34: surgegate.operator.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),          // 35: surgegate.operator.v1.GetLimitsResponse
+	(*Limit)(nil),                      // 36: surgegate.operator.v1.Limit
+	(*SetLimitRequest)(nil),            // 37: surgegate.operator.v1.SetLimitRequest
+	(*SetLimitResponse)(nil),           // 38: surgegate.operator.v1.SetLimitResponse
+	(*ListLimitedClientsRequest)(nil),  // 39: surgegate.operator.v1.ListLimitedClientsRequest
+	(*ListLimitedClientsResponse)(nil), // 40: surgegate.operator.v1.ListLimitedClientsResponse
+	(*LimitedClient)(nil),              // 41: surgegate.operator.v1.LimitedClient
+	(*ListOverridesRequest)(nil),       // 42: surgegate.operator.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),      // 43: surgegate.operator.v1.ListOverridesResponse
+	(*LiftOverrideRequest)(nil),        // 44: surgegate.operator.v1.LiftOverrideRequest
+	(*LiftOverrideResponse)(nil),       // 45: surgegate.operator.v1.LiftOverrideResponse
+	(*ReloadRequest)(nil),              // 46: surgegate.operator.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 47: surgegate.operator.v1.ReloadResponse
+	(*ConfigChange)(nil),               // 48: surgegate.operator.v1.ConfigChange
+	(*GetTicketRequest)(nil),           // 49: surgegate.operator.v1.GetTicketRequest
+	(*GetTicketResponse)(nil),          // 50: surgegate.operator.v1.GetTicketResponse
+	(*ListAuditRequest)(nil),           // 51: surgegate.operator.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),          // 52: surgegate.operator.v1.ListAuditResponse
+	(*AuditEntry)(nil),                 // 53: surgegate.operator.v1.AuditEntry
+	(*timestamppb.Timestamp)(nil),      // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 55: google.protobuf.Duration
 }
 var file_surgegate_operator_v1_operator_proto_depIdxs = []int32{
-	13, // 0: surgegate.operator.v1.GetStatusResponse.time:type_name -> google.protobuf.Timestamp
-	2,  // 1: surgegate.operator.v1.GetStatusResponse.queue:type_name -> surgegate.operator.v1.QueueStatus
-	3,  // 2: surgegate.operator.v1.GetStatusResponse.lanes:type_name -> surgegate.operator.v1.LaneStatus
-	4,  // 3: surgegate.operator.v1.GetStatusResponse.downstreams:type_name -> surgegate.operator.v1.DownstreamStatus
-	14, // 4: surgegate.operator.v1.LaneStatus.oldest_wait:type_name -> google.protobuf.Duration
-	7,  // 5: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
-	13, // 6: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
-	13, // 7: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
-	13, // 8: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
-	12, // 9: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	12, // 10: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	0,  // 11: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
-	5,  // 12: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
-	8,  // 13: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
-	10, // 14: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
-	1,  // 15: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
-	6,  // 16: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
-	9,  // 17: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
-	11, // 18: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
-	15, // [15:19] is the sub-list for method output_type
-	11, // [11:15] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	54, // 0: surgegate.operator.v1.GetStatusResponse.time:type_name -> google.protobuf.Timestamp
+	6,  // 1: surgegate.operator.v1.GetStatusResponse.queue:type_name -> surgegate.operator.v1.QueueStatus
+	7,  // 2: surgegate.operator.v1.GetStatusResponse.lanes:type_name -> surgegate.operator.v1.LaneStatus
+	8,  // 3: surgegate.operator.v1.GetStatusResponse.downstreams:type_name -> surgegate.operator.v1.DownstreamStatus
+	3,  // 4: surgegate.operator.v1.GetStatusResponse.admission:type_name -> surgegate.operator.v1.AdmissionStatus
+	5,  // 5: surgegate.operator.v1.GetStatusResponse.disk:type_name -> surgegate.operator.v1.DiskStatus
+	21, // 6: surgegate.operator.v1.GetStatusResponse.overrides:type_name -> surgegate.operator.v1.Override
+	54, // 7: surgegate.operator.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	4,  // 8: surgegate.operator.v1.AdmissionStatus.reasons:type_name -> surgegate.operator.v1.ReasonRate
+	55, // 9: surgegate.operator.v1.LaneStatus.oldest_wait:type_name -> google.protobuf.Duration
+	55, // 10: surgegate.operator.v1.LaneStatus.drain_time:type_name -> google.protobuf.Duration
+	54, // 11: surgegate.operator.v1.DownstreamStatus.outage_start_time:type_name -> google.protobuf.Timestamp
+	55, // 12: surgegate.operator.v1.DownstreamStatus.call_time:type_name -> google.protobuf.Duration
+	11, // 13: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
+	54, // 14: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
+	54, // 15: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
+	54, // 16: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
+	16, // 17: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	16, // 18: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	55, // 19: surgegate.operator.v1.WatchStatusRequest.interval:type_name -> google.protobuf.Duration
+	2,  // 20: surgegate.operator.v1.WatchStatusResponse.status:type_name -> surgegate.operator.v1.GetStatusResponse
+	55, // 21: surgegate.operator.v1.Steering.duration:type_name -> google.protobuf.Duration
+	54, // 22: surgegate.operator.v1.Change.expire_time:type_name -> google.protobuf.Timestamp
+	54, // 23: surgegate.operator.v1.Override.set_time:type_name -> google.protobuf.Timestamp
+	54, // 24: surgegate.operator.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 25: surgegate.operator.v1.PauseLaneRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 26: surgegate.operator.v1.PauseLaneResponse.change:type_name -> surgegate.operator.v1.Change
+	19, // 27: surgegate.operator.v1.SetLaneWeightRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 28: surgegate.operator.v1.SetLaneWeightResponse.change:type_name -> surgegate.operator.v1.Change
+	27, // 29: surgegate.operator.v1.SetPaceRequest.fixed:type_name -> surgegate.operator.v1.FixedPace
+	28, // 30: surgegate.operator.v1.SetPaceRequest.bounds:type_name -> surgegate.operator.v1.PaceBounds
+	19, // 31: surgegate.operator.v1.SetPaceRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 32: surgegate.operator.v1.SetPaceResponse.change:type_name -> surgegate.operator.v1.Change
+	0,  // 33: surgegate.operator.v1.ForceBreakerRequest.state:type_name -> surgegate.operator.v1.BreakerState
+	19, // 34: surgegate.operator.v1.ForceBreakerRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 35: surgegate.operator.v1.ForceBreakerResponse.change:type_name -> surgegate.operator.v1.Change
+	19, // 36: surgegate.operator.v1.ForceBrownoutRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 37: surgegate.operator.v1.ForceBrownoutResponse.change:type_name -> surgegate.operator.v1.Change
+	36, // 38: surgegate.operator.v1.GetLimitsResponse.limits:type_name -> surgegate.operator.v1.Limit
+	19, // 39: surgegate.operator.v1.SetLimitRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 40: surgegate.operator.v1.SetLimitResponse.change:type_name -> surgegate.operator.v1.Change
+	41, // 41: surgegate.operator.v1.ListLimitedClientsResponse.clients:type_name -> surgegate.operator.v1.LimitedClient
+	21, // 42: surgegate.operator.v1.ListOverridesResponse.overrides:type_name -> surgegate.operator.v1.Override
+	20, // 43: surgegate.operator.v1.LiftOverrideResponse.changes:type_name -> surgegate.operator.v1.Change
+	48, // 44: surgegate.operator.v1.ReloadResponse.changes:type_name -> surgegate.operator.v1.ConfigChange
+	54, // 45: surgegate.operator.v1.GetTicketResponse.accept_time:type_name -> google.protobuf.Timestamp
+	54, // 46: surgegate.operator.v1.GetTicketResponse.update_time:type_name -> google.protobuf.Timestamp
+	55, // 47: surgegate.operator.v1.GetTicketResponse.eta_low:type_name -> google.protobuf.Duration
+	55, // 48: surgegate.operator.v1.GetTicketResponse.eta_high:type_name -> google.protobuf.Duration
+	53, // 49: surgegate.operator.v1.ListAuditResponse.entries:type_name -> surgegate.operator.v1.AuditEntry
+	54, // 50: surgegate.operator.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	54, // 51: surgegate.operator.v1.AuditEntry.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 52: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
+	17, // 53: surgegate.operator.v1.Operator.WatchStatus:input_type -> surgegate.operator.v1.WatchStatusRequest
+	22, // 54: surgegate.operator.v1.Operator.PauseLane:input_type -> surgegate.operator.v1.PauseLaneRequest
+	24, // 55: surgegate.operator.v1.Operator.SetLaneWeight:input_type -> surgegate.operator.v1.SetLaneWeightRequest
+	26, // 56: surgegate.operator.v1.Operator.SetPace:input_type -> surgegate.operator.v1.SetPaceRequest
+	30, // 57: surgegate.operator.v1.Operator.ForceBreaker:input_type -> surgegate.operator.v1.ForceBreakerRequest
+	32, // 58: surgegate.operator.v1.Operator.ForceBrownout:input_type -> surgegate.operator.v1.ForceBrownoutRequest
+	34, // 59: surgegate.operator.v1.Operator.GetLimits:input_type -> surgegate.operator.v1.GetLimitsRequest
+	37, // 60: surgegate.operator.v1.Operator.SetLimit:input_type -> surgegate.operator.v1.SetLimitRequest
+	39, // 61: surgegate.operator.v1.Operator.ListLimitedClients:input_type -> surgegate.operator.v1.ListLimitedClientsRequest
+	42, // 62: surgegate.operator.v1.Operator.ListOverrides:input_type -> surgegate.operator.v1.ListOverridesRequest
+	44, // 63: surgegate.operator.v1.Operator.LiftOverride:input_type -> surgegate.operator.v1.LiftOverrideRequest
+	46, // 64: surgegate.operator.v1.Operator.Reload:input_type -> surgegate.operator.v1.ReloadRequest
+	9,  // 65: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
+	12, // 66: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
+	14, // 67: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
+	49, // 68: surgegate.operator.v1.Operator.GetTicket:input_type -> surgegate.operator.v1.GetTicketRequest
+	51, // 69: surgegate.operator.v1.Operator.ListAudit:input_type -> surgegate.operator.v1.ListAuditRequest
+	2,  // 70: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
+	18, // 71: surgegate.operator.v1.Operator.WatchStatus:output_type -> surgegate.operator.v1.WatchStatusResponse
+	23, // 72: surgegate.operator.v1.Operator.PauseLane:output_type -> surgegate.operator.v1.PauseLaneResponse
+	25, // 73: surgegate.operator.v1.Operator.SetLaneWeight:output_type -> surgegate.operator.v1.SetLaneWeightResponse
+	29, // 74: surgegate.operator.v1.Operator.SetPace:output_type -> surgegate.operator.v1.SetPaceResponse
+	31, // 75: surgegate.operator.v1.Operator.ForceBreaker:output_type -> surgegate.operator.v1.ForceBreakerResponse
+	33, // 76: surgegate.operator.v1.Operator.ForceBrownout:output_type -> surgegate.operator.v1.ForceBrownoutResponse
+	35, // 77: surgegate.operator.v1.Operator.GetLimits:output_type -> surgegate.operator.v1.GetLimitsResponse
+	38, // 78: surgegate.operator.v1.Operator.SetLimit:output_type -> surgegate.operator.v1.SetLimitResponse
+	40, // 79: surgegate.operator.v1.Operator.ListLimitedClients:output_type -> surgegate.operator.v1.ListLimitedClientsResponse
+	43, // 80: surgegate.operator.v1.Operator.ListOverrides:output_type -> surgegate.operator.v1.ListOverridesResponse
+	45, // 81: surgegate.operator.v1.Operator.LiftOverride:output_type -> surgegate.operator.v1.LiftOverrideResponse
+	47, // 82: surgegate.operator.v1.Operator.Reload:output_type -> surgegate.operator.v1.ReloadResponse
+	10, // 83: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
+	13, // 84: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
+	15, // 85: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
+	50, // 86: surgegate.operator.v1.Operator.GetTicket:output_type -> surgegate.operator.v1.GetTicketResponse
+	52, // 87: surgegate.operator.v1.Operator.ListAudit:output_type -> surgegate.operator.v1.ListAuditResponse
+	70, // [70:88] is the sub-list for method output_type
+	52, // [52:70] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_surgegate_operator_v1_operator_proto_init() }
@@ -1081,18 +4071,24 @@ func file_surgegate_operator_v1_operator_proto_init() {
 	if File_surgegate_operator_v1_operator_proto != nil {
 		return
 	}
+	file_surgegate_operator_v1_operator_proto_msgTypes[25].OneofWrappers = []any{
+		(*SetPaceRequest_Fixed)(nil),
+		(*SetPaceRequest_Bounds)(nil),
+	}
+	file_surgegate_operator_v1_operator_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_surgegate_operator_v1_operator_proto_rawDesc), len(file_surgegate_operator_v1_operator_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   13,
+			NumEnums:      1,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_surgegate_operator_v1_operator_proto_goTypes,
 		DependencyIndexes: file_surgegate_operator_v1_operator_proto_depIdxs,
+		EnumInfos:         file_surgegate_operator_v1_operator_proto_enumTypes,
 		MessageInfos:      file_surgegate_operator_v1_operator_proto_msgTypes,
 	}.Build()
 	File_surgegate_operator_v1_operator_proto = out.File

@@ -21,10 +21,24 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Operator_GetStatus_FullMethodName     = "/surgegate.operator.v1.Operator/GetStatus"
-	Operator_ListParked_FullMethodName    = "/surgegate.operator.v1.Operator/ListParked"
-	Operator_RequeueParked_FullMethodName = "/surgegate.operator.v1.Operator/RequeueParked"
-	Operator_GiveUpParked_FullMethodName  = "/surgegate.operator.v1.Operator/GiveUpParked"
+	Operator_GetStatus_FullMethodName          = "/surgegate.operator.v1.Operator/GetStatus"
+	Operator_WatchStatus_FullMethodName        = "/surgegate.operator.v1.Operator/WatchStatus"
+	Operator_PauseLane_FullMethodName          = "/surgegate.operator.v1.Operator/PauseLane"
+	Operator_SetLaneWeight_FullMethodName      = "/surgegate.operator.v1.Operator/SetLaneWeight"
+	Operator_SetPace_FullMethodName            = "/surgegate.operator.v1.Operator/SetPace"
+	Operator_ForceBreaker_FullMethodName       = "/surgegate.operator.v1.Operator/ForceBreaker"
+	Operator_ForceBrownout_FullMethodName      = "/surgegate.operator.v1.Operator/ForceBrownout"
+	Operator_GetLimits_FullMethodName          = "/surgegate.operator.v1.Operator/GetLimits"
+	Operator_SetLimit_FullMethodName           = "/surgegate.operator.v1.Operator/SetLimit"
+	Operator_ListLimitedClients_FullMethodName = "/surgegate.operator.v1.Operator/ListLimitedClients"
+	Operator_ListOverrides_FullMethodName      = "/surgegate.operator.v1.Operator/ListOverrides"
+	Operator_LiftOverride_FullMethodName       = "/surgegate.operator.v1.Operator/LiftOverride"
+	Operator_Reload_FullMethodName             = "/surgegate.operator.v1.Operator/Reload"
+	Operator_ListParked_FullMethodName         = "/surgegate.operator.v1.Operator/ListParked"
+	Operator_RequeueParked_FullMethodName      = "/surgegate.operator.v1.Operator/RequeueParked"
+	Operator_GiveUpParked_FullMethodName       = "/surgegate.operator.v1.Operator/GiveUpParked"
+	Operator_GetTicket_FullMethodName          = "/surgegate.operator.v1.Operator/GetTicket"
+	Operator_ListAudit_FullMethodName          = "/surgegate.operator.v1.Operator/ListAudit"
 )
 
 // OperatorClient is the client API for Operator service.
@@ -32,16 +46,48 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Operator is the steering side. It listens on its own address, never on the public one, and every call that changes
-// something leaves an audit record.
+// something leaves an audit record before it does.
+//
+// What steers is an override: it stands until it is lifted or its time is over, survives a restart, and what it replaced
+// comes back by itself. One override a target; a new one takes the place of the old.
 type OperatorClient interface {
-	// GetStatus tells the whole state in one answer: level, lanes, downstreams, queue.
+	// GetStatus tells the whole state in one answer: level, lanes, downstreams, queue, limits, overrides.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+	// WatchStatus sends the state at once and then again and again, until the caller goes.
+	WatchStatus(ctx context.Context, in *WatchStatusRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStatusResponse], error)
+	// PauseLane stops leasing jobs of a lane; they are still accepted and wait. Target "lane/NAME/paused".
+	PauseLane(ctx context.Context, in *PauseLaneRequest, opts ...grpc.CallOption) (*PauseLaneResponse, error)
+	// SetLaneWeight sets a lane's share of the downstream that it shares. Target "lane/NAME/weight".
+	SetLaneWeight(ctx context.Context, in *SetLaneWeightRequest, opts ...grpc.CallOption) (*SetLaneWeightResponse, error)
+	// SetPace fixes how fast a downstream is fed, or bounds what measuring may find. Target "pace/NAME".
+	SetPace(ctx context.Context, in *SetPaceRequest, opts ...grpc.CallOption) (*SetPaceResponse, error)
+	// ForceBreaker holds a breaker open, so that nothing is sent, or closed, so that it cannot trip. Target "breaker/NAME".
+	ForceBreaker(ctx context.Context, in *ForceBreakerRequest, opts ...grpc.CallOption) (*ForceBreakerResponse, error)
+	// ForceBrownout holds the brownout level, whatever the signals say. Target "brownout".
+	ForceBrownout(ctx context.Context, in *ForceBrownoutRequest, opts ...grpc.CallOption) (*ForceBrownoutResponse, error)
+	// GetLimits tells the admission rules as they are in force.
+	GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error)
+	// SetLimit changes an admission rule, or turns its enforcement off and on. Target "limit/NAME".
+	SetLimit(ctx context.Context, in *SetLimitRequest, opts ...grpc.CallOption) (*SetLimitResponse, error)
+	// ListLimitedClients names the clients that were refused most in the last minute, to find who floods.
+	ListLimitedClients(ctx context.Context, in *ListLimitedClientsRequest, opts ...grpc.CallOption) (*ListLimitedClientsResponse, error)
+	// ListOverrides lists the overrides in force, that which ends first first.
+	ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error)
+	// LiftOverride ends an override: what it replaced is in force again.
+	LiftOverride(ctx context.Context, in *LiftOverrideRequest, opts ...grpc.CallOption) (*LiftOverrideResponse, error)
+	// Reload reads the configuration file again and puts what can be changed while running into force: all of it or, where
+	// anything is wrong or needs a restart, nothing. SIGHUP does the same.
+	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
 	// ListParked lists jobs whose tries are used up, oldest first.
 	ListParked(ctx context.Context, in *ListParkedRequest, opts ...grpc.CallOption) (*ListParkedResponse, error)
 	// RequeueParked puts parked jobs back in line with fresh tries.
 	RequeueParked(ctx context.Context, in *RequeueParkedRequest, opts ...grpc.CallOption) (*RequeueParkedResponse, error)
 	// GiveUpParked ends parked jobs for good: their tickets fail with REASON_OPERATOR and what they held is erased.
 	GiveUpParked(ctx context.Context, in *GiveUpParkedRequest, opts ...grpc.CallOption) (*GiveUpParkedResponse, error)
+	// GetTicket tells where a ticket stands, for whoever helps the person who holds it.
+	GetTicket(ctx context.Context, in *GetTicketRequest, opts ...grpc.CallOption) (*GetTicketResponse, error)
+	// ListAudit lists what operators did, newest first.
+	ListAudit(ctx context.Context, in *ListAuditRequest, opts ...grpc.CallOption) (*ListAuditResponse, error)
 }
 
 type operatorClient struct {
@@ -56,6 +102,135 @@ func (c *operatorClient) GetStatus(ctx context.Context, in *GetStatusRequest, op
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetStatusResponse)
 	err := c.cc.Invoke(ctx, Operator_GetStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) WatchStatus(ctx context.Context, in *WatchStatusRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStatusResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[0], Operator_WatchStatus_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchStatusRequest, WatchStatusResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_WatchStatusClient = grpc.ServerStreamingClient[WatchStatusResponse]
+
+func (c *operatorClient) PauseLane(ctx context.Context, in *PauseLaneRequest, opts ...grpc.CallOption) (*PauseLaneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseLaneResponse)
+	err := c.cc.Invoke(ctx, Operator_PauseLane_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) SetLaneWeight(ctx context.Context, in *SetLaneWeightRequest, opts ...grpc.CallOption) (*SetLaneWeightResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetLaneWeightResponse)
+	err := c.cc.Invoke(ctx, Operator_SetLaneWeight_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) SetPace(ctx context.Context, in *SetPaceRequest, opts ...grpc.CallOption) (*SetPaceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetPaceResponse)
+	err := c.cc.Invoke(ctx, Operator_SetPace_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) ForceBreaker(ctx context.Context, in *ForceBreakerRequest, opts ...grpc.CallOption) (*ForceBreakerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForceBreakerResponse)
+	err := c.cc.Invoke(ctx, Operator_ForceBreaker_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) ForceBrownout(ctx context.Context, in *ForceBrownoutRequest, opts ...grpc.CallOption) (*ForceBrownoutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForceBrownoutResponse)
+	err := c.cc.Invoke(ctx, Operator_ForceBrownout_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) GetLimits(ctx context.Context, in *GetLimitsRequest, opts ...grpc.CallOption) (*GetLimitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLimitsResponse)
+	err := c.cc.Invoke(ctx, Operator_GetLimits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) SetLimit(ctx context.Context, in *SetLimitRequest, opts ...grpc.CallOption) (*SetLimitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetLimitResponse)
+	err := c.cc.Invoke(ctx, Operator_SetLimit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) ListLimitedClients(ctx context.Context, in *ListLimitedClientsRequest, opts ...grpc.CallOption) (*ListLimitedClientsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLimitedClientsResponse)
+	err := c.cc.Invoke(ctx, Operator_ListLimitedClients_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOverridesResponse)
+	err := c.cc.Invoke(ctx, Operator_ListOverrides_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) LiftOverride(ctx context.Context, in *LiftOverrideRequest, opts ...grpc.CallOption) (*LiftOverrideResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LiftOverrideResponse)
+	err := c.cc.Invoke(ctx, Operator_LiftOverride_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReloadResponse)
+	err := c.cc.Invoke(ctx, Operator_Reload_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -92,21 +267,73 @@ func (c *operatorClient) GiveUpParked(ctx context.Context, in *GiveUpParkedReque
 	return out, nil
 }
 
+func (c *operatorClient) GetTicket(ctx context.Context, in *GetTicketRequest, opts ...grpc.CallOption) (*GetTicketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetTicketResponse)
+	err := c.cc.Invoke(ctx, Operator_GetTicket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) ListAudit(ctx context.Context, in *ListAuditRequest, opts ...grpc.CallOption) (*ListAuditResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAuditResponse)
+	err := c.cc.Invoke(ctx, Operator_ListAudit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServer is the server API for Operator service.
 // All implementations must embed UnimplementedOperatorServer
 // for forward compatibility.
 //
 // Operator is the steering side. It listens on its own address, never on the public one, and every call that changes
-// something leaves an audit record.
+// something leaves an audit record before it does.
+//
+// What steers is an override: it stands until it is lifted or its time is over, survives a restart, and what it replaced
+// comes back by itself. One override a target; a new one takes the place of the old.
 type OperatorServer interface {
-	// GetStatus tells the whole state in one answer: level, lanes, downstreams, queue.
+	// GetStatus tells the whole state in one answer: level, lanes, downstreams, queue, limits, overrides.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// WatchStatus sends the state at once and then again and again, until the caller goes.
+	WatchStatus(*WatchStatusRequest, grpc.ServerStreamingServer[WatchStatusResponse]) error
+	// PauseLane stops leasing jobs of a lane; they are still accepted and wait. Target "lane/NAME/paused".
+	PauseLane(context.Context, *PauseLaneRequest) (*PauseLaneResponse, error)
+	// SetLaneWeight sets a lane's share of the downstream that it shares. Target "lane/NAME/weight".
+	SetLaneWeight(context.Context, *SetLaneWeightRequest) (*SetLaneWeightResponse, error)
+	// SetPace fixes how fast a downstream is fed, or bounds what measuring may find. Target "pace/NAME".
+	SetPace(context.Context, *SetPaceRequest) (*SetPaceResponse, error)
+	// ForceBreaker holds a breaker open, so that nothing is sent, or closed, so that it cannot trip. Target "breaker/NAME".
+	ForceBreaker(context.Context, *ForceBreakerRequest) (*ForceBreakerResponse, error)
+	// ForceBrownout holds the brownout level, whatever the signals say. Target "brownout".
+	ForceBrownout(context.Context, *ForceBrownoutRequest) (*ForceBrownoutResponse, error)
+	// GetLimits tells the admission rules as they are in force.
+	GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error)
+	// SetLimit changes an admission rule, or turns its enforcement off and on. Target "limit/NAME".
+	SetLimit(context.Context, *SetLimitRequest) (*SetLimitResponse, error)
+	// ListLimitedClients names the clients that were refused most in the last minute, to find who floods.
+	ListLimitedClients(context.Context, *ListLimitedClientsRequest) (*ListLimitedClientsResponse, error)
+	// ListOverrides lists the overrides in force, that which ends first first.
+	ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error)
+	// LiftOverride ends an override: what it replaced is in force again.
+	LiftOverride(context.Context, *LiftOverrideRequest) (*LiftOverrideResponse, error)
+	// Reload reads the configuration file again and puts what can be changed while running into force: all of it or, where
+	// anything is wrong or needs a restart, nothing. SIGHUP does the same.
+	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
 	// ListParked lists jobs whose tries are used up, oldest first.
 	ListParked(context.Context, *ListParkedRequest) (*ListParkedResponse, error)
 	// RequeueParked puts parked jobs back in line with fresh tries.
 	RequeueParked(context.Context, *RequeueParkedRequest) (*RequeueParkedResponse, error)
 	// GiveUpParked ends parked jobs for good: their tickets fail with REASON_OPERATOR and what they held is erased.
 	GiveUpParked(context.Context, *GiveUpParkedRequest) (*GiveUpParkedResponse, error)
+	// GetTicket tells where a ticket stands, for whoever helps the person who holds it.
+	GetTicket(context.Context, *GetTicketRequest) (*GetTicketResponse, error)
+	// ListAudit lists what operators did, newest first.
+	ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error)
 	mustEmbedUnimplementedOperatorServer()
 }
 
@@ -120,6 +347,42 @@ type UnimplementedOperatorServer struct{}
 func (UnimplementedOperatorServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
 }
+func (UnimplementedOperatorServer) WatchStatus(*WatchStatusRequest, grpc.ServerStreamingServer[WatchStatusResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchStatus not implemented")
+}
+func (UnimplementedOperatorServer) PauseLane(context.Context, *PauseLaneRequest) (*PauseLaneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseLane not implemented")
+}
+func (UnimplementedOperatorServer) SetLaneWeight(context.Context, *SetLaneWeightRequest) (*SetLaneWeightResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLaneWeight not implemented")
+}
+func (UnimplementedOperatorServer) SetPace(context.Context, *SetPaceRequest) (*SetPaceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetPace not implemented")
+}
+func (UnimplementedOperatorServer) ForceBreaker(context.Context, *ForceBreakerRequest) (*ForceBreakerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForceBreaker not implemented")
+}
+func (UnimplementedOperatorServer) ForceBrownout(context.Context, *ForceBrownoutRequest) (*ForceBrownoutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForceBrownout not implemented")
+}
+func (UnimplementedOperatorServer) GetLimits(context.Context, *GetLimitsRequest) (*GetLimitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLimits not implemented")
+}
+func (UnimplementedOperatorServer) SetLimit(context.Context, *SetLimitRequest) (*SetLimitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLimit not implemented")
+}
+func (UnimplementedOperatorServer) ListLimitedClients(context.Context, *ListLimitedClientsRequest) (*ListLimitedClientsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLimitedClients not implemented")
+}
+func (UnimplementedOperatorServer) ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOverrides not implemented")
+}
+func (UnimplementedOperatorServer) LiftOverride(context.Context, *LiftOverrideRequest) (*LiftOverrideResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LiftOverride not implemented")
+}
+func (UnimplementedOperatorServer) Reload(context.Context, *ReloadRequest) (*ReloadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reload not implemented")
+}
 func (UnimplementedOperatorServer) ListParked(context.Context, *ListParkedRequest) (*ListParkedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListParked not implemented")
 }
@@ -128,6 +391,12 @@ func (UnimplementedOperatorServer) RequeueParked(context.Context, *RequeueParked
 }
 func (UnimplementedOperatorServer) GiveUpParked(context.Context, *GiveUpParkedRequest) (*GiveUpParkedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GiveUpParked not implemented")
+}
+func (UnimplementedOperatorServer) GetTicket(context.Context, *GetTicketRequest) (*GetTicketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTicket not implemented")
+}
+func (UnimplementedOperatorServer) ListAudit(context.Context, *ListAuditRequest) (*ListAuditResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAudit not implemented")
 }
 func (UnimplementedOperatorServer) mustEmbedUnimplementedOperatorServer() {}
 func (UnimplementedOperatorServer) testEmbeddedByValue()                  {}
@@ -164,6 +433,215 @@ func _Operator_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperatorServer).GetStatus(ctx, req.(*GetStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_WatchStatus_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchStatusRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).WatchStatus(m, &grpc.GenericServerStream[WatchStatusRequest, WatchStatusResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_WatchStatusServer = grpc.ServerStreamingServer[WatchStatusResponse]
+
+func _Operator_PauseLane_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseLaneRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).PauseLane(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_PauseLane_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).PauseLane(ctx, req.(*PauseLaneRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_SetLaneWeight_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetLaneWeightRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).SetLaneWeight(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_SetLaneWeight_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).SetLaneWeight(ctx, req.(*SetLaneWeightRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_SetPace_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetPaceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).SetPace(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_SetPace_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).SetPace(ctx, req.(*SetPaceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_ForceBreaker_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForceBreakerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).ForceBreaker(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_ForceBreaker_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).ForceBreaker(ctx, req.(*ForceBreakerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_ForceBrownout_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForceBrownoutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).ForceBrownout(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_ForceBrownout_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).ForceBrownout(ctx, req.(*ForceBrownoutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_GetLimits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLimitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).GetLimits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_GetLimits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).GetLimits(ctx, req.(*GetLimitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_SetLimit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetLimitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).SetLimit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_SetLimit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).SetLimit(ctx, req.(*SetLimitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_ListLimitedClients_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLimitedClientsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).ListLimitedClients(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_ListLimitedClients_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).ListLimitedClients(ctx, req.(*ListLimitedClientsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_ListOverrides_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOverridesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).ListOverrides(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_ListOverrides_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).ListOverrides(ctx, req.(*ListOverridesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_LiftOverride_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LiftOverrideRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).LiftOverride(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_LiftOverride_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).LiftOverride(ctx, req.(*LiftOverrideRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_Reload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReloadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Reload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Reload_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Reload(ctx, req.(*ReloadRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -222,6 +700,42 @@ func _Operator_GiveUpParked_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_GetTicket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTicketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).GetTicket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_GetTicket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).GetTicket(ctx, req.(*GetTicketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_ListAudit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAuditRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).ListAudit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_ListAudit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).ListAudit(ctx, req.(*ListAuditRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Operator_ServiceDesc is the grpc.ServiceDesc for Operator service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -232,6 +746,50 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStatus",
 			Handler:    _Operator_GetStatus_Handler,
+		},
+		{
+			MethodName: "PauseLane",
+			Handler:    _Operator_PauseLane_Handler,
+		},
+		{
+			MethodName: "SetLaneWeight",
+			Handler:    _Operator_SetLaneWeight_Handler,
+		},
+		{
+			MethodName: "SetPace",
+			Handler:    _Operator_SetPace_Handler,
+		},
+		{
+			MethodName: "ForceBreaker",
+			Handler:    _Operator_ForceBreaker_Handler,
+		},
+		{
+			MethodName: "ForceBrownout",
+			Handler:    _Operator_ForceBrownout_Handler,
+		},
+		{
+			MethodName: "GetLimits",
+			Handler:    _Operator_GetLimits_Handler,
+		},
+		{
+			MethodName: "SetLimit",
+			Handler:    _Operator_SetLimit_Handler,
+		},
+		{
+			MethodName: "ListLimitedClients",
+			Handler:    _Operator_ListLimitedClients_Handler,
+		},
+		{
+			MethodName: "ListOverrides",
+			Handler:    _Operator_ListOverrides_Handler,
+		},
+		{
+			MethodName: "LiftOverride",
+			Handler:    _Operator_LiftOverride_Handler,
+		},
+		{
+			MethodName: "Reload",
+			Handler:    _Operator_Reload_Handler,
 		},
 		{
 			MethodName: "ListParked",
@@ -245,7 +803,21 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "GiveUpParked",
 			Handler:    _Operator_GiveUpParked_Handler,
 		},
+		{
+			MethodName: "GetTicket",
+			Handler:    _Operator_GetTicket_Handler,
+		},
+		{
+			MethodName: "ListAudit",
+			Handler:    _Operator_ListAudit_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchStatus",
+			Handler:       _Operator_WatchStatus_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "surgegate/operator/v1/operator.proto",
 }
