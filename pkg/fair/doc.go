@@ -12,6 +12,7 @@
 //	it is served          virtual time = its start tag; finish tag = start tag + cost / weight
 //	it cost something     finish tag moves by the difference / weight, to no earlier than the virtual time
 //	else                  at which the flow began to wait
+//	its weight changes    start tag = virtual time + (start tag - virtual time) x old weight / new weight
 //
 // # What it promises
 //
@@ -21,6 +22,8 @@
 //     is served twice, and from then on gets its share.
 //   - A flow that waits is served: while it waits, another can be served at most its weight's part of what this one
 //     was served last, and one request more.
+//   - The same holds from the moment on at which a weight changes, however often any does: a flow that is made heavier does not
+//     wait out what it was charged while it was light, and one that is made lighter has not been given anything.
 //   - Nothing is held back: while anybody waits, somebody is next. What a flow leaves is the others' by their weights.
 //
 // # Failure rules

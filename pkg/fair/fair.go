@@ -23,13 +23,41 @@ type flow struct {
 func New(weights ...float64) (*Scheduler, error) {
 	s := &Scheduler{flows: make([]flow, len(weights))}
 	for i, w := range weights {
-		if !(w > 0) || math.IsInf(w, 1) {
-			return nil, fmt.Errorf("fair: weight %v of flow %d is not a positive number", w, i)
+		if err := valid(i, w); err != nil {
+			return nil, err
 		}
 		s.flows[i].weight = w
 	}
 	return s, nil
 }
+
+func valid(i int, weight float64) error {
+	if !(weight > 0) || math.IsInf(weight, 1) {
+		return fmt.Errorf("fair: weight %v of flow %d is not a positive number", weight, i)
+	}
+	return nil
+}
+
+// SetWeight gives the flow another weight from now on. What it was served before counts as if it had had that weight then:
+// its lead over the virtual time is a cost, and is divided by the weight that holds.
+func (s *Scheduler) SetWeight(i int, weight float64) error {
+	if err := valid(i, weight); err != nil {
+		return err
+	}
+	f := &s.flows[i]
+	if lead := f.tag - s.virtual; lead > 0 {
+		f.tag = s.virtual + lead*(f.weight/weight)
+	}
+	if f.waiting > 0 {
+		// A correction that comes later is divided by the new weight, so it must not reach back to before it.
+		f.woke = max(f.woke, min(f.tag, s.virtual))
+	}
+	f.weight = weight
+	return nil
+}
+
+// Weight returns the flow's weight.
+func (s *Scheduler) Weight(i int) float64 { return s.flows[i].weight }
 
 // Wait says that one more request of the flow waits.
 func (s *Scheduler) Wait(i int) {

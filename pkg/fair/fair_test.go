@@ -101,6 +101,20 @@ func (g *game) some() {
 	}
 }
 
+// reweigh changes weights at random.
+func (g *game) reweigh() {
+	for range rapid.IntRange(0, 3).Draw(g.T, "changes") {
+		i := rapid.IntRange(0, len(g.weights)-1).Draw(g.T, "whose")
+		g.weights[i] = rapid.Float64Range(.1, 1000).Draw(g.T, "weight")
+		if err := g.s.SetWeight(i, g.weights[i]); err != nil {
+			g.Fatal(err)
+		}
+		if g.s.Weight(i) != g.weights[i] {
+			g.Fatalf("flow %d weighs %v", i, g.s.Weight(i))
+		}
+	}
+}
+
 // backlog makes flow i wait for as long as the rest of a test takes.
 func (g *game) backlog(i int) {
 	for g.waiting[i] < 500 {
@@ -223,6 +237,61 @@ func TestNobodyStarves(t *testing.T) {
 	})
 }
 
+// Theorem 1 holds from the last change of weights on, whatever was served before it.
+func TestSharesHoldFromAChangeOfWeightsOn(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		g := newGame(t)
+		g.some()
+		for i := range g.weights {
+			g.backlog(i)
+		}
+		for range rapid.IntRange(1, 4).Draw(t, "rounds") {
+			g.reweigh()
+			before := slices.Clone(g.served)
+			for range rapid.IntRange(1, 60).Draw(t, "served") {
+				g.serve()
+			}
+			for a := range g.weights {
+				for b := range g.weights {
+					ofA, ofB := (g.served[a]-before[a])/g.weights[a], (g.served[b]-before[b])/g.weights[b]
+					bound := g.largest[a]/g.weights[a] + g.largest[b]/g.weights[b]
+					if math.Abs(ofA-ofB) > bound*(1+1e-9) {
+						t.Fatalf("flows %d and %d of weights %v: %v and %v, %v apart at most", a, b, g.weights, ofA, ofB, bound)
+					}
+				}
+			}
+		}
+	})
+}
+
+// What it was charged while it was light does not keep a flow waiting once it is heavy.
+func TestHeavierFlowDoesNotWaitOutItsPast(t *testing.T) {
+	t.Parallel()
+	s, err := fair.New(.1, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		s.Wait(0)
+		s.Wait(1)
+	}
+	s.Serve(0, 300) // now 3000 ahead: the other would be served 300,000 before it is next
+	s.Serve(1, 1)
+	if err := s.SetWeight(0, 100); err != nil {
+		t.Fatal(err)
+	}
+	for other := 0; ; other++ {
+		i, _ := s.Next()
+		if i == 0 {
+			break
+		}
+		if s.Serve(i, 3); other > 300/3+1 {
+			t.Fatalf("served %d times before the one of the same weight that is 300 ahead", other)
+		}
+	}
+}
+
 // What a flow is given back for a request of long ago is no credit for the time that it was idle.
 func TestLateCorrectionIsNoCredit(t *testing.T) {
 	t.Parallel()
@@ -298,6 +367,13 @@ func TestWhatIsAFaultPanics(t *testing.T) {
 	for _, w := range []float64{0, -1, math.NaN(), math.Inf(1)} {
 		if _, err := fair.New(1, w); err == nil {
 			t.Errorf("a weight of %v was taken", w)
+		}
+		s, err := fair.New(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetWeight(0, w); err == nil || s.Weight(0) != 2 {
+			t.Errorf("a weight of %v was set (%v)", w, err)
 		}
 	}
 }
