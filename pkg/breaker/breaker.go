@@ -77,7 +77,9 @@ type Breaker struct {
 	metrics  *metrics
 
 	mu      sync.Mutex
-	inner   *gobreaker.TwoStepCircuitBreaker[struct{}]
+	inner   *gobreaker.TwoStepCircuitBreaker[struct{}] // replaced where counting begins anew
+	forced  Force
+	told    time.Time // when it was last logged that a breaker held closed would have opened
 	now     time.Time // the latest that was passed in
 	state   State
 	probe   *call     // the one that is out, while HalfOpen
@@ -94,8 +96,9 @@ type change struct{ from, to State }
 // call is one call that was let through; guarded by Breaker.mu.
 type call struct {
 	report   func(error) // nil once it has reported
-	epoch    int         // when it was let through
-	deadline time.Time   // probes only
+	inner    *gobreaker.TwoStepCircuitBreaker[struct{}]
+	epoch    int       // when it was let through
+	deadline time.Time // probes only
 }
 
 // New returns a closed breaker. Errors are those of Config.Validate, or of registering the metrics.
@@ -112,18 +115,7 @@ func New(config Config, deps Deps) (*Breaker, error) {
 	if b.random == nil {
 		b.random = rand.Float64
 	}
-	b.inner = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:         b.config.Name,
-		MaxRequests:  uint32(b.config.Probes), // Validate bounds it
-		Interval:     b.config.Window,
-		BucketPeriod: b.config.Window / buckets,
-		// It is asked again only at `until`; its own wait must have passed by then.
-		Timeout:       time.Nanosecond,
-		ReadyToTrip:   b.readyToTrip,
-		OnStateChange: b.changed,
-		IsSuccessful:  func(err error) bool { return err == nil },
-		IsExcluded:    func(err error) bool { return errors.Is(err, errIgnored) },
-	})
+	b.renew()
 	b.metrics = newMetrics(b)
 	if deps.Registerer != nil {
 		if err := b.metrics.register(deps.Registerer); err != nil {
@@ -133,12 +125,31 @@ func New(config Config, deps Deps) (*Breaker, error) {
 	return b, nil
 }
 
+// renew makes counting begin anew, closed. What calls let through before it come to is no longer counted.
+func (b *Breaker) renew() {
+	b.inner = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:         b.config.Name,
+		MaxRequests:  uint32(b.config.Probes), //nolint:gosec // G115: Validate bounds it
+		Interval:     b.config.Window,
+		BucketPeriod: b.config.Window / buckets,
+		// It is asked again only at `until`; its own wait must have passed by then.
+		Timeout:       time.Nanosecond,
+		ReadyToTrip:   b.readyToTrip,
+		OnStateChange: b.changed,
+		IsSuccessful:  func(err error) bool { return err == nil },
+		IsExcluded:    func(err error) bool { return errors.Is(err, errIgnored) },
+	})
+}
+
 // Allow asks to make a call at now. The error is an *OpenError. Otherwise done reports the call's end, once; later
 // calls of done do nothing, and neither does a probe's after its deadline.
 func (b *Breaker) Allow(now time.Time) (done func(now time.Time, r Result), err error) {
 	b.mu.Lock()
 	defer b.unlock()
 	b.advance(now)
+	if b.forced == ForceOpen {
+		return nil, &OpenError{Name: b.config.Name, RetryAt: b.now.Add(forcedRetry)}
+	}
 	if b.state == Open && b.now.Before(b.until) {
 		return nil, &OpenError{Name: b.config.Name, RetryAt: b.until}
 	}
@@ -150,7 +161,7 @@ func (b *Breaker) Allow(now time.Time) (done func(now time.Time, r Result), err 
 		// Only where gobreaker's clock stands still or goes back: it still sees its wait of a nanosecond.
 		return nil, &OpenError{Name: b.config.Name, RetryAt: b.now.Add(b.config.OpenWait)}
 	}
-	c := &call{report: report, epoch: b.epoch}
+	c := &call{report: report, inner: b.inner, epoch: b.epoch}
 	if b.state == HalfOpen {
 		c.deadline = b.now.Add(b.config.ProbeTimeout)
 		b.probe = c
@@ -193,6 +204,9 @@ func (b *Breaker) end(c *call, r Result) {
 	if b.probe == c {
 		b.probe = nil
 	}
+	if c.inner != b.inner { // counting has begun anew since
+		return
+	}
 	// A call that began before the opening: gobreaker would take it for the end of its wait of a nanosecond.
 	if c.deadline.IsZero() && b.state != Closed {
 		return
@@ -216,6 +230,18 @@ func (b *Breaker) end(c *call, r Result) {
 
 // readyToTrip is called by gobreaker after a failure while Closed.
 func (b *Breaker) readyToTrip(counts gobreaker.Counts) bool {
+	if b.forced == ForceOpen {
+		return true
+	}
+	trips := b.trips(counts)
+	if trips && b.forced == ForceClosed {
+		b.endure()
+		return false
+	}
+	return trips
+}
+
+func (b *Breaker) trips(counts gobreaker.Counts) bool {
 	// Not gobreaker's own count, which forgets with its window: calls that hang for longer than that would never trip it.
 	if b.failed >= b.config.Consecutive {
 		return true
@@ -226,20 +252,25 @@ func (b *Breaker) readyToTrip(counts gobreaker.Counts) bool {
 }
 
 // changed is called by gobreaker, always within one of this package's calls, so under mu.
-func (b *Breaker) changed(_ string, from, to gobreaker.State) {
-	b.state = stateOf(to)
+func (b *Breaker) changed(_ string, _, to gobreaker.State) { b.enter(stateOf(to)) }
+
+func (b *Breaker) enter(to State) {
+	from := b.state
+	b.state = to
 	b.epoch++
 	b.failed = 0
-	switch b.state {
+	switch to {
 	case Open:
 		b.until = b.now.Add(b.openWait())
 		b.reopens++
-		b.probe = nil
 	case Closed:
 		b.closed = b.now
 	case HalfOpen:
 	}
-	b.changes = append(b.changes, change{stateOf(from), b.state})
+	if to != HalfOpen {
+		b.probe = nil
+	}
+	b.changes = append(b.changes, change{from, to})
 }
 
 // openWait doubles with every opening since it was last closed for long.

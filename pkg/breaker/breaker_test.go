@@ -385,6 +385,26 @@ func TestOneProbeUnderRace(t *testing.T) {
 	}
 }
 
+// force holds it at random.
+func force(t *rapid.T, b *breaker.Breaker, now time.Time) breaker.Force {
+	f := breaker.Force(rapid.IntRange(0, 2).Draw(t, "force"))
+	before := b.State()
+	closed := b.Force(now, f)
+	if b.Forced() != f {
+		t.Fatalf("forced %v, want %v", b.Forced(), f)
+	}
+	if want := before != breaker.Closed && b.State() == breaker.Closed; closed != want {
+		t.Fatalf("Force says that it closed: %v, from %v to %v", closed, before, b.State())
+	}
+	want := map[breaker.Force]breaker.State{
+		breaker.ForceNone: b.State(), breaker.ForceOpen: breaker.Open, breaker.ForceClosed: breaker.Closed,
+	}
+	if b.State() != want[f] {
+		t.Fatalf("forced %v, is %v", f, b.State())
+	}
+	return f
+}
+
 // Whatever happens, it takes calls again: there is no history after which it stays shut.
 func TestNeverStuck(t *testing.T) {
 	t.Parallel()
@@ -400,6 +420,9 @@ func TestNeverStuck(t *testing.T) {
 		var out []func(time.Time, breaker.Result)
 		for range rapid.IntRange(0, 80).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Second)).Draw(t, "pass")))
+			if rapid.IntRange(0, 9).Draw(t, "operator") == 0 {
+				force(t, b, now)
+			}
 			if n := len(out); n > 0 && rapid.Bool().Draw(t, "end") {
 				i := rapid.IntRange(0, n-1).Draw(t, "which")
 				out[i](now, breaker.Result(rapid.IntRange(0, 2).Draw(t, "result")))
@@ -409,6 +432,18 @@ func TestNeverStuck(t *testing.T) {
 				out = append(out, done)
 			}
 		}
+		if f := force(t, b, now); f == breaker.ForceOpen {
+			if _, err := b.Allow(now); err == nil {
+				t.Fatal("held open, and a call went through")
+			}
+		} else if f == breaker.ForceClosed {
+			done, err := b.Allow(now)
+			if err != nil {
+				t.Fatalf("held closed: %v", err)
+			}
+			done(now, breaker.Ignored)
+		}
+		b.Force(now, breaker.ForceNone)
 		for range 20 { // at most: the probe's deadline, a wait, three probes
 			done, err := b.Allow(now)
 			if err != nil {

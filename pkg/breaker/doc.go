@@ -8,6 +8,24 @@
 //	  │                             └── a probe failed or did not report ─┘  │
 //	  └───────── Probes successes in a row: the pacer's ramp begins ─────────┘
 //
+// # Held by an operator
+//
+// Force holds it, for as long as the operator says, and lets go of it again:
+//
+//	any state ── ForceOpen ──► Open, held: every call is refused, asked again in 2 s
+//	                             │ ForceNone
+//	                             ▼
+//	Open, its wait over ──► HalfOpen: a probe, and on as above: nobody is let out in a herd
+//
+//	any state ── ForceClosed ──► Closed, held: it counts and logs that it would have opened, and lets all through
+//	                             │ ForceNone
+//	                             ▼
+//	Closed, nothing counted: what happened while it was held is held against nobody
+//
+// Either can follow the other. A change of state by force is one like any other, told and counted, but that Force itself
+// says when it closed, so that the pacer resumes there too. Calls that were let through before counting began anew,
+// probes among them, are not counted when they end.
+//
 // # Why a wrapper
 //
 //   - gobreaker's half-open state never expires: one hung probe blocks it for good. Here a probe has a deadline;
