@@ -59,6 +59,16 @@ func (l *Limiter) TokensAt(now time.Time) float64 {
 	return l.limiter.TokensAt(latest(l.max, now))
 }
 
+// Set changes the rate and the burst from now on. The bucket keeps what it holds, up to the new burst: nothing is made up
+// and nothing else is lost.
+func (l *Limiter) Set(now time.Time, perSecond rate.Limit, burst int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.clamp(now)
+	l.limiter.SetLimitAt(now, perSecond) // first: it counts what has refilled at the old rate
+	l.limiter.SetBurstAt(now, burst)
+}
+
 // GiveBack returns n tokens that AllowN took; the bucket never holds more than its burst.
 func (l *Limiter) GiveBack(now time.Time, n int) {
 	if n <= 0 {

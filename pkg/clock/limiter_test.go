@@ -193,3 +193,38 @@ func BenchmarkLimiter(b *testing.B) {
 	b.Run("rate.Limiter", times(rate.NewLimiter(1e5, 100).AllowN))
 	b.Run("clock.Limiter", times(clock.NewLimiter(1e5, 100).AllowN))
 }
+
+// Rate and burst change as if the bucket had had each for its own time, and what it holds is neither filled nor emptied.
+func TestLimiterSetKeepsWhatItHolds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		perSecond, burst := 10., 20
+		limiter := clock.NewLimiter(rate.Limit(perSecond), burst)
+		held, now := float64(burst), epoch
+		for range rapid.IntRange(1, 50).Draw(t, "steps") {
+			d := time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond
+			now = now.Add(d)
+			held = min(held+perSecond*d.Seconds(), float64(burst))
+			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			case 0:
+				perSecond = float64(rapid.IntRange(1, 100).Draw(t, "rate"))
+				burst = rapid.IntRange(1, 40).Draw(t, "burst")
+				// Also where another goroutine's clock is behind: the time of the change is the latest seen.
+				limiter.AllowN(now, 0)
+				behind := time.Duration(rapid.IntRange(0, 500).Draw(t, "behind")) * time.Millisecond
+				limiter.Set(now.Add(-behind), rate.Limit(perSecond), burst)
+				held = min(held, float64(burst))
+			case 1:
+				n := rapid.IntRange(1, 10).Draw(t, "n")
+				if ok := limiter.AllowN(now, n); ok {
+					held -= float64(n)
+				}
+			default:
+				limiter.AllowN(now, 0)
+			}
+			if got := limiter.TokensAt(now); got < held-1e-6 || got > held+1e-6 {
+				t.Fatalf("it holds %v, want %v", got, held)
+			}
+		}
+	})
+}
