@@ -1,6 +1,9 @@
 package pace
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // costs is what calls take: the mean latency and its spread, and what an item of a kind costs beside the others.
 type costs struct {
@@ -188,4 +191,80 @@ func (c *Chart) failed(o Outcome, started float64) {
 	s.calls = c.bound(int(cut*float64(s.calls)), s.batch)
 	c.restart(s)
 	c.cutLook, c.plan.hurry = c.looks, false
+}
+
+// Look is what a Chart wants measured. One that several callers share says it to them (package replica); they count.
+type Look struct {
+	Number uint64 // grows with each look
+	// Cut is the first look after speed was last cut: what calls from before it come to says nothing of the speed since.
+	Cut          uint64
+	Calls, Batch int           // of all callers together, and in each call
+	Settle       time.Duration // how long new calls take to be like those that have been in flight for long
+}
+
+// Tally is calls that ended well.
+type Tally struct {
+	Calls, Items    float64
+	Latency, Square float64 // sum of their latencies, in s, and of the squares
+}
+
+// Sum is what callers that share a Chart have seen together.
+type Sum struct {
+	InFlight int
+	// What ended since the last Sum.
+	Good                        [MaxKinds]Tally
+	Errors, Overloads, Timeouts int
+	// Look is the look that the rest was counted at, by all callers, each since it had settled.
+	Look    uint64
+	Seconds float64 // that were counted; 0: not all have settled
+	Area    float64 // ∫ calls in flight dt
+	Counted [MaxKinds]Tally
+	// Wanting and Bigger: somebody was refused for want of a slot, or asked for more items than a call may carry.
+	Wanting, Bigger bool
+}
+
+// Look tells what to measure now.
+func (c *Chart) Look() Look {
+	settle := time.Duration(c.costs.settling() * float64(time.Second))
+	return Look{Number: c.looks, Cut: c.cutLook, Calls: c.look.at.calls, Batch: c.look.at.batch, Settle: settle}
+}
+
+// Repeat begins the present look anew: who makes it has changed.
+func (c *Chart) Repeat(now time.Time) {
+	c.tick(now)
+	c.switchTo(c.look.role, c.look.at)
+}
+
+// Count takes what several callers have seen, in place of Ask and Done of each call: a Chart has either.
+func (c *Chart) Count(now time.Time, s Sum) {
+	c.tick(now)
+	c.inFlight = s.InFlight
+	answered := s.Errors
+	for kind, t := range s.Good {
+		if t.Calls > 0 {
+			c.costs.addAll(Kind(kind), t, float64(s.InFlight)) //nolint:gosec // under MaxKinds
+			answered += int(t.Calls)
+		}
+	}
+	for range answered {
+		c.fails.succeeded(c.now, c.costs.latency)
+	}
+	cut := c.cutLook
+	for i := 0; i < s.Overloads+s.Timeouts && c.cutLook == cut; i++ { // what is left after a cut began before it
+		o := OutcomeOverload
+		if i >= s.Overloads {
+			o = OutcomeTimeout
+		}
+		c.failed(o, c.now)
+	}
+	if s.Look != c.looks || s.Seconds <= 0 {
+		return
+	}
+	c.look.calls, c.look.work = 0, 0
+	for kind, t := range s.Counted {
+		c.look.calls += t.Calls
+		c.look.work += c.costs.work(Kind(kind), t.Items) //nolint:gosec // under MaxKinds
+	}
+	c.wanting, c.bigger = s.Wanting, s.Bigger
+	c.measured(s.Seconds, s.Area)
 }

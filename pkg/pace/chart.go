@@ -6,8 +6,6 @@ import (
 	"math"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -68,16 +66,25 @@ func (c ChartConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
+// capped bounds the batch where there is a rate: a larger one than may pass at once could never pass.
+func (c ChartConfig) capped() ChartConfig {
+	if c.Rate > 0 {
+		c.Batch = min(c.Batch, burstOf(c.Rate))
+	}
+	return c
+}
+
 // Chart is a Pacer that finds the downstream's capacity by measuring. Make it with NewChart.
 type Chart struct {
-	config ChartConfig
-	clamp  clock.Clamp
-	first  time.Time
-	now    float64 // s since first
+	configured ChartConfig
+	config     ChartConfig // in force
+	clamp      clock.Clamp
+	first      time.Time
+	now        float64 // s since first
 
 	inFlight int
 	area     float64 // ∫ inFlight dt
-	tokens   *clock.Limiter
+	tokens   *bucket
 
 	costs costs
 	fails failures
@@ -107,11 +114,9 @@ func NewChart(config ChartConfig) (*Chart, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("pace: %w", err)
 	}
-	c := &Chart{config: config.WithDefaults(), ceiling: math.Inf(1)}
-	if c.config.Rate > 0 {
-		burst := int(min(math.Ceil(c.config.Rate/10), maxBurst))
-		c.config.Batch = min(c.config.Batch, burst) // a larger one could never pass
-		c.tokens = clock.NewLimiter(rate.Limit(c.config.Rate), burst)
+	config = config.WithDefaults()
+	c := &Chart{
+		configured: config, config: config.capped(), ceiling: math.Inf(1), tokens: newBucket(config.Rate, burstOf(config.Rate)),
 	}
 	c.costs.reset()
 	c.chart, c.sound = make(chart), c.bound(c.config.Start, 1)
@@ -146,14 +151,14 @@ func (c *Chart) Ask(now time.Time, kind Kind, items int) Verdict {
 	if c.inFlight >= at.calls {
 		return Verdict{RetryAt: c.time(c.look.until)}
 	}
-	if c.tokens != nil && !c.tokens.AllowN(now, items) {
-		return Verdict{RetryAt: now.Add(c.tokens.WaitFor(now, items))}
+	if !c.tokens.take(now, items) {
+		return Verdict{RetryAt: c.tokens.when(now, items)}
 	}
 	c.inFlight++
 	if c.inFlight >= at.calls {
 		c.look.reached = true
 	}
-	return Verdict{Go: true, Items: items}
+	return Verdict{Go: true, Items: items, Grant: c.tokens.epoch}
 }
 
 // press notes what of an Ask the look's setting does not let through.
@@ -169,9 +174,7 @@ func (c *Chart) Done(now time.Time, call Call) {
 	}
 	now = c.tick(now)
 	c.inFlight--
-	if c.tokens != nil {
-		c.tokens.GiveBack(now, call.Unused)
-	}
+	c.tokens.giveBack(now, call)
 	started := call.Start.Sub(c.first).Seconds()
 	if started < c.look.since {
 		c.look.old = max(0, c.look.old-1)
@@ -217,6 +220,54 @@ func (c *Chart) Limits() Limits {
 	return Limits{
 		Concurrency: c.look.at.calls, InFlight: c.inFlight, Rate: c.config.Rate, Batch: c.look.at.batch, Ramp: ramp,
 	}
+}
+
+func (c *Chart) batch() int { return c.configured.Batch }
+
+// bounded implements steerable. What the chart knows stays; only what is outside the bounds is left at once.
+func (c *Chart) bounded(now time.Time, o Override) {
+	now = c.tick(now)
+	config := c.configured
+	config.Min, config.Max = o.bounds(config.Min, config.Max)
+	if o.Rate > 0 {
+		config.Rate = o.Rate
+	}
+	base, held := c.plan.base, c.plan.base.calls >= c.config.Max && config.Max > c.config.Max
+	c.config = config.capped()
+	c.tokens.set(now, config.Rate, burstOf(config.Rate))
+	within := setting{batch: min(base.batch, c.config.Batch)}
+	within.calls = c.bound(base.calls, within.batch)
+	c.sound = c.bound(c.sound, within.batch)
+	switch at := c.look.at; {
+	case within != base, held:
+		c.begin(within)
+		c.plan.hurry = within.calls > base.calls || held
+	case at.calls < c.config.Min || at.calls > c.config.Max || at.batch > c.config.Batch:
+		c.switchTo(lookBase, c.rest())
+	}
+}
+
+// leave implements steerable.
+func (c *Chart) leave(now time.Time) (inFlight int, tokens *bucket) {
+	c.tick(now)
+	inFlight, c.inFlight = c.inFlight, 0
+	return inFlight, c.tokens
+}
+
+// enter implements steerable: as after an outage, but that it begins where it was, or at what the downstream has just
+// borne, if that is less. Calls of the time between teach it nothing: they began before a cut.
+func (c *Chart) enter(now time.Time, inFlight int, tokens *bucket, most int) {
+	c.tick(now)
+	c.inFlight, c.tokens = inFlight, tokens
+	n := c.sound
+	if most > 0 {
+		n = min(n, most)
+	}
+	c.before = 0
+	c.fails = failures{cutAt: c.now, survived: c.fails.survived, at: c.fails.at}
+	c.costs.renew()
+	c.restart(setting{c.bound(n, c.plan.base.batch), c.plan.base.batch})
+	c.cutLook = c.looks
 }
 
 func (c *Chart) time(s float64) time.Time {

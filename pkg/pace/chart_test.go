@@ -62,7 +62,7 @@ func (w *workers) run(d time.Duration) {
 			}
 			end := start.Add(w.each + time.Duration(v.Items)*w.item)
 			w.free[worker] = end
-			w.calls = append(w.calls, ending{end, pace.Call{Start: w.now, Items: v.Items}})
+			w.calls = append(w.calls, ending{end, pace.Call{Start: w.now, Items: v.Items, Grant: v.Grant}})
 			w.most = max(w.most, w.pacer.Limits().InFlight)
 		}
 		if len(w.calls) == 0 || w.calls[0].at.After(until) {

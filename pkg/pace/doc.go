@@ -7,7 +7,7 @@
 //	v := pacer.Ask(now, kind, items) // before the lease, so that no lease runs out while it waits for its turn
 //	if !v.Go { ask again at v.RetryAt; if that is zero, when a call ends }
 //	start := now                     // lease up to v.Items, call the downstream
-//	pacer.Done(now, Call{Kind: kind, Start: start, Items: sent, Unused: v.Items - sent, Outcome: …})
+//	pacer.Done(now, Call{Kind: kind, Start: start, Items: sent, Unused: v.Items - sent, Grant: v.Grant, Outcome: …})
 //
 // Every Ask that was told Go is followed by exactly one Done. Where fewer jobs could be leased than were asked for,
 // Unused gives the rest back; with nothing leased that is all of them, with OutcomeCanceled.
@@ -85,6 +85,27 @@
 //
 // Several replicas on one store share one Chart: package replica sums what they count at each Look and gives it to Count, in
 // place of Ask and Done. Independent charts on one store each see what the others leave, and push it over.
+//
+// # Steered
+//
+// Steered is a Pacer that an operator steers while calls are out. It wraps a Chart (or a Fixed) and obeys an Override:
+//
+//	          Min, Max, Rate                         Concurrency, Rate, Batch
+//	┌──────┐ ───────────────► ┌─────────┐ ─────────────────────────────────────► ┌───────┐
+//	│ auto │                  │ bounded │                                        │ fixed │   each to each, at any time
+//	└──────┘ ◄─────────────── └─────────┘ ◄───────────────────────────────────── └───────┘
+//	   the Chart goes on; held at a        begins anew at the lesser of what it was and what was
+//	   bound that is gone: in a hurry      fixed (on a ramp: had been reached), in a hurry
+//
+// Calls that are out, and the bucket of a rate, are handed over with each change, so that no slot or token is lost or made up:
+// a call counts until its Done, whoever let it through, and where less is allowed than is out, nothing begins until so many
+// are back. A rate that changes keeps what the bucket holds, up to the new burst; one that comes begins full; what was let
+// through under none gives nothing back to the one that came since (Verdict.Grant). The burst is a tenth of a second's items,
+// or a batch that was asked for.
+//
+// A fixed time teaches the Chart nothing: it sees no call of it but those that end after it, which began before a cut. Where
+// bounds exclude the configured ones the operator's go before. Configure takes another configuration over in the same way,
+// also one that measures in place of one that does not.
 //
 // # Failure rules
 //

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/clock"
-	"golang.org/x/time/rate"
 )
 
 // DefaultBatch is where a PostgreSQL store's password updates stopped gaining much from larger batches (DESIGN.md:
@@ -83,12 +82,13 @@ func (c Config) Validate() error {
 
 // Fixed is a Pacer with constant limits. Make it with NewFixed.
 type Fixed struct {
-	config   Config
-	tokens   *clock.Limiter // nil: no rate
-	clamp    clock.Clamp
-	inFlight int
-	ramp     Ramp
-	share    float64 // of the ramp, at the latest time seen
+	configured Config
+	config     Config // in force
+	tokens     *bucket
+	clamp      clock.Clamp
+	inFlight   int
+	ramp       Ramp
+	share      float64 // of the ramp, at the latest time seen
 }
 
 var _ Pacer = (*Fixed)(nil)
@@ -98,11 +98,8 @@ func NewFixed(config Config) (*Fixed, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("pace: %w", err)
 	}
-	f := &Fixed{config: config.WithDefaults(), share: 1}
-	if f.config.Rate > 0 {
-		f.tokens = clock.NewLimiter(rate.Limit(f.config.Rate), f.config.Burst)
-	}
-	return f, nil
+	config = config.WithDefaults()
+	return &Fixed{configured: config, config: config, share: 1, tokens: newBucket(config.Rate, config.Burst)}, nil
 }
 
 // Ask implements Pacer.
@@ -119,11 +116,11 @@ func (f *Fixed) Ask(now time.Time, _ Kind, items int) Verdict {
 		}
 		return Verdict{}
 	}
-	if f.tokens != nil && !f.tokens.AllowN(now, items) {
-		return Verdict{RetryAt: now.Add(f.tokens.WaitFor(now, items))}
+	if !f.tokens.take(now, items) {
+		return Verdict{RetryAt: f.tokens.when(now, items)}
 	}
 	f.inFlight++
-	return Verdict{Go: true, Items: items}
+	return Verdict{Go: true, Items: items, Grant: f.tokens.epoch}
 }
 
 // Done implements Pacer.
@@ -132,9 +129,7 @@ func (f *Fixed) Done(now time.Time, c Call) {
 		panic("pace: Done without an Ask that was told Go")
 	}
 	f.inFlight--
-	if f.tokens != nil {
-		f.tokens.GiveBack(f.clamp.Now(now), c.Unused)
-	}
+	f.tokens.giveBack(f.clamp.Now(now), c)
 }
 
 // rampStep is how long an Ask that the ramp refuses has to wait: a hundredth of the default ramp.
@@ -151,6 +146,46 @@ func (f *Fixed) Limits() Limits {
 	return Limits{
 		Concurrency: f.config.Concurrency, InFlight: f.inFlight, Rate: f.config.Rate, Batch: f.config.Batch, Ramp: f.share,
 	}
+}
+
+func (f *Fixed) batch() int { return f.configured.Batch }
+
+// bounded implements steerable.
+func (f *Fixed) bounded(now time.Time, o Override) {
+	c := f.configured
+	if o.Max > 0 && (c.Concurrency == 0 || c.Concurrency > o.Max) {
+		c.Concurrency = o.Max
+	}
+	if c.Concurrency > 0 {
+		c.Concurrency = max(c.Concurrency, o.Min)
+	}
+	if o.Rate > 0 {
+		c.Rate, c.Burst = o.Rate, burstOf(o.Rate)
+		c.Batch = min(c.Batch, c.Burst)
+	}
+	f.configure(now, c)
+}
+
+// configure puts another configuration into force.
+func (f *Fixed) configure(now time.Time, c Config) {
+	f.config = c
+	f.tokens.set(f.clamp.Now(now), c.Rate, c.Burst)
+}
+
+// leave implements steerable.
+func (f *Fixed) leave(time.Time) (inFlight int, tokens *bucket) {
+	inFlight, f.inFlight = f.inFlight, 0
+	return inFlight, f.tokens
+}
+
+// enter implements steerable. A constant pace is what it is, wherever it comes from.
+func (f *Fixed) enter(_ time.Time, inFlight int, tokens *bucket, _ int) {
+	f.inFlight, f.tokens = inFlight, tokens
+}
+
+// full is the concurrency of the present, less than the configured one during a ramp.
+func (f *Fixed) full(now time.Time) int {
+	return max(1, int(f.ramp.Share(now)*float64(f.config.Concurrency)))
 }
 
 // Ramp is a share of full speed that grows linearly with time. The zero value is full speed.

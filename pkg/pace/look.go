@@ -1,9 +1,6 @@
 package pace
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // setting is what a look tries: calls at once, and items a call.
 type setting struct{ calls, batch int }
@@ -175,78 +172,87 @@ const (
 	restCount = 3
 )
 
-// Look is what a Chart wants measured. One that several callers share says it to them (package replica); they count.
-type Look struct {
-	Number uint64 // grows with each look
-	// Cut is the first look after speed was last cut: what calls from before it come to says nothing of the speed since.
-	Cut          uint64
-	Calls, Batch int           // of all callers together, and in each call
-	Settle       time.Duration // how long new calls take to be like those that have been in flight for long
+// Thresholds of the elasticity.
+const (
+	// pays is how many per cent more one per cent more in flight must deliver: on a USL curve with a knee of 40 that is
+	// about .99 of the best.
+	pays = .10
+	// paysHurry is the same in a hurry, and hurryOn what it takes to go on hurrying: with less the knee is near, and the
+	// next look would be far above it.
+	paysHurry, hurryOn = .35, .7
+	// steepDoubt is the share of a standard error by which a look up must be over the bar where a look down delivered clearly
+	// less: throughput that rises up to here seldom stops rising just here, and a slow store gives few calls to tell by.
+	steepDoubt = .3
+	// extensions is how many times a look that has not decided goes on.
+	extensions = 3
+)
+
+type verdict uint8
+
+const (
+	unsure verdict = iota // it looks as if: more evidence
+	yes
+	no
+)
+
+// judge is a sequential test of one value against a threshold: yes when it is clearly over, no when it seems to be under.
+func judge(over, threshold, se float64) verdict {
+	switch {
+	case over-se > threshold:
+		return yes
+	case over > threshold:
+		return unsure
+	default:
+		return no
+	}
 }
 
-// Tally is calls that ended well.
-type Tally struct {
-	Calls, Items    float64
-	Latency, Square float64 // sum of their latencies, in s, and of the squares
+// weigh is a test without a favourite: what is not clear gets more evidence, and at last the likelier wins. Looks at
+// another batch are rare, so each had better be right.
+func weigh(over, threshold, se float64, last bool) verdict {
+	switch {
+	case over-se > threshold, last && over > threshold:
+		return yes
+	case over+se < threshold, last:
+		return no
+	default:
+		return unsure
+	}
 }
 
-// Sum is what callers that share a Chart have seen together.
-type Sum struct {
-	InFlight int
-	// What ended since the last Sum.
-	Good                        [MaxKinds]Tally
-	Errors, Overloads, Timeouts int
-	// Look is the look that the rest was counted at, by all callers, each since it had settled.
-	Look    uint64
-	Seconds float64 // that were counted; 0: not all have settled
-	Area    float64 // ∫ calls in flight dt
-	Counted [MaxKinds]Tally
-	// Wanting and Bigger: somebody was refused for want of a slot, or asked for more items than a call may carry.
-	Wanting, Bigger bool
-}
-
-// Look tells what to measure now.
-func (c *Chart) Look() Look {
-	settle := time.Duration(c.costs.settling() * float64(time.Second))
-	return Look{Number: c.looks, Cut: c.cutLook, Calls: c.look.at.calls, Batch: c.look.at.batch, Settle: settle}
-}
-
-// Repeat begins the present look anew: who makes it has changed.
-func (c *Chart) Repeat(now time.Time) {
-	c.tick(now)
-	c.switchTo(c.look.role, c.look.at)
-}
-
-// Count takes what several callers have seen, in place of Ask and Done of each call: a Chart has either.
-func (c *Chart) Count(now time.Time, s Sum) {
-	c.tick(now)
-	c.inFlight = s.InFlight
-	answered := s.Errors
-	for kind, t := range s.Good {
-		if t.Calls > 0 {
-			c.costs.addAll(Kind(kind), t, float64(s.InFlight)) //nolint:gosec // under MaxKinds
-			answered += int(t.Calls)
+// verdict tells whether the base should move to where the look was.
+func (c *Chart) verdict(look, base point) (v verdict, e, se float64) {
+	e, se = c.elasticity(look, base)
+	gain, noise := c.gain(look, base)
+	switch {
+	case c.look.role == lookUp && c.plan.hurry:
+		v = judge(e, paysHurry, se)
+	case c.look.role == lookUp:
+		if c.plan.steep {
+			se *= steepDoubt
 		}
+		v = judge(e, pays, se)
+	case c.look.role == lookBatch:
+		v = weigh(gain, batchPays, noise, c.look.extended == extensions)
+	case c.look.role == lookUnbatch:
+		v = weigh(gain, halfPays, noise, c.look.extended == extensions)
+	default:
+		v = judge(-e, -pays, se)
 	}
-	for range answered {
-		c.fails.succeeded(c.now, c.costs.latency)
+	return v, e, se
+}
+
+// elasticity is by how many per cent more is delivered for one per cent more in flight, and its standard error.
+func (c *Chart) elasticity(look, base point) (e, se float64) {
+	dn := math.Log(look.inFlight() / base.inFlight())
+	if math.Abs(dn) < .02 {
+		return 0, math.Inf(1)
 	}
-	cut := c.cutLook
-	for i := 0; i < s.Overloads+s.Timeouts && c.cutLook == cut; i++ { // what is left after a cut began before it
-		o := OutcomeOverload
-		if i >= s.Overloads {
-			o = OutcomeTimeout
-		}
-		c.failed(o, c.now)
-	}
-	if s.Look != c.looks || s.Seconds <= 0 {
-		return
-	}
-	c.look.calls, c.look.work = 0, 0
-	for kind, t := range s.Counted {
-		c.look.calls += t.Calls
-		c.look.work += c.costs.work(Kind(kind), t.Items) //nolint:gosec // under MaxKinds
-	}
-	c.wanting, c.bigger = s.Wanting, s.Bigger
-	c.measured(s.Seconds, s.Area)
+	gain, noise := c.gain(look, base)
+	return gain / dn, noise / math.Abs(dn)
+}
+
+// gain is the logarithm of how much more is delivered, and its standard error.
+func (c *Chart) gain(look, base point) (gain, se float64) {
+	return math.Log(look.rate() / base.rate()), math.Sqrt(c.costs.spread() * (1/look.calls + 1/base.calls))
 }

@@ -47,6 +47,8 @@ type Verdict struct {
 	Items int
 	// RetryAt is when asking again makes sense. Zero: when a call ends. Set only without Go.
 	RetryAt time.Time
+	// Grant goes into the Call: it tells which bucket the items' tokens were taken from. Set only with Go.
+	Grant uint64
 }
 
 // Call is one ended call.
@@ -55,6 +57,7 @@ type Call struct {
 	Start   time.Time
 	Items   int // items sent
 	Unused  int // items granted but not sent: their tokens are given back
+	Grant   uint64
 	Outcome Outcome
 }
 

@@ -1,0 +1,279 @@
+package pace
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/surgegate/surgegate/pkg/clock"
+)
+
+// Override is what an operator sets of a pace. The zero value overrides nothing.
+type Override struct {
+	// Fixed: Concurrency calls at once, Rate items a second (0: no bound), Batch items in a call (0: as many as is
+	// configured). Nothing is measured. Else what measuring may find is bounded by Min, Max and Rate, each 0: as configured.
+	Fixed       bool
+	Concurrency int
+	Min, Max    int
+	Batch       int
+	Rate        float64
+}
+
+// MostConcurrency bounds the calls at once of an Override: far more than any downstream gets (dispatch stops at 1024).
+const MostConcurrency = 10_000
+
+// Validate names the field that is wrong.
+func (o Override) Validate() error {
+	var errs []error
+	within := func(field string, n, least int) {
+		if n < least || n > MostConcurrency {
+			errs = append(errs, fmt.Errorf("%s: %d is not within %d and %d", field, n, least, MostConcurrency))
+		}
+	}
+	if o.Fixed {
+		within("concurrency", o.Concurrency, 1)
+		if o.Min != 0 || o.Max != 0 {
+			errs = append(errs, errors.New("min, max: a fixed pace has none"))
+		}
+		if o.Batch < 0 || o.Batch > maxBurst {
+			errs = append(errs, fmt.Errorf("batch: %d is not within 0 and %d", o.Batch, maxBurst))
+		}
+	} else {
+		within("min", o.Min, 0)
+		within("max", o.Max, 0)
+		if o.Max != 0 && o.Max < o.Min {
+			errs = append(errs, fmt.Errorf("max: %d is under the least of %d", o.Max, o.Min))
+		}
+		if o.Concurrency != 0 || o.Batch != 0 {
+			errs = append(errs, errors.New("concurrency, batch: only a fixed pace has them"))
+		}
+	}
+	if !(o.Rate >= 0) || math.IsInf(o.Rate, 1) {
+		errs = append(errs, fmt.Errorf("rate: %v is not a number of items a second", o.Rate))
+	}
+	return errors.Join(errs...)
+}
+
+// Mode is how a pace comes about.
+type Mode string
+
+// The modes.
+const (
+	ModeAuto    Mode = "auto"    // found by measuring
+	ModeBounded Mode = "bounded" // found by measuring, within an operator's bounds
+	ModeFixed   Mode = "fixed"   // constant, by configuration or by an operator
+)
+
+// ErrNotSteerable says that a Pacer is neither a Chart nor a Fixed.
+var ErrNotSteerable = errors.New("pace: this pacer cannot be steered")
+
+// steerable is a Pacer whose calls in flight and tokens another can take over.
+type steerable interface {
+	Pacer
+	// bounded obeys what an Override that is not fixed says, beside what is configured.
+	bounded(now time.Time, o Override)
+	// batch is the most items of a call as configured.
+	batch() int
+	// leave hands over the calls in flight and the bucket; no call is told until the return.
+	leave(now time.Time) (inFlight int, tokens *bucket)
+	// enter takes them over, from where there were at most so many calls at once; 0: anew.
+	enter(now time.Time, inFlight int, tokens *bucket, most int)
+}
+
+// Steered is a Pacer that obeys an operator, and the Pacer that it wraps while there is none. Make it with NewSteered; as
+// with every Pacer the caller serialises.
+type Steered struct {
+	now      Pacer     // what decides at present: auto, or fixed
+	auto     steerable // nil: not steerable
+	override Override
+}
+
+var _ Pacer = (*Steered)(nil)
+
+// NewSteered wraps a Chart or a Fixed, which is the Steered's alone from then on. Any other Pacer works, but is not
+// steerable.
+func NewSteered(p Pacer) *Steered {
+	s := &Steered{now: p}
+	s.auto, _ = p.(steerable)
+	return s
+}
+
+// Steer puts an override in force in place of the one before; the zero Override lifts it. The errors are those of
+// Override.Validate, and ErrNotSteerable.
+func (s *Steered) Steer(now time.Time, o Override) error {
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("pace: %w", err)
+	}
+	if s.auto == nil {
+		return ErrNotSteerable
+	}
+	if o == s.override {
+		return nil
+	}
+	fixed, was := s.now.(*Fixed)
+	was = was && s.override.Fixed
+	switch {
+	case o.Fixed && was:
+		fixed.configure(now, o.config(s.auto.batch()))
+	case o.Fixed:
+		f := &Fixed{share: 1}
+		inFlight, tokens := s.auto.leave(now)
+		f.enter(now, inFlight, tokens, 0)
+		f.configure(now, o.config(s.auto.batch()))
+		s.now = f
+	default:
+		if was {
+			inFlight, tokens := fixed.leave(now)
+			s.auto.enter(now, inFlight, tokens, fixed.full(now))
+			s.now = s.auto
+		}
+		s.auto.bounded(now, o)
+	}
+	s.override = o
+	return nil
+}
+
+// Configure takes another configuration over while it runs: that of a Chart or a Fixed that has not been asked yet. What
+// was measured stays where both are Charts; an override stays in force. The error is ErrNotSteerable.
+func (s *Steered) Configure(now time.Time, p Pacer) error {
+	next, ok := p.(steerable)
+	if !ok || s.auto == nil {
+		return ErrNotSteerable
+	}
+	before := s.auto
+	switch b := before.(type) {
+	case *Chart:
+		if c, ok := next.(*Chart); ok {
+			b.configured, next = c.configured, b
+		}
+	case *Fixed:
+		if c, ok := next.(*Fixed); ok {
+			b.configured, next = c.configured, b
+		}
+	}
+	if s.override.Fixed {
+		s.auto = next
+		s.now.(*Fixed).configure(now, s.override.config(next.batch()))
+		return nil
+	}
+	if next != before {
+		most := before.Limits().Concurrency
+		inFlight, tokens := before.leave(now)
+		next.enter(now, inFlight, tokens, most)
+		s.now, s.auto = next, next
+	}
+	next.bounded(now, s.override)
+	return nil
+}
+
+// Override returns what is in force.
+func (s *Steered) Override() Override { return s.override }
+
+// Mode returns how the pace comes about.
+func (s *Steered) Mode() Mode {
+	_, fixed := s.now.(*Fixed)
+	switch {
+	case fixed:
+		return ModeFixed
+	case s.override != Override{}:
+		return ModeBounded
+	default:
+		return ModeAuto
+	}
+}
+
+// Ask implements Pacer.
+func (s *Steered) Ask(now time.Time, kind Kind, items int) Verdict {
+	return s.now.Ask(now, kind, items)
+}
+
+// Done implements Pacer.
+func (s *Steered) Done(now time.Time, c Call) { s.now.Done(now, c) }
+
+// Resume implements Pacer.
+func (s *Steered) Resume(now time.Time) { s.now.Resume(now) }
+
+// Limits implements Pacer.
+func (s *Steered) Limits() Limits { return s.now.Limits() }
+
+// config is that of the Fixed that an override asks for; batch is the most items that are configured.
+func (o Override) config(batch int) Config {
+	c := Config{Concurrency: o.Concurrency, Rate: o.Rate, Batch: o.Batch}
+	if c.Batch == 0 {
+		c.Batch = batch
+		if o.Rate > 0 { // the rate is what was asked for: no batch may make it coarser than a tenth of a second
+			c.Batch = min(batch, burstOf(o.Rate))
+		}
+	}
+	return c.WithDefaults()
+}
+
+// bounds are the least and the most within an override's bounds and the configured ones. Where they exclude each other the
+// override goes before: it is what somebody wants now. A most of 0 is none.
+func (o Override) bounds(least, most int) (int, int) {
+	if o.Min > 0 {
+		least = o.Min
+	}
+	if o.Max > 0 {
+		most = o.Max
+	}
+	switch {
+	case most == 0 || least <= most:
+	case o.Max > 0:
+		least = most
+	default:
+		most = least
+	}
+	return least, most
+}
+
+// bucket is a rate of items that can change, or be none.
+type bucket struct {
+	limiter *clock.Limiter // nil: no bound
+	// epoch counts the times that the bound came or went. Calls that were let through under no bound have taken nothing, so
+	// that they must not give back to the bound which came after.
+	epoch uint64
+}
+
+func newBucket(perSecond float64, burst int) *bucket {
+	b := &bucket{}
+	if perSecond > 0 {
+		b.limiter = clock.NewLimiter(rate.Limit(perSecond), burst)
+	}
+	return b
+}
+
+// burstOf is what may pass at once by default: a tenth of a second's items, at least one.
+func burstOf(perSecond float64) int { return int(min(max(1, math.Ceil(perSecond/10)), maxBurst)) }
+
+// set changes the bound; 0 takes it away. One that was there keeps what its bucket holds, one that comes begins full.
+func (b *bucket) set(now time.Time, perSecond float64, burst int) {
+	switch {
+	case perSecond > 0 && b.limiter != nil:
+		b.limiter.Set(now, rate.Limit(perSecond), burst)
+	case perSecond > 0:
+		b.limiter = clock.NewLimiter(rate.Limit(perSecond), burst)
+		b.epoch++
+	case b.limiter != nil:
+		b.limiter = nil
+		b.epoch++
+	}
+}
+
+func (b *bucket) take(now time.Time, items int) bool {
+	return b.limiter == nil || b.limiter.AllowN(now, items)
+}
+
+// when is when take of so many will do.
+func (b *bucket) when(now time.Time, items int) time.Time {
+	return now.Add(b.limiter.WaitFor(now, items))
+}
+
+func (b *bucket) giveBack(now time.Time, c Call) {
+	if b.limiter != nil && c.Grant == b.epoch {
+		b.limiter.GiveBack(now, c.Unused)
+	}
+}
