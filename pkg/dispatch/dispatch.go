@@ -37,9 +37,11 @@ type Dispatch struct {
 	book  book        // what the store says of itself
 	waits meter.Waits // as the lanes published them last
 
+	knobs knobs
+
 	mu    sync.Mutex
 	level int
-	news  chan struct{} // closed and replaced when the level or the store's description changes
+	news  chan struct{} // closed and replaced when the level, the store's description or what is paused changes
 
 	abandonOnce sync.Once
 	abandoned   chan struct{} // closed by Abandon
@@ -56,6 +58,10 @@ type lane struct {
 	deferrable bool
 	visibility time.Duration
 	work       func(context.Context, *batch)
+
+	paused time.Time // since when it leases nothing by an operator's will; zero: it leases. Guarded by Dispatch.mu
+	// leasing is held while it leases, so that who pauses it knows when the last lease has been taken.
+	leasing sync.Mutex
 
 	budget *mailbudget.Budget // of the mail lane; nil elsewhere
 	size   decide.Size        // only the runner touches it
@@ -104,6 +110,9 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 		return nil, fmt.Errorf("dispatch: %w", err)
 	}
 	d.lanes = d.makeLanes()
+	d.knobs.configured = cfg
+	d.knobs.budgets.Store(cfg.budgets())
+	d.showLanes()
 	return d, nil
 }
 
@@ -221,7 +230,7 @@ func (d *Dispatch) terms(l *lane) (upTo reset.Class, ok bool, news <-chan struct
 	if d.level >= 1 {
 		upTo = reset.ClassSuspect
 	}
-	return upTo, l.limit() > 0 && (!l.deferrable || d.level < 1), d.news
+	return upTo, l.limit() > 0 && (!l.deferrable || d.level < 1) && l.paused.IsZero(), d.news
 }
 
 // Abandon ends the calls under way once Run's context has ended, without the grace: for a process that must end now.
@@ -364,9 +373,14 @@ func (d *Dispatch) rest(ctx context.Context, l *lane, upTo reset.Class) {
 	<-ctx.Done()
 }
 
-// lease fills the batch.
+// lease fills the batch, unless the lane was paused while it waited for its permits.
 func (d *Dispatch) lease(ctx context.Context, b *batch, upTo reset.Class, most int) (err error) {
 	l := b.lane
+	l.leasing.Lock()
+	defer l.leasing.Unlock()
+	if !d.pausedSince(l).IsZero() {
+		return nil
+	}
 	r := queue.LeaseRequest{Lane: l.name, UpTo: upTo, Max: most, Visibility: l.visibility}
 	if l.name == reset.LaneStart {
 		r.DoneAfter = d.waits.DoneAfter(d.clock.Now())

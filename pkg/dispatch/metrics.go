@@ -24,6 +24,8 @@ type metrics struct {
 	expiries  *prometheus.CounterVec
 	mailed    *prometheus.CounterVec
 	described prometheus.Gauge
+	paused    *prometheus.GaugeVec
+	weight    *prometheus.GaugeVec
 }
 
 // newMetrics registers everything.
@@ -53,7 +55,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "1 if the store's last description was had and can be met.",
 		}),
 	}
+	m.paused = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "surgegate_lane_paused", Help: "1 while an operator keeps the lane's jobs from being leased; they are accepted and wait.",
+	}, []string{"lane"})
+	m.weight = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "surgegate_lane_weight", Help: "The lane's share beside those of the lanes at the same downstream, as it is in force.",
+	}, []string{"lane"})
 	for _, l := range workedLanes() {
+		m.paused.WithLabelValues(l.String())
+		m.weight.WithLabelValues(l.String())
 		for _, s := range []reset.State{reset.StateDone, reset.StateRejected, reset.StateFailed} {
 			m.age.WithLabelValues(l.String(), s.String())
 		}
@@ -68,7 +78,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	for _, c := range []prometheus.Collector{
-		m.age, m.retries, m.parks, m.expiries, m.mailed, m.described,
+		m.age, m.retries, m.parks, m.expiries, m.mailed, m.described, m.paused, m.weight,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register: %w", err)

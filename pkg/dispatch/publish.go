@@ -292,11 +292,14 @@ func (d *Dispatch) publishOnce(ctx context.Context, stats queue.Stats, last map[
 	d.waits.Set(lookup, mail, outSince)
 }
 
-// outage is since when any downstream of the lane is out; zero while all work.
+// outage is since when any downstream of the lane is out, or the lane is paused; zero while all work. A pause is as long as
+// it has been so far, like any outage: nobody knows its end, and an operator may lift it at any time.
 func (d *Dispatch) outage(l *lane) time.Time {
-	var since time.Time
+	since := d.pausedSince(l)
 	if l.name != reset.LaneMail {
-		since = d.book.unknownSince()
+		if out := d.book.unknownSince(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
+			since = out
+		}
 	}
 	for _, n := range l.needs() {
 		if out := n.down.Out(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
@@ -304,16 +307,4 @@ func (d *Dispatch) outage(l *lane) time.Time {
 		}
 	}
 	return since
-}
-
-// Downstream is what an operator sees of one.
-type Downstream = downstream.Status
-
-// Status tells how the downstreams fare.
-func (d *Dispatch) Status() []Downstream {
-	var all []Downstream
-	for _, s := range d.downstreams() {
-		all = append(all, s.Status())
-	}
-	return all
 }

@@ -109,7 +109,7 @@ func (d *Dispatch) ended(ctx context.Context, a ask) (ending, error) {
 	e := ending{Finish: queue.Finish{Lease: a.lease, State: reset.StateDone}}
 	purpose := a.payload.Purpose.String()
 	sent, withheld := 0, 0
-	budget := ledger{d: d, now: d.clock.Now()}
+	budget := ledger{d: d, now: d.clock.Now(), budgets: d.knobs.budgets.Load()}
 	for _, acct := range a.accounts {
 		if acct.NotResettable && a.payload.Purpose != reset.PurposeConfirmation {
 			continue
@@ -216,6 +216,7 @@ func (d *Dispatch) workMail(ctx context.Context, b *batch) {
 type ledger struct {
 	d       *Dispatch
 	now     time.Time
+	budgets *budgets
 	entries []*entry
 	inboxes []*inbox
 }
@@ -248,7 +249,7 @@ func (b *ledger) spend(ctx context.Context, identifier, account, recipient reset
 		key    reset.Key
 		budget Budget
 	}{
-		{"i", identifier, b.d.cfg.Identifier}, {"a", account, b.d.cfg.Account}, {"r", recipient, b.d.cfg.Recipient},
+		{"i", identifier, b.budgets.identifier}, {"a", account, b.budgets.account}, {"r", recipient, b.budgets.recipient},
 	} {
 		e, err := b.entry(ctx, recordKey(of.prefix, of.key), of.budget)
 		if err != nil {

@@ -70,6 +70,8 @@ type options struct {
 	fs vfs.FS
 	// from is the world whose keys, store and mails this one goes on with.
 	from *world
+	// bare gives the store's pacer as it is, so that it can be steered, in place of one that remembers its asks.
+	bare bool
 	// idle leaves Run to the test.
 	idle bool
 }
@@ -138,6 +140,9 @@ func newWorld(t testing.TB, o options) *world {
 	pacers := dispatch.Pacers{
 		Store: w.asks, Mail: pacer(o.mail), Revoker: pacer(pace.Config{Concurrency: 2}),
 		HashPool: pacer(pace.Config{Concurrency: 2}),
+	}
+	if o.bare {
+		pacers.Store = w.asks.Pacer
 	}
 	if o.oneBackend {
 		pacers.Revoker = nil

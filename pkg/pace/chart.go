@@ -222,7 +222,9 @@ func (c *Chart) Limits() Limits {
 	}
 }
 
-func (c *Chart) batch() int { return c.configured.Batch }
+func (c *Chart) settings() Override {
+	return Override{Min: c.configured.Min, Max: c.configured.Max, Rate: c.configured.Rate, Batch: c.configured.Batch}
+}
 
 // bounded implements steerable. What the chart knows stays; only what is outside the bounds is left at once.
 func (c *Chart) bounded(now time.Time, o Override) {

@@ -148,7 +148,9 @@ func (f *Fixed) Limits() Limits {
 	}
 }
 
-func (f *Fixed) batch() int { return f.configured.Batch }
+func (f *Fixed) settings() Override {
+	return Override{Fixed: true, Concurrency: f.configured.Concurrency, Rate: f.configured.Rate, Batch: f.configured.Batch}
+}
 
 // bounded implements steerable.
 func (f *Fixed) bounded(now time.Time, o Override) {

@@ -75,8 +75,8 @@ type steerable interface {
 	Pacer
 	// bounded obeys what an Override that is not fixed says, beside what is configured.
 	bounded(now time.Time, o Override)
-	// batch is the most items of a call as configured.
-	batch() int
+	// settings is what is configured, put as an Override.
+	settings() Override
 	// leave hands over the calls in flight and the bucket; no call is told until the return.
 	leave(now time.Time) (inFlight int, tokens *bucket)
 	// enter takes them over, from where there were at most so many calls at once; 0: anew.
@@ -94,12 +94,24 @@ type Steered struct {
 var _ Pacer = (*Steered)(nil)
 
 // NewSteered wraps a Chart or a Fixed, which is the Steered's alone from then on. Any other Pacer works, but is not
-// steerable.
+// steerable; a Steered is returned as it is.
 func NewSteered(p Pacer) *Steered {
+	if s, ok := p.(*Steered); ok {
+		return s
+	}
 	s := &Steered{now: p}
 	s.auto, _ = p.(steerable)
 	return s
 }
+
+// Steerable tells whether a Steered of this Pacer can be steered.
+func Steerable(p Pacer) bool {
+	_, ok := p.(steerable)
+	return ok
+}
+
+// Steerable tells whether it can be steered.
+func (s *Steered) Steerable() bool { return s.auto != nil }
 
 // Steer puts an override in force in place of the one before; the zero Override lifts it. The errors are those of
 // Override.Validate, and ErrNotSteerable.
@@ -117,12 +129,12 @@ func (s *Steered) Steer(now time.Time, o Override) error {
 	was = was && s.override.Fixed
 	switch {
 	case o.Fixed && was:
-		fixed.configure(now, o.config(s.auto.batch()))
+		fixed.configure(now, o.config(s.auto.settings().Batch))
 	case o.Fixed:
 		f := &Fixed{share: 1}
 		inFlight, tokens := s.auto.leave(now)
 		f.enter(now, inFlight, tokens, 0)
-		f.configure(now, o.config(s.auto.batch()))
+		f.configure(now, o.config(s.auto.settings().Batch))
 		s.now = f
 	default:
 		if was {
@@ -156,7 +168,7 @@ func (s *Steered) Configure(now time.Time, p Pacer) error {
 	}
 	if s.override.Fixed {
 		s.auto = next
-		s.now.(*Fixed).configure(now, s.override.config(next.batch()))
+		s.now.(*Fixed).configure(now, s.override.config(next.settings().Batch))
 		return nil
 	}
 	if next != before {
@@ -167,6 +179,15 @@ func (s *Steered) Configure(now time.Time, p Pacer) error {
 	}
 	next.bounded(now, s.override)
 	return nil
+}
+
+// Configured returns what is configured, put as an Override: a measured pace has Min, Max and perhaps a Rate, a constant one
+// is Fixed. In both Batch is the most items of a call.
+func (s *Steered) Configured() Override {
+	if s.auto == nil {
+		return Override{}
+	}
+	return s.auto.settings()
 }
 
 // Override returns what is in force.

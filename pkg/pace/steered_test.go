@@ -471,6 +471,9 @@ func TestConfigureKeepsWhatWasMeasuredAndWhatIsOut(t *testing.T) {
 	}
 	before := s.Limits()
 	chart(pace.ChartConfig{Max: 500})
+	if got, want := s.Configured(), (pace.Override{Min: 1, Max: 500, Batch: 1000}); got != want {
+		t.Errorf("configured: %+v, want %+v", got, want)
+	}
 	if l := s.Limits(); l != before {
 		t.Errorf("what was measured is gone: %+v, was %+v", l, before)
 	}
@@ -482,6 +485,9 @@ func TestConfigureKeepsWhatWasMeasuredAndWhatIsOut(t *testing.T) {
 	}
 	f, err := pace.NewFixed(pace.Config{Concurrency: 3})
 	configure(f, err)
+	if got, want := s.Configured(), (pace.Override{Fixed: true, Concurrency: 3, Batch: pace.DefaultBatch}); got != want {
+		t.Errorf("configured: %+v, want %+v", got, want)
+	}
 	if l := s.Limits(); s.Mode() != pace.ModeFixed || l.Concurrency != 3 || l.InFlight != before.InFlight {
 		t.Errorf("3 are configured: %+v", l)
 	}
@@ -522,7 +528,10 @@ func TestOverrideValidate(t *testing.T) {
 	if s.Override() != (pace.Override{}) || s.Mode() != pace.ModeAuto {
 		t.Errorf("a refused override is in force: %+v", s.Override())
 	}
-	alien := pace.NewSteered(s)
+	if pace.NewSteered(s) != s {
+		t.Error("a Steered was wrapped again")
+	}
+	alien := pace.NewSteered(struct{ pace.Pacer }{s})
 	if err := alien.Steer(epoch, pace.Override{Max: 3}); !errors.Is(err, pace.ErrNotSteerable) {
 		t.Errorf("%v", err)
 	}

@@ -171,12 +171,12 @@ func (d *Downstream) try(a Ask) (p *Permit, retry time.Time) {
 	if !v.Go {
 		return nil, later(now, v.RetryAt)
 	}
-	p = &Permit{d: d, lane: a.Lane, kind: a.Kind, granted: v.Items, report: func(time.Time, breaker.Result) {}}
+	p = &Permit{d: d, lane: a.Lane, kind: a.Kind, granted: v.Items, grant: v.Grant, report: func(time.Time, breaker.Result) {}}
 	p.begin()
 	if d.breaker != nil {
 		done, err := d.breaker.Allow(now)
 		if err != nil {
-			d.pacer.Done(now, pace.Call{Kind: a.Kind, Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
+			d.pacer.Done(now, pace.Call{Kind: a.Kind, Start: now, Unused: v.Items, Grant: v.Grant, Outcome: pace.OutcomeCanceled})
 			at := now.Add(time.Second)
 			var open *breaker.OpenError
 			if errors.As(err, &open) && !open.RetryAt.IsZero() {

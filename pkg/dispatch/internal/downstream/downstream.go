@@ -87,7 +87,7 @@ type Downstream struct {
 	holds sync.WaitGroup
 
 	mu     sync.Mutex
-	pacer  pace.Pacer
+	pacer  *pace.Steered
 	share  *fair.Scheduler
 	lines  [][]*waiter // by lane, in the order of coming
 	strain int         // overloads and time-outs in a row
@@ -112,7 +112,7 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 		return nil, fmt.Errorf("downstream %s: %w", s.Name, err)
 	}
 	d := &Downstream{
-		name: s.Name, timeout: s.Timeout, most: s.Most, host: s.Host, cost: s.Cost, onClosed: s.OnClosed, pacer: s.Pacer,
+		name: s.Name, timeout: s.Timeout, most: s.Most, host: s.Host, cost: s.Cost, onClosed: s.OnClosed,
 		clock: deps.Clock, log: deps.Logger, metrics: deps.Metrics.of(s.Name, s.Lanes), share: share,
 		lines: make([][]*waiter, lanes),
 	}
@@ -123,10 +123,11 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 		d.cost = Cost
 	}
 	if d.host != nil {
-		if d.pacer, err = pace.NewFixed(pace.Config{Batch: unbounded}); err != nil {
+		if s.Pacer, err = pace.NewFixed(pace.Config{Batch: unbounded}); err != nil {
 			return nil, fmt.Errorf("downstream %s: %w", s.Name, err)
 		}
 	}
+	d.pacer = pace.NewSteered(s.Pacer)
 	if s.Breaker != nil {
 		c := *s.Breaker
 		c.Name = s.Name
@@ -197,21 +198,29 @@ func (d *Downstream) Wait() { d.holds.Wait() }
 type Status struct {
 	Name        string
 	Breaker     string // closed, open, half_open; none where there is none
+	Forced      breaker.Force
 	Limits      pace.Limits
-	OutageSince time.Time // zero while it works
+	Mode        pace.Mode
+	Override    pace.Override // of the pace, in force
+	Configured  pace.Override // what is configured of it
+	OutageSince time.Time     // zero while it works
 }
 
 // Status tells how it fares.
 func (d *Downstream) Status() Status {
 	s := Status{Name: d.name, Breaker: "none", OutageSince: d.Out()}
 	if d.breaker != nil {
-		s.Breaker = d.breaker.State().String()
+		s.Breaker, s.Forced = d.breaker.State().String(), d.breaker.Forced()
 	}
-	s.Limits = d.Limits()
+	paced := d
 	if d.host != nil { // what it may is the host's to say; what it has under way is its own
-		own := s.Limits.InFlight
-		s.Limits = d.host.Limits()
-		s.Limits.InFlight = own
+		paced = d.host
+	}
+	paced.mu.Lock()
+	s.Limits, s.Mode, s.Override, s.Configured = paced.pacer.Limits(), paced.pacer.Mode(), paced.pacer.Override(), paced.pacer.Configured()
+	paced.mu.Unlock()
+	if d.host != nil {
+		s.Limits.InFlight = d.Limits().InFlight
 	}
 	return s
 }

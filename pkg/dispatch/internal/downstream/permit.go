@@ -16,6 +16,7 @@ type Permit struct {
 	lane     reset.Lane
 	kind     pace.Kind
 	granted  int     // items
+	grant    uint64  // the pacer's
 	charged  float64 // to the lane's share
 	start    time.Time
 	deadline time.Time
@@ -90,7 +91,7 @@ func (p *Permit) end(items int, c Class) {
 		p.report(now, c.result())
 	}
 	d.pacer.Done(now, pace.Call{
-		Kind: p.kind, Start: p.start, Items: items, Unused: max(0, p.granted-items), Outcome: c.outcome(),
+		Kind: p.kind, Start: p.start, Items: items, Unused: max(0, p.granted-items), Grant: p.grant, Outcome: c.outcome(),
 	})
 	if before != breaker.Closed && d.breaker.State() == breaker.Closed {
 		d.pacer.Resume(now)

@@ -82,12 +82,15 @@ func (r Rate) bucket() *clock.Limiter {
 // Budget is what the mail lane may send. Make it with New. Terms, Take and Leased are called by one runner, Done by
 // whoever ends a bulk mail's call.
 type Budget struct {
+	mu                sync.Mutex
 	share             float64
 	interactive, bulk *clock.Limiter // nil: no bound
+	// taken are the buckets that the mail about to be leased was taken from, nil where from none: what is configured may
+	// change between Terms, Take and Leased.
+	taken struct{ interactive, bulk *clock.Limiter }
+	out   int // bulk mails leased and not done
 
-	mu      sync.Mutex
-	out     int           // bulk mails leased and not done
-	changed chan struct{} // closed and replaced when one is done
+	changed chan struct{} // closed and replaced when one is done, or the configuration changes
 }
 
 // New returns a budget whose buckets are full.
@@ -96,6 +99,30 @@ func New(c Config) *Budget {
 	return &Budget{
 		share: c.BulkShare, interactive: c.Interactive.bucket(), bulk: c.Bulk.bucket(), changed: make(chan struct{}),
 	}
+}
+
+// Configure changes the bounds from now on. A bound that stays keeps what its bucket holds, up to the new burst; one that
+// comes begins full.
+func (b *Budget) Configure(now time.Time, c Config) {
+	c = c.WithDefaults()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.share = c.BulkShare
+	b.interactive, b.bulk = c.Interactive.change(b.interactive, now), c.Bulk.change(b.bulk, now)
+	b.tell()
+}
+
+func (r Rate) change(bucket *clock.Limiter, now time.Time) *clock.Limiter {
+	if bucket == nil || r.PerSecond == 0 {
+		return r.bucket()
+	}
+	bucket.Set(now, rate.Limit(r.PerSecond), r.Burst)
+	return bucket
+}
+
+func (b *Budget) tell() {
+	close(b.changed)
+	b.changed = make(chan struct{})
 }
 
 // Terms are what may be leased now.
@@ -137,30 +164,34 @@ func wait(bucket *clock.Limiter, now time.Time) time.Duration {
 func (b *Budget) Take(now time.Time, upTo reset.Class) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.interactive != nil {
-		b.interactive.AllowN(now, 1)
-	}
+	b.taken.interactive, b.taken.bulk = take(b.interactive, now), nil
 	if upTo < reset.ClassDeferrable {
 		return
 	}
-	if b.bulk != nil {
-		b.bulk.AllowN(now, 1)
-	}
+	b.taken.bulk = take(b.bulk, now)
 	b.out++
+}
+
+// take returns the bucket that one was taken from.
+func take(bucket *clock.Limiter, now time.Time) *clock.Limiter {
+	if bucket == nil || !bucket.AllowN(now, 1) {
+		return nil
+	}
+	return bucket
 }
 
 // Leased gives back what was taken and is not needed: a mail was leased or none, and it is bulk or not.
 func (b *Budget) Leased(now time.Time, upTo reset.Class, leased, bulk bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.interactive != nil && (!leased || bulk) {
-		b.interactive.GiveBack(now, 1)
+	if b.taken.interactive != nil && (!leased || bulk) {
+		b.taken.interactive.GiveBack(now, 1)
 	}
 	if upTo < reset.ClassDeferrable || bulk {
 		return
 	}
-	if b.bulk != nil {
-		b.bulk.GiveBack(now, 1)
+	if b.taken.bulk != nil {
+		b.taken.bulk.GiveBack(now, 1)
 	}
 	b.out--
 }
@@ -170,6 +201,5 @@ func (b *Budget) Done() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.out--
-	close(b.changed)
-	b.changed = make(chan struct{})
+	b.tell()
 }

@@ -143,3 +143,51 @@ func TestValidateNamesTheField(t *testing.T) {
 		}
 	}
 }
+
+// A new bound is in force for the next mail, who waits is told, and no change of it is a burst for free.
+func TestConfigureChangesBoundsAtOnce(t *testing.T) {
+	t.Parallel()
+	now := epoch()
+	b := New(Config{})
+	take := func(upTo reset.Class) {
+		t.Helper()
+		if got := b.Terms(now, upTo, 0); !got.OK || got.UpTo != upTo {
+			t.Fatalf("%+v", got)
+		}
+		b.Take(now, upTo)
+	}
+	take(reset.ClassSuspect) // under no bound ...
+	before := b.Terms(now, reset.ClassDeferrable, 0)
+	b.Configure(now, Config{Interactive: Rate{PerSecond: 1, Burst: 2}, BulkShare: .25})
+	select {
+	case <-before.Changed:
+	default:
+		t.Error("nobody was told of the change")
+	}
+	b.Leased(now, reset.ClassSuspect, false, false) // ... gives nothing back to the one that came
+	take(reset.ClassSuspect)
+	b.Leased(now, reset.ClassSuspect, true, false)
+	take(reset.ClassSuspect)
+	for range 3 { // again and again: nothing is made up
+		b.Configure(now, Config{Interactive: Rate{PerSecond: 10, Burst: 10}, Bulk: Rate{PerSecond: 1, Burst: 1}, BulkShare: .25})
+	}
+	if got := b.Terms(now, reset.ClassSuspect, 0); got.OK || got.Wait <= 0 || got.Wait > time.Second/10+time.Microsecond {
+		t.Errorf("with an empty bucket at 10 a second: %+v", got)
+	}
+	b.Leased(now, reset.ClassSuspect, false, false) // the one that was not needed
+	take(reset.ClassDeferrable)
+	b.Leased(now, reset.ClassDeferrable, true, true)
+	now = now.Add(time.Hour)
+	for range 3 {
+		take(reset.ClassDeferrable)
+		b.Leased(now, reset.ClassDeferrable, true, true)
+		now = now.Add(time.Minute)
+	}
+	if got := b.Terms(now, reset.ClassDeferrable, 16); got.UpTo != reset.ClassSuspect {
+		t.Errorf("4 of 16 calls are bulk at a share of a quarter: %+v", got)
+	}
+	b.Configure(now, Config{})
+	if got := b.Terms(now, reset.ClassDeferrable, 16); !got.OK || got.UpTo != reset.ClassDeferrable {
+		t.Errorf("without a bound again: %+v", got)
+	}
+}

@@ -14,7 +14,8 @@
 //	   └────► not OK: the interactive bucket is empty; ask again at Wait
 //
 // Tokens are taken before the lease and given back after it, because only the lease tells what was next. The buckets are
-// not kept over a restart: they start full, at their burst.
+// not kept over a restart: they start full, at their burst. Configure changes the bounds at any time, also between the
+// two: what was taken goes back to where it was taken from.
 //
 // It is pure but for its lock: time comes in as an argument.
 package mailbudget
