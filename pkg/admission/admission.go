@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,14 +35,18 @@ type Request struct {
 
 // Admission lets calls in or refuses them. Make it with New; it is safe for concurrent use.
 type Admission struct {
-	config  Config
+	config  Config // but for the rules
 	log     *slog.Logger
+	clock   clock.Clock
 	random  func() float64
 	metrics *metrics
 	ips     *table
 	ids     *table
 	global  *clock.Limiter
 	level   atomic.Pointer[brownout]
+
+	setting sync.Mutex // one change of the rules at a time
+	rules   atomic.Pointer[Rules]
 }
 
 type brownout struct {
@@ -63,20 +68,54 @@ func New(config Config, deps Deps) (*Admission, error) {
 	if a.random == nil {
 		a.random = rand.Float64
 	}
-	if deps.Clock == nil {
-		deps.Clock = clock.System{}
+	if a.clock = deps.Clock; a.clock == nil {
+		a.clock = clock.System{}
 	}
+	rules := config.Rules()
+	a.rules.Store(&rules)
 	a.ips = newTable(config.Client, config.MaxKeys, a.metrics.overflow[kindIP])
 	a.ids = newTable(config.Client, config.MaxKeys, a.metrics.overflow[kindID])
 	a.global = clock.NewLimiter(rate.Limit(config.Global.Rate.PerSecond()), config.Global.Burst)
 	a.level.Store(&brownout{})
 	if deps.Registerer != nil {
-		if err := a.metrics.register(deps.Registerer, a, deps.Clock); err != nil {
+		if err := a.metrics.register(deps.Registerer, a); err != nil {
 			return nil, fmt.Errorf("admission: register metrics: %w", err)
 		}
 	}
 	return a, nil
 }
+
+// SetRules puts other rules into force, for the next call. Buckets keep what they hold, up to the new burst, so that no
+// change is a burst for free nor punishes anybody for what was in order. Errors are those of Config.Validate.
+func (a *Admission) SetRules(r Rules) error {
+	config := a.config
+	config.Global, config.Client, config.ShedDryRun = r.Global, r.Client, r.ShedDryRun
+	if err := config.Validate(); err != nil {
+		return fmt.Errorf("admission: %w", err)
+	}
+	r = config.WithDefaults().Rules()
+	a.setting.Lock()
+	defer a.setting.Unlock()
+	now, before := a.clock.Now(), a.rules.Load()
+	if limits(r.Client) != limits(before.Client) {
+		a.ips.set(now, r.Client)
+		a.ids.set(now, r.Client)
+	}
+	if limits(r.Global) != limits(before.Global) {
+		a.global.Set(now, rate.Limit(r.Global.Rate.PerSecond()), r.Global.Burst)
+	}
+	a.rules.Store(&r)
+	return nil
+}
+
+// limits is the rule without what is not a bucket's.
+func limits(r Rule) Rule {
+	r.DryRun = false
+	return r
+}
+
+// Rules returns the rules in force.
+func (a *Admission) Rules() Rules { return *a.rules.Load() }
 
 // Permit is what an admitted call holds. The zero Permit holds nothing.
 type Permit struct {
@@ -84,6 +123,7 @@ type Permit struct {
 	op         Op
 	hasID      bool
 	ip, id     uint64
+	clientID   string
 	tookIP     took
 	tookID     took
 	tookGlobal bool
@@ -109,7 +149,7 @@ func (a *Admission) Admit(now time.Time, r Request) (Permit, error) {
 			return Permit{}, err
 		}
 	}
-	p := Permit{admission: a, op: r.Op, ip: ipKey(r.IP), hasID: r.ClientID != ""}
+	p := Permit{admission: a, op: r.Op, ip: ipKey(r.IP), hasID: r.ClientID != "", clientID: r.ClientID}
 	if p.hasID {
 		p.id = a.ids.idKey(r.ClientID)
 	}
@@ -175,6 +215,12 @@ func (a *Admission) takeClient(now time.Time, p *Permit, admit bool) error {
 		idHolds = id.holds()
 	}
 	if !ipHolds || !idHolds {
+		if !ipHolds {
+			ip.refuse("")
+		}
+		if !idHolds {
+			id.refuse(p.clientID)
+		}
 		if err := a.limitClient(&ip, &id, ipHolds, idHolds, admit); err != nil {
 			return err
 		}
@@ -205,7 +251,7 @@ func (a *Admission) limitClient(ip, id *held, ipHolds, idHolds, admit bool) erro
 	if !idHolds {
 		wait = max(wait, id.wait())
 	}
-	if a.config.Client.DryRun {
+	if a.rules.Load().Client.DryRun {
 		a.metrics.dryRuns[reason].Inc()
 		return nil
 	}
@@ -222,7 +268,7 @@ func (a *Admission) takeGlobal(now time.Time) (took bool, err error) {
 	if a.global.AllowN(now, 1) {
 		return true, nil
 	}
-	if a.config.Global.DryRun {
+	if a.rules.Load().Global.DryRun {
 		a.metrics.dryRuns[reasonGlobal].Inc()
 		return false, nil
 	}
@@ -247,7 +293,7 @@ func sheds(level int, r Request) bool {
 
 func (a *Admission) shed(level int) error {
 	reason := reasonShed2 + reason(level-2)
-	if a.config.ShedDryRun {
+	if a.rules.Load().ShedDryRun {
 		a.metrics.dryRuns[reason].Inc()
 		return nil
 	}

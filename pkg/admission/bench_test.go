@@ -53,6 +53,17 @@ func BenchmarkAdmit(b *testing.B) {
 			_, _ = a.Admit(now, admission.Request{IP: aliceIP})
 		}
 	})
+	b.Run("refused, from everywhere", func(b *testing.B) { // no client twice in a second: the worst for the sketch of who is refused
+		a, now, i := newAdmission(b, admission.Config{Client: rule(1, 24*time.Hour, 1), MaxKeys: 1 << 14}, admission.Deps{}), epoch, 0
+		for i := range 1 << 16 {
+			_, _ = a.Admit(now, admission.Request{IP: ipOf(i)})
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			now, i = now.Add(time.Microsecond), i+1
+			_, _ = a.Admit(now, admission.Request{IP: ipOf(1<<16 + i%1_000_000)})
+		}
+	})
 	b.Run("start, parallel", func(b *testing.B) {
 		a := newAdmission(b, open, admission.Deps{})
 		var goroutines atomic.Int64

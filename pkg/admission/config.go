@@ -19,6 +19,17 @@ type Rule struct {
 	DryRun bool
 }
 
+// Rules are what may change while an Admission runs. Zero rates and bursts mean the defaults of Config.
+type Rules struct {
+	Global, Client Rule
+	ShedDryRun     bool
+}
+
+// Rules returns those of the config.
+func (c Config) Rules() Rules {
+	return Rules{Global: c.Global, Client: c.Client, ShedDryRun: c.ShedDryRun}
+}
+
 // Config is the configuration of an Admission. A zero value works.
 type Config struct {
 	// Global is the bucket of all calls but reads. Default 20000/s; its burst defaults to twice the rate's count.
@@ -94,7 +105,8 @@ func (c Config) Validate() error {
 type Deps struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	Logger     *slog.Logger          // nil: no log
-	// Clock is read for the gauge of tokens only. Default: the system's.
+	// Clock is that of the times given to Admit; it is read for the gauge of tokens, when rules change and for Limited only.
+	// Default: the system's.
 	Clock clock.Clock
 	// Random gives the jitter, in [0, 1), from any goroutine. Default: math/rand/v2.
 	Random func() float64

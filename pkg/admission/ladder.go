@@ -147,6 +147,10 @@ type Ladder struct {
 // that first.
 func NewLadder(config LadderConfig) *Ladder { return &Ladder{config: config.WithDefaults()} }
 
+// Configure takes another configuration over; the level stays until the next Step. What Validate finds wrong with it makes the
+// ladder behave oddly, so call that first.
+func (l *Ladder) Configure(config LadderConfig) { l.config = config.WithDefaults() }
+
 // Step takes the signals at now and returns the level and its cause; that of level 0 is empty.
 func (l *Ladder) Step(now time.Time, s Signals) (level int, cause Cause) {
 	if now.After(l.now) {

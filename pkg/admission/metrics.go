@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/surgegate/surgegate/pkg/clock"
 )
 
 // reason is why a call was, or in a dry run would have been, refused.
@@ -92,7 +91,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-func (m *metrics) register(r prometheus.Registerer, a *Admission, c clock.Clock) error {
+func (m *metrics) register(r prometheus.Registerer, a *Admission) error {
 	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
 		m.collectors = append(m.collectors, prometheus.NewGaugeFunc(
 			prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
@@ -103,7 +102,12 @@ func (m *metrics) register(r prometheus.Registerer, a *Admission, c clock.Clock)
 	gauge("surgegate_admission_keys", keysHelp, prometheus.Labels{"kind": "id"},
 		func() float64 { return float64(a.ids.keys.Load()) })
 	gauge("surgegate_admission_tokens", "Tokens left in the global bucket.", nil,
-		func() float64 { return a.global.TokensAt(c.Now()) })
+		func() float64 { return a.global.TokensAt(a.clock.Now()) })
+	const limitHelp = "Tokens a second that the rule in force gives: to all together, or to each client."
+	gauge("surgegate_admission_limit", limitHelp, prometheus.Labels{"rule": "global"},
+		func() float64 { return a.Rules().Global.Rate.PerSecond() })
+	gauge("surgegate_admission_limit", limitHelp, prometheus.Labels{"rule": "client"},
+		func() float64 { return a.Rules().Client.Rate.PerSecond() })
 	gauge("surgegate_brownout_level", "Brownout level: 0 normal, 1 defer extras, 2 shed bulk, 3 completions only, 4 closed.", nil,
 		func() float64 { level, _ := a.Level(); return float64(level) })
 	for s := range signals {

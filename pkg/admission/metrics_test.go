@@ -28,7 +28,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)
 	}
-	if n, err := testutil.GatherAndCount(registry); err != nil || n != 7+6+2+2+2+1+1+5*7+7 {
+	if n, err := testutil.GatherAndCount(registry); err != nil || n != 7+6+2+2+2+1+2+1+5*7+7 {
 		t.Errorf("%d series from the start, %v", n, err)
 	}
 	for range 3 {

@@ -16,8 +16,6 @@ import (
 // access looks at one or two buckets of its shard and drops them if they are full, which keeps the table at about the
 // buckets in use without a goroutine. At maxKeys, new keys share the overflow bucket of their shard.
 type table struct {
-	limit    rate.Limit
-	burst    int
 	maxKeys  int64
 	keys     atomic.Int64
 	overflow prometheus.Counter // takes and refusals at an overflow bucket
@@ -27,12 +25,15 @@ type table struct {
 
 type shard struct {
 	mu       sync.Mutex
-	now      time.Time // the latest seen: the clamp of all its buckets
+	now      time.Time  // the latest seen: the clamp of all its buckets
+	limit    rate.Limit // the rule's, here so that it changes under the lock that every call holds anyway
+	burst    int
 	index    map[uint64]*bucket
 	buckets  []*bucket // the same ones, for the hand
 	hand     int
 	overflow *rate.Limiter
-	_        [40]byte // to 128 bytes: two shards share no cache line, nor its pair
+	refused  *sketch  // nil until somebody is
+	_        [24]byte // to 128 bytes: two shards share no cache line, nor its pair
 }
 
 type bucket struct {
@@ -51,15 +52,39 @@ func newTable(rule Rule, maxKeys int, overflow prometheus.Counter) *table {
 	for shards < maxShards && maxKeys/(2*shards) >= minShardKeys {
 		shards *= 2
 	}
-	t := &table{
-		limit: rate.Limit(rule.Rate.PerSecond()), burst: rule.Burst, maxKeys: int64(maxKeys),
-		overflow: overflow, seed: maphash.MakeSeed(), shards: make([]shard, shards),
-	}
+	t := &table{maxKeys: int64(maxKeys), overflow: overflow, seed: maphash.MakeSeed(), shards: make([]shard, shards)}
 	for i := range t.shards {
-		t.shards[i].index = make(map[uint64]*bucket)
-		t.shards[i].overflow = rate.NewLimiter(t.limit, t.burst)
+		s := &t.shards[i]
+		s.limit, s.burst = rate.Limit(rule.Rate.PerSecond()), rule.Burst
+		s.index = make(map[uint64]*bucket)
+		s.overflow = rate.NewLimiter(s.limit, s.burst)
 	}
 	return t
+}
+
+// set changes the rule of all buckets, shard after shard: measured, 0.6 µs a key, so at the bound of 8192 keys a shard its
+// callers wait 5 ms once, while those of the other 63 do not. What a bucket holds it keeps, up to the new burst.
+func (t *table) set(now time.Time, rule Rule) {
+	for i := range t.shards {
+		t.shards[i].set(now, rate.Limit(rule.Rate.PerSecond()), rule.Burst)
+	}
+}
+
+func (s *shard) set(now time.Time, limit rate.Limit, burst int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.After(s.now) {
+		s.now = now
+	}
+	s.limit, s.burst = limit, burst
+	change := func(l *rate.Limiter) {
+		l.SetLimitAt(s.now, limit) // first: it counts what has refilled at the old rate
+		l.SetBurstAt(s.now, burst)
+	}
+	change(s.overflow)
+	for _, b := range s.buckets {
+		change(&b.Limiter)
+	}
 }
 
 // idKey is 64 bits of a keyed hash: two of a million ids share a bucket with a chance of 3 in 10^8, and a long id
@@ -140,8 +165,8 @@ func (h *held) take() took {
 		}
 		return tookOwn
 	}
-	s, t := h.shard, h.table
-	b := &bucket{Limiter: *rate.NewLimiter(t.limit, t.burst), key: h.key, position: int32(len(s.buckets))}
+	s := h.shard
+	b := &bucket{Limiter: *rate.NewLimiter(s.limit, s.burst), key: h.key, position: int32(len(s.buckets))}
 	b.AllowN(s.now, 1)
 	s.index[h.key] = b
 	s.buckets = append(s.buckets, b)
@@ -155,7 +180,7 @@ func (h *held) wait() time.Duration {
 		return 0
 	}
 	missing := 1 - h.limiter.TokensAt(h.shard.now)
-	return time.Duration(max(missing, 0) / float64(h.table.limit) * float64(time.Second))
+	return time.Duration(max(missing, 0) / float64(h.shard.limit) * float64(time.Second))
 }
 
 func (h *held) release() {
@@ -184,7 +209,7 @@ func (t *table) sweep(s *shard) {
 	}
 	s.hand %= len(s.buckets)
 	b := s.buckets[s.hand]
-	if b.TokensAt(s.now) < float64(t.burst) {
+	if b.TokensAt(s.now) < float64(s.burst) {
 		s.hand++
 		return
 	}
