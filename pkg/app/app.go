@@ -21,6 +21,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue"
 )
 
@@ -44,6 +45,7 @@ type App struct {
 	registry *prometheus.Registry
 	files    files
 
+	promise  *promise.Promise
 	queue    queue.Queue
 	gate     *gate.Gate
 	dispatch *dispatch.Dispatch
@@ -116,6 +118,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if a.keys, err = openKeys(a.cfg, a.clock, a.log, a.registry); err != nil {
 		return nil, err
 	}
+	if a.promise, err = promise.New(a.cfg.Promise(), promise.Deps{Registerer: a.registry}); err != nil {
+		return nil, err
+	}
 	engine, err := a.openQueue()
 	if err != nil {
 		return nil, err
@@ -147,6 +152,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		Queue: engine, Store: parts.store, Revoker: parts.revoker, Mailer: parts.mailer, Templates: parts.templates,
 		Sealer: parts.sealer, Opener: parts.opener, Index: a.keys.seal.Index(), Signer: parts.signer,
 		Verifier: parts.verifier, Hasher: parts.hashes, Pacers: parts.pacers,
+		Link:  a.promise.Link,
 		Clock: a.clock, Logger: a.log, Register: a.registry,
 	}); err != nil {
 		return nil, err

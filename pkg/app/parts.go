@@ -96,7 +96,9 @@ func (a *App) openQueue() (*embedded.Engine, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
-	engine, err := embedded.Open(cfg, embedded.Deps{Clock: a.clock, Registerer: a.registry, Logger: a.log, Fatal: a.fail})
+	engine, err := embedded.Open(cfg, embedded.Deps{
+		Clock: a.clock, Registerer: a.registry, Logger: a.log, Fatal: a.fail, Ended: a.promise.Ended,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}

@@ -238,7 +238,8 @@ type Token struct {
 
 // Reset is the reset's own choices.
 type Reset struct {
-	SignOut string `yaml:"sign_out" doc:"What a completion that does not say does to the account's sessions: everywhere or keep."`
+	Promise Duration `yaml:"promise" doc:"How soon an accepted reset is to be done: what metrics and alerts count as kept. Promises nothing by itself; 1s to 24h."`
+	SignOut string   `yaml:"sign_out" doc:"What a completion that does not say does to the account's sessions: everywhere or keep."`
 }
 
 // Log is the log.

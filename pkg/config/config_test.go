@@ -16,6 +16,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/hashpool"
+	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 )
 
@@ -82,6 +83,8 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	same(t, "dispatch.LinkTTL", work.LinkTTL, def.LinkTTL)
 	same(t, "dispatch.Identifier", work.Identifier, def.Identifier)
 	same(t, "dispatch.DrainGrace", work.DrainGrace, def.DrainGrace)
+	same(t, "promise", c.Promise().WithDefaults(), promise.Config{}.WithDefaults())
+	same(t, "dispatch.Promise", work.Promise, def.Promise)
 	same(t, "dispatch.SignOut", work.SignOut, def.SignOut)
 	same(t, "dispatch.MailBudget", work.MailBudget, def.MailBudget)
 }
@@ -108,6 +111,8 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 		{"no unit", strings.Replace(good, "20GiB", "20000000", 1), "surgegate.yaml:6: queue.max_bytes: \"20000000\" is not a size: write a number with KiB, MiB, GiB or TiB, such as 20GiB"},
 		{"wrong unit", good + "token: {ttl: 60GiB}\n", "surgegate.yaml:11: token.ttl: \"60GiB\" is not a time span"},
 		{"duration without a unit", good + "token: {ttl: 60}\n", "surgegate.yaml:11: token.ttl: \"60\" is not a time span: write a number with ms, s, m or h, such as 30s"},
+		{"promise too short", good + "reset: {promise: 100ms}\n", "surgegate.yaml:11: reset.promise"},
+		{"promise too long", good + "reset: {promise: 25h}\n", "surgegate.yaml:11: reset.promise"},
 		{"rate without a unit", strings.Replace(good, "20/m", "20", 1), "surgegate.yaml:9: admission.client.rate"},
 		{"negative duration", good + "token: {ttl: -1h}\n", "surgegate.yaml:11: token.ttl"},
 		{"two stores", strings.Replace(good, "insecure: true}", "insecure: true}, sqlite: {path: x}", 1), "surgegate.yaml:4: store: names two stores, sqlite and grpc: keep one"},

@@ -15,6 +15,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
+	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
@@ -71,6 +72,7 @@ func (c Config) Work() dispatch.Config {
 			reset.LaneApply: c.Store.Pace.Floor,
 			reset.LaneMail:  c.Mail.Pace.Floor,
 		},
+		Promise:    c.Reset.Promise.Std(),
 		DrainGrace: c.Shutdown.Grace.Std(),
 	}
 }
@@ -98,6 +100,9 @@ func (c Config) Admit() admission.Config {
 		MaxKeys:    c.Admission.MaxKeys,
 	}
 }
+
+// Promise is the configuration of promise.
+func (c Config) Promise() promise.Config { return promise.Config{Within: c.Reset.Promise.Std()} }
 
 // HashPool is the configuration of hashpool.
 func (c Config) HashPool() hashpool.Config {

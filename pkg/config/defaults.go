@@ -11,6 +11,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
 	"github.com/surgegate/surgegate/pkg/pace"
+	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
@@ -64,7 +65,7 @@ func Default() Config {
 		},
 		Hash:     Hash{Memory: Bytes(hash.ArgonKiB) << 10, Time: int(hash.ArgonTime), Slots: 0},
 		Token:    Token{TTL: Duration(work.LinkTTL)},
-		Reset:    Reset{SignOut: "everywhere"},
+		Reset:    Reset{Promise: Duration(promise.Config{}.WithDefaults().Within), SignOut: "everywhere"},
 		Log:      Log{Level: "info", Format: "text"},
 		Shutdown: Shutdown{Grace: Duration(work.DrainGrace)},
 	}

@@ -437,6 +437,7 @@ func (c *Config) validateRest(p *problems) {
 		p.add("hash", "%v", err)
 	}
 	between(p, "token.ttl", c.Token.TTL, time.Minute, 72*time.Hour)
+	between(p, "reset.promise", c.Reset.Promise, time.Second, 24*time.Hour)
 	if c.Reset.SignOut != "everywhere" && c.Reset.SignOut != "keep" {
 		p.add("reset.sign_out", "%q is unknown: write everywhere or keep", c.Reset.SignOut)
 	}

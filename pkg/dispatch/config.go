@@ -57,6 +57,9 @@ type Config struct {
 	// hash, 100 for the others.
 	Floors map[reset.Lane]float64
 
+	// Promise is how soon a reset is to be done; the histogram of ages is dense around it. Default 5 min, as promise.Config.
+	Promise time.Duration
+
 	// DescribeEvery is how often the store is asked again what it needs. Default 60 s.
 	DescribeEvery time.Duration
 	// SweepEvery is how often expired passwords are looked for. Default 10 s.
@@ -121,6 +124,7 @@ func (c Config) WithDefaults() Config {
 		}
 	}
 	c.Weights = weights
+	orDuration(&c.Promise, 5*time.Minute)
 	orDuration(&c.DescribeEvery, time.Minute)
 	orDuration(&c.SweepEvery, 10*time.Second)
 	orDuration(&c.DrainGrace, 30*time.Second)
@@ -151,7 +155,7 @@ func (c Config) Validate() error {
 	}{
 		{"StoreTimeout", c.StoreTimeout}, {"MailTimeout", c.MailTimeout}, {"RevokeTimeout", c.RevokeTimeout},
 		{"HashTimeout", c.HashTimeout}, {"LinkTTL", c.LinkTTL}, {"TryDelay", c.TryDelay},
-		{"OverloadDelay", c.OverloadDelay}, {"MaxDelay", c.MaxDelay}, {"DescribeEvery", c.DescribeEvery},
+		{"OverloadDelay", c.OverloadDelay}, {"MaxDelay", c.MaxDelay}, {"Promise", c.Promise}, {"DescribeEvery", c.DescribeEvery},
 		{"SweepEvery", c.SweepEvery}, {"DrainGrace", c.DrainGrace},
 	} {
 		if f.value <= 0 {
@@ -255,9 +259,11 @@ type Deps struct {
 	Verifier  Verifier
 	Hasher    Hasher
 	Pacers    Pacers
-	Clock     clock.Clock // nil: clock.System
-	Logger    *slog.Logger
-	Register  prometheus.Registerer
+	// Link is told of each link mail that was handed off, or refused for good: how long after its ask. nil: nobody is told.
+	Link     func(age time.Duration, handedOff bool)
+	Clock    clock.Clock // nil: clock.System
+	Logger   *slog.Logger
+	Register prometheus.Registerer
 }
 
 func (d Deps) validate() error {

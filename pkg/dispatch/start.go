@@ -149,8 +149,10 @@ func (d *Dispatch) ended(ctx context.Context, a ask) (ending, error) {
 
 func (d *Dispatch) mailJob(ctx context.Context, a ask, acct credstore.Account, key reset.Key) (reset.Job, error) {
 	j := reset.Job{Lane: reset.LaneMail, Class: a.lease.Job.Class, Key: key, Account: key}
+	asked := a.lease.Job.AcceptTime
 	if a.payload.Purpose != reset.PurposeLink {
-		j.Unique = true // joined to a link mail that waits it would not be told, or told too late
+		asked = time.Time{} // nobody did
+		j.Unique = true     // joined to a link mail that waits it would not be told, or told too late
 		j.AcceptTime = a.lease.Job.AcceptTime
 	}
 	locale := a.payload.Locale
@@ -158,7 +160,7 @@ func (d *Dispatch) mailJob(ctx context.Context, a ask, acct credstore.Account, k
 		locale = acct.Locale
 	}
 	return d.follow(ctx, seal.AudiencePII, j, reset.MailPayload{
-		AccountID: acct.ID, Address: acct.Address, Locale: locale, Purpose: a.payload.Purpose,
+		AccountID: acct.ID, Address: acct.Address, Locale: locale, Purpose: a.payload.Purpose, AskTime: asked,
 	}.Marshal())
 }
 
@@ -207,9 +209,22 @@ func (d *Dispatch) workMail(ctx context.Context, b *batch) {
 		}
 		s.end(ending{
 			Finish: queue.Finish{Lease: l, State: reset.StateDone, Records: m.records},
-			done:   func() { d.metrics.mails(p.Purpose.String(), outcome, 1) },
+			done:   func() { d.mailed(p, l.Job, outcome) },
 		})
 	}
+}
+
+// mailed counts a mail that has ended.
+func (d *Dispatch) mailed(p reset.MailPayload, j reset.Job, outcome string) {
+	d.metrics.mails(p.Purpose.String(), outcome, 1)
+	if p.Purpose != reset.PurposeLink || d.deps.Link == nil {
+		return
+	}
+	asked := p.AskTime
+	if asked.IsZero() { // sealed by an older version
+		asked = j.AcceptTime
+	}
+	d.deps.Link(d.clock.Now().Sub(asked), outcome == mailSent)
 }
 
 // ledger spends the budgets of one start job: read once, spent once for each mail, written with its Finish.

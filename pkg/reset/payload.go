@@ -48,6 +48,8 @@ type MailPayload struct {
 	Address   string  // 2
 	Locale    string  // 3
 	Purpose   Purpose // 4
+	// AskTime is when the ask was accepted that the mail answers; zero where there was none, and in jobs of older versions.
+	AskTime time.Time // 5; µs
 }
 
 // SignOut says what a completion does to the account's sessions. Values equal the API's.
@@ -105,7 +107,11 @@ func (p MailPayload) Marshal() []byte {
 	b := appendString(nil, 1, p.AccountID)
 	b = appendString(b, 2, p.Address)
 	b = appendString(b, 3, p.Locale)
-	return appendUint(b, 4, uint64(p.Purpose))
+	b = appendUint(b, 4, uint64(p.Purpose))
+	if p.AskTime.IsZero() {
+		return b
+	}
+	return appendUint(b, 5, uint64(p.AskTime.UnixMicro()))
 }
 
 // Unmarshal decodes the payload.
@@ -120,6 +126,8 @@ func (p *MailPayload) Unmarshal(b []byte) error {
 			p.Locale = s
 		case 4:
 			p.Purpose = Purpose(u)
+		case 5:
+			p.AskTime = time.UnixMicro(int64(u)).UTC()
 		}
 	})
 }

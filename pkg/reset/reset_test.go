@@ -57,6 +57,9 @@ func TestPayloadsSurviveEncoding(t *testing.T) {
 			t.Fatalf("%+v became %+v, %v", start, start2, err)
 		}
 		mail := reset.MailPayload{AccountID: text.Draw(t, "account"), Address: text.Draw(t, "address"), Locale: text.Draw(t, "locale"), Purpose: reset.PurposeLink}
+		if at := rapid.Int64Range(0, 1<<50).Draw(t, "asked"); at != 0 {
+			mail.AskTime = time.UnixMicro(at).UTC()
+		}
 		var mail2 reset.MailPayload
 		if err := mail2.Unmarshal(mail.Marshal()); err != nil || mail2 != mail {
 			t.Fatalf("%+v became %+v, %v", mail, mail2, err)

@@ -486,7 +486,13 @@ func (t *tx) endJob(r *jobRecord, size uint64, state reset.State, reason reset.R
 	if state != 0 {
 		t.finalTicket(r, state, reason)
 		t.leaveLine(r)
+		t.tellEnd(&r.job, state)
 	}
+}
+
+// tellEnd tells of a job's end. Its age is by the machine's clock, as its accept time is.
+func (t *tx) tellEnd(j *reset.Job, state reset.State) {
+	t.e.deps.Ended(j.Lane, j.Unique, state, time.Duration(t.wall-micros(j.AcceptTime))*time.Microsecond)
 }
 
 // leaveLine counts the ticket's ordinal as behind.

@@ -116,6 +116,9 @@ type Deps struct {
 	// Fatal is called once, when durability is lost: the process must end. Nothing is acknowledged after it. It must
 	// not call the engine, whose locks are held. Required.
 	Fatal func(error)
+	// Ended is told of each job that ends, as it is written and before that is durable: for metrics. A job that hands its
+	// ticket on to a follow-up has not ended. It must neither wait nor call the engine. nil: nobody is told.
+	Ended func(lane reset.Lane, unique bool, state reset.State, age time.Duration)
 }
 
 // Engine is the embedded queue. Make it with Open.
@@ -178,6 +181,9 @@ func Open(cfg Config, deps Deps) (*Engine, error) {
 	}
 	if deps.FS == nil {
 		deps.FS = vfs.Default
+	}
+	if deps.Ended == nil {
+		deps.Ended = func(reset.Lane, bool, reset.State, time.Duration) {}
 	}
 	if deps.Fatal == nil {
 		return nil, errors.New("queue: fatal: somebody must end the process when durability is lost")

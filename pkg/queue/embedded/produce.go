@@ -223,6 +223,7 @@ func (t *tx) insertEnded(j reset.Job, ord uint64) queue.Verdict {
 	t.m.endedOpen[j.Lane]++
 	t.finalTicket(&r, reset.StateRejected, reset.ReasonSuperseded)
 	t.leaveLine(&r)
+	t.tellEnd(&r.job, reset.StateRejected)
 	return queue.Verdict{Ref: r.ref()}
 }
 
