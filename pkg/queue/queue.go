@@ -96,8 +96,8 @@ type LaneStats struct {
 	// OldestRetry is that of the oldest interactive job that was put back for another try and has not ended, leased
 	// or not; parked ones are their operator's. Zero when there is none.
 	OldestRetry time.Time
-	// Ended counts jobs of this lane that ended since the engine opened.
-	Ended uint64
+	// Entered and Ended count jobs that came into this lane, and that ended in it, since the engine opened.
+	Entered, Ended uint64
 }
 
 // Oldest is the accept time of the oldest interactive job that is waited for, in line or between tries; zero when there

@@ -231,15 +231,15 @@ func (e *Engine) syncLoop() {
 				e.fail(fmt.Errorf("fsync: %w", err))
 				return
 			}
-			e.meter.batch.Observe(float64(len(g.requests)))
-			e.meter.fsync.Observe(g.batch.CommitStats().CommitWaitDuration.Seconds())
+			e.meter.Requests.Observe(float64(len(g.requests)))
+			e.meter.Fsync.Observe(g.batch.CommitStats().CommitWaitDuration.Seconds())
 			_ = g.batch.Close()
 			g.batch = nil
 		}
 		if e.failed() != nil {
 			return
 		}
-		e.meter.commit.Observe(e.deps.Clock.Now().Sub(g.started).Seconds())
+		e.meter.Commit.Observe(e.deps.Clock.Now().Sub(g.started).Seconds())
 		close(g.synced)
 		g.answer(false)
 		if e.hub.signal(g) {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/queue/embedded/internal/meter"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -128,7 +129,7 @@ type Engine struct {
 	fs    vfs.FS // without the disk-full hook
 	db    *pebble.DB
 	cache *pebble.Cache
-	meter *meter
+	meter *meter.Meter
 	hub   hub
 
 	requests chan *request
@@ -151,6 +152,7 @@ type Engine struct {
 	failOnce sync.Once
 	dead     chan struct{} // closed once failure is set
 	noAccept atomic.Pointer[error]
+	freeDisk atomic.Pointer[uint64] // bytes, as last looked at; nil before the first look
 
 	mu       sync.RWMutex // held by the committer while it changes the fields below and the database together
 	mem      memory
@@ -407,7 +409,7 @@ func (e *Engine) Close() error {
 		e.entered.Unlock()
 		close(e.requests)
 		e.wg.Wait()
-		e.closeMeter()
+		e.meter.Close()
 		if e.failed() != nil {
 			// Pebble's commit pipeline stays locked after a failed commit; what it holds is freed by the process's end.
 			return
@@ -449,7 +451,7 @@ func (e *Engine) fail(cause error) {
 		e.failure.Store(&err)
 		close(e.dead)
 		if e.meter != nil {
-			e.meter.fsyncErrors.Inc()
+			e.meter.FsyncErrors.Inc()
 		}
 		e.deps.Logger.Error("queue: durability lost, the process must end", "error", cause.Error())
 		e.deps.Fatal(err)

@@ -79,7 +79,7 @@ func TestDiskReserve(t *testing.T) {
 	if n := testutil.CollectAndCount(reg); n < 40 {
 		t.Errorf("%d series", n)
 	}
-	if err := testutil.GatherAndCompare(reg, strings.NewReader("# HELP surgegate_queue_conservation Enqueued less ended less held: 0, or the engine is at fault.\n# TYPE surgegate_queue_conservation gauge\nsurgegate_queue_conservation 0\n"), "surgegate_queue_conservation"); err != nil {
+	if err := testutil.GatherAndCompare(reg, strings.NewReader("# HELP surgegate_queue_conservation Jobs enqueued less ended less held: 0, or the engine is at fault.\n# TYPE surgegate_queue_conservation gauge\nsurgegate_queue_conservation 0\n"), "surgegate_queue_conservation"); err != nil {
 		t.Error(err)
 	}
 }

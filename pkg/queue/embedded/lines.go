@@ -220,7 +220,8 @@ type memory struct {
 	leases    map[place]*lease
 	deadlines leaseHeap
 	token     uint64
-	endedOpen [laneCount]uint64 // since the engine opened
+	// jobs that came and ended since the engine opened
+	enteredOpen, endedOpen [laneCount]uint64
 	// nothing expires before these times (µs): a sweep need not step over the tombstones of 15 million jobs that
 	// ended in time, 20 ns each while everybody waits.
 	expiring [laneCount]int64
@@ -365,7 +366,7 @@ func (m *memory) held() (n uint64) {
 func (m *memory) stats() queue.Stats {
 	s := queue.Stats{Lanes: make(map[reset.Lane]queue.LaneStats, laneCount-1), Enqueued: m.Enqueued, Ended: m.Ended, Held: m.held(), Bytes: m.Bytes}
 	for _, lane := range reset.Lanes() {
-		ls := queue.LaneStats{Ended: m.endedOpen[lane]}
+		ls := queue.LaneStats{Entered: m.enteredOpen[lane], Ended: m.endedOpen[lane]}
 		for _, class := range reset.Classes() {
 			k, ln := &m.Lines[lane][class], &m.lines[lane][class]
 			ls.Waiting[class] = k.InLine - ln.leased

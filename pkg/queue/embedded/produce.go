@@ -53,7 +53,7 @@ func (e *Engine) Enqueue(ctx context.Context, items []queue.Item) []queue.Verdic
 		}
 	}
 	for i := range out {
-		e.meter.verdict(out[i])
+		e.meter.Verdict(out[i])
 	}
 	return out
 }
@@ -61,7 +61,7 @@ func (e *Engine) Enqueue(ctx context.Context, items []queue.Item) []queue.Verdic
 func (e *Engine) refuse(out []queue.Verdict, err error) []queue.Verdict {
 	for i := range out {
 		out[i].Err = err
-		e.meter.verdict(out[i])
+		e.meter.Verdict(out[i])
 	}
 	return out
 }
@@ -161,6 +161,7 @@ func (t *tx) insert(j reset.Job, ord uint64) queue.Verdict {
 	}
 	r := t.place(j, ord)
 	m.Enqueued++
+	m.enteredOpen[j.Lane]++
 	t.addJob(&r)
 	t.openTicket(&r)
 	return queue.Verdict{Ref: r.ref()}
@@ -220,6 +221,7 @@ func (t *tx) insertEnded(j reset.Job, ord uint64) queue.Verdict {
 	r := t.place(j, ord)
 	t.m.Enqueued++
 	t.m.Ended++
+	t.m.enteredOpen[j.Lane]++
 	t.m.endedOpen[j.Lane]++
 	t.finalTicket(&r, reset.StateRejected, reset.ReasonSuperseded)
 	t.leaveLine(&r)

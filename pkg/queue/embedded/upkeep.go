@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,10 +15,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/surgegate/surgegate/pkg/clock"
-	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/queue/embedded/internal/meter"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -57,6 +57,7 @@ func (e *Engine) checkDisk() {
 		}
 		return
 	}
+	e.freeDisk.Store(&usage.AvailBytes)
 	shut := e.noAccept.Load() != nil
 	switch {
 	case usage.AvailBytes < e.cfg.DiskReserve && !shut:
@@ -225,120 +226,24 @@ func (e *Engine) backgroundError(err error) {
 	e.deps.Logger.Error("queue: pebble background", "error", err.Error(), "suppressed", e.unlogged.Swap(0))
 }
 
-// meter is the engine's metrics.
-type meter struct {
-	batch, commit, fsync prometheus.Histogram
-	verdicts             *prometheus.CounterVec
-	fsyncErrors          prometheus.Counter
-	all                  []prometheus.Collector
-}
-
-func (m *meter) verdict(v queue.Verdict) {
-	what := "accepted"
-	switch {
-	case v.Err == nil && v.Replayed:
-		what = "replayed"
-	case v.Err == nil && v.Joined:
-		what = "coalesced"
-	case v.Err == nil:
-	case errors.Is(v.Err, queue.ErrFull):
-		what = "full"
-	case errors.Is(v.Err, queue.ErrMarkSpent):
-		what = "mark_spent"
-	case errors.Is(v.Err, queue.ErrTooLarge):
-		what = "too_large"
-	case errors.Is(v.Err, queue.ErrNotDurable):
-		what = "not_durable"
-	default:
-		what = "other"
-	}
-	m.verdicts.WithLabelValues(what).Inc()
-}
-
-func (e *Engine) openMeter() error {
-	m := &meter{
-		batch: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "surgegate_queue_commit_requests",
-			Help: "Requests that shared one fsync.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
-		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "surgegate_queue_commit_seconds",
-			Help: "From the first request of a group to its answer.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
-		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "surgegate_queue_fsync_seconds",
-			Help: "Waiting for a group's fsync.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16)}),
-		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "surgegate_queue_enqueues_total",
-			Help: "Items by verdict."}, []string{"verdict"}),
-		fsyncErrors: prometheus.NewCounter(prometheus.CounterOpts{Name: "surgegate_queue_fsync_errors_total",
-			Help: "Losses of durability; the process ends with the first."}),
-	}
-	for _, v := range []string{"accepted", "coalesced", "replayed", "full", "mark_spent", "too_large", "not_durable", "other"} {
-		m.verdicts.WithLabelValues(v)
-	}
-	e.meter = m
-	for _, c := range []prometheus.Collector{m.batch, m.commit, m.fsync, m.verdicts, m.fsyncErrors, newGauges(e)} {
-		if err := e.deps.Registerer.Register(c); err != nil {
-			e.closeMeter()
-			return fmt.Errorf("queue: metrics: %w", err)
-		}
-		m.all = append(m.all, c)
+func (e *Engine) openMeter() (err error) {
+	e.meter, err = meter.New(meter.Deps{
+		Registerer: e.deps.Registerer, Clock: e.deps.Clock, Snapshot: e.snapshot, DiskReserve: e.cfg.DiskReserve,
+	})
+	if err != nil {
+		return fmt.Errorf("queue: %w", err)
 	}
 	return nil
 }
 
-// closeMeter lets the same registry take a reopened engine.
-func (e *Engine) closeMeter() {
-	for _, c := range e.meter.all {
-		e.deps.Registerer.Unregister(c)
+// snapshot is what metrics show.
+func (e *Engine) snapshot() meter.Snapshot {
+	s := meter.Snapshot{Stats: e.stats(), DiskAvailable: math.NaN()}
+	s.Accepting = s.NotAccepting == nil && e.failed() == nil
+	if free := e.freeDisk.Load(); free != nil {
+		s.DiskAvailable = float64(*free)
 	}
-}
-
-// gauges are read from one snapshot, so that conservation holds among them.
-type gauges struct {
-	e                                                      *Engine
-	jobs, oldest, bytes, maxBytes, conservation, accepting *prometheus.Desc
-}
-
-func newGauges(e *Engine) *gauges {
-	return &gauges{
-		e:            e,
-		jobs:         prometheus.NewDesc("surgegate_queue_jobs", "Jobs held by lane and state.", []string{"lane", "state"}, nil),
-		oldest:       prometheus.NewDesc("surgegate_queue_oldest_wait_seconds", "Wait of the oldest interactive job, in line or between tries; parked ones do not count.", []string{"lane"}, nil),
-		bytes:        prometheus.NewDesc("surgegate_queue_bytes", "Bytes of the jobs held.", nil, nil),
-		maxBytes:     prometheus.NewDesc("surgegate_queue_max_bytes", "Bound of the bytes of the jobs held.", nil, nil),
-		conservation: prometheus.NewDesc("surgegate_queue_conservation", "Enqueued less ended less held: 0, or the engine is at fault.", nil, nil),
-		accepting:    prometheus.NewDesc("surgegate_queue_accepting", "1 while Enqueue accepts.", nil, nil),
-	}
-}
-
-func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.jobs, g.oldest, g.bytes, g.maxBytes, g.conservation, g.accepting} {
-		ch <- d
-	}
-}
-
-func (g *gauges) Collect(ch chan<- prometheus.Metric) {
-	s := g.e.stats()
-	now := g.e.deps.Clock.Now()
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	for _, lane := range reset.Lanes() {
-		l := s.Lanes[lane]
-		gauge(g.jobs, float64(l.Waiting[0]+l.Waiting[1]+l.Waiting[2]), lane.String(), "waiting")
-		gauge(g.jobs, float64(l.Leased), lane.String(), "leased")
-		gauge(g.jobs, float64(l.Retrying), lane.String(), "retrying")
-		gauge(g.jobs, float64(l.Parked), lane.String(), "parked")
-		wait := 0.0
-		if oldest := l.Oldest(); !oldest.IsZero() {
-			wait = max(0, now.Sub(oldest).Seconds())
-		}
-		gauge(g.oldest, wait, lane.String())
-	}
-	gauge(g.bytes, float64(s.Bytes))
-	gauge(g.maxBytes, float64(s.MaxBytes))
-	gauge(g.conservation, float64(s.Conservation()))
-	accepting := 1.0
-	if s.NotAccepting != nil || g.e.failed() != nil {
-		accepting = 0
-	}
-	gauge(g.accepting, accepting)
+	return s
 }
 
 // hub tells watchers that a ticket may have changed. With nobody watching it costs one atomic load a change.
