@@ -332,6 +332,13 @@ func (a *Admission) SetLevel(level int, cause Cause) {
 	a.log.Warn("brownout level changed", "from", before.level, "to", level, "signal", cause.Signal.String(), "cause", cause.Words)
 }
 
+// ShowShares sets what the metrics show of the signals, as the ladder saw them last.
+func (a *Admission) ShowShares(s Shares) {
+	for signal := SignalNone + 1; signal < signals; signal++ {
+		a.metrics.shares[signal].Set(s[signal])
+	}
+}
+
 // Level returns the brownout level and its cause in words.
 func (a *Admission) Level() (level int, cause string) {
 	b := a.level.Load()

@@ -143,6 +143,18 @@ type Ladder struct {
 	calm   time.Time // since when nothing has asked for the level; zero: something does
 }
 
+// Shares are the signals as shares of their bounds, by Signal: at 1 the wait asks for level 1, and the others are at what
+// must not be passed. SignalNone's is 0.
+type Shares [signals]float64
+
+// Shares tells the shares of the signals.
+func (l *Ladder) Shares(s Signals) Shares {
+	return Shares{
+		SignalWait: float64(s.OldestInteractiveWait) / float64(l.config.Wait), SignalWaitShare: s.WaitShare,
+		SignalQueue: s.QueueFill, SignalDisk: s.DiskFill, SignalHeap: s.HeapFill, SignalCPU: s.CPUFill,
+	}
+}
+
 // NewLadder returns a ladder at level 0. What Validate finds wrong with the config makes it behave oddly, so call
 // that first.
 func NewLadder(config LadderConfig) *Ladder { return &Ladder{config: config.WithDefaults()} }

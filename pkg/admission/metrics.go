@@ -54,6 +54,7 @@ type metrics struct {
 	charges   [2]prometheus.Counter
 	overflow  [2]prometheus.Counter
 	changes   [MaxLevel + 1][signals]prometheus.Counter // by the level that was entered
+	shares    [signals]prometheus.Gauge                 // that of SignalNone is nil
 }
 
 func newMetrics() *metrics {
@@ -85,6 +86,14 @@ func newMetrics() *metrics {
 		for s := range signals {
 			m.changes[level][s] = changes.WithLabelValues(strconv.Itoa(level), s.String())
 		}
+	}
+	shares := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "surgegate_brownout_signal_ratio",
+		Help: "Each signal of the brownout ladder as a share of its bound, as last looked at: 1 is at the bound.",
+	}, []string{"signal"})
+	m.collectors = append(m.collectors, shares)
+	for s := SignalNone + 1; s < signals; s++ {
+		m.shares[s] = shares.WithLabelValues(s.String())
 	}
 	m.charges = [2]prometheus.Counter{charges.WithLabelValues("spent"), charges.WithLabelValues("refused")}
 	m.overflow = [2]prometheus.Counter{overflow.WithLabelValues("ip"), overflow.WithLabelValues("id")}

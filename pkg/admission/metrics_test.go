@@ -28,7 +28,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)
 	}
-	if n, err := testutil.GatherAndCount(registry); err != nil || n != 7+6+2+2+2+1+2+1+5*7+7 {
+	if n, err := testutil.GatherAndCount(registry); err != nil || n != 7+6+2+2+2+1+2+1+5*7+7+6 {
 		t.Errorf("%d series from the start, %v", n, err)
 	}
 	for range 3 {
@@ -136,4 +136,33 @@ func TestLevelChangesAreCountedBySignal(t *testing.T) {
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) != 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
+}
+
+// Each signal is shown as a share of its bound, whatever it is measured in, so that one look tells which is nearest.
+func TestSignalsAreShownAsSharesOfTheirBounds(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	a := newAdmission(t, admission.Config{}, admission.Deps{Registerer: registry})
+	show := func(of [6]float64) {
+		t.Helper()
+		want := fmt.Sprintf(`
+# HELP surgegate_brownout_signal_ratio Each signal of the brownout ladder as a share of its bound, as last looked at: 1 is at the bound.
+# TYPE surgegate_brownout_signal_ratio gauge
+surgegate_brownout_signal_ratio{signal="cpu"} %v
+surgegate_brownout_signal_ratio{signal="disk"} %v
+surgegate_brownout_signal_ratio{signal="heap"} %v
+surgegate_brownout_signal_ratio{signal="queue"} %v
+surgegate_brownout_signal_ratio{signal="wait"} %v
+surgegate_brownout_signal_ratio{signal="wait_share"} %v
+`, of[0], of[1], of[2], of[3], of[4], of[5])
+		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "surgegate_brownout_signal_ratio"); err != nil {
+			t.Error(err)
+		}
+	}
+	show([6]float64{})
+	ladder := admission.NewLadder(admission.LadderConfig{Wait: 10 * time.Second})
+	a.ShowShares(ladder.Shares(admission.Signals{
+		OldestInteractiveWait: 5 * time.Second, WaitShare: .1, QueueFill: .2, DiskFill: .3, HeapFill: .4, CPUFill: .6,
+	}))
+	show([6]float64{.6, .3, .4, .2, .5, .1})
 }

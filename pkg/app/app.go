@@ -111,9 +111,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.registry.MustRegister(
-		collectors.NewGoCollector(),
+		goCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collectors.NewBuildInfoCollector(),
+		buildInfo(),
 	)
 	if a.keys, err = openKeys(a.cfg, a.clock, a.log, a.registry); err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy,
+	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy, parts.admission.ShowShares,
 		parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
 	observe, err := a.record(o.Record)
 	if err != nil {

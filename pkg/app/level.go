@@ -25,6 +25,7 @@ type leveller struct {
 	queue   queue.Producer
 	clock   clock.Clock
 	accept  gate.Config // the acceptance bounds
+	show    func(admission.Shares)
 	set     []func(level int, cause admission.Cause)
 	samples []metrics.Sample
 	usage   usage
@@ -79,10 +80,13 @@ func diskFill(dir string, queued, reserve uint64) float64 {
 	return float64(queued) / float64(queued+free-reserve)
 }
 
-func newLeveller(q queue.Producer, c clock.Clock, cfg config.Config, hashBusy func() time.Duration, set ...func(int, admission.Cause)) *leveller {
+func newLeveller(
+	q queue.Producer, c clock.Clock, cfg config.Config, hashBusy func() time.Duration, show func(admission.Shares),
+	set ...func(int, admission.Cause),
+) *leveller {
 	return &leveller{
 		ladder: admission.NewLadder(admission.LadderConfig{}),
-		queue:  q, clock: c, set: set,
+		queue:  q, clock: c, show: show, set: set,
 		accept:  cfg.Accept().WithDefaults(),
 		samples: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}},
 		usage:   usage{hashBusy: hashBusy},
@@ -104,7 +108,9 @@ func (l *leveller) run(ctx context.Context) {
 
 func (l *leveller) step(stats queue.Stats) {
 	now := l.clock.Now()
-	level, cause := l.ladder.Step(now, l.signals(now, stats))
+	signals := l.signals(now, stats)
+	level, cause := l.ladder.Step(now, signals)
+	l.show(l.ladder.Shares(signals))
 	for _, set := range l.set {
 		set(level, cause)
 	}

@@ -14,7 +14,7 @@ import (
 func TestFewMailsDoNotRaiseTheLevel(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	l := newLeveller(nil, clock.NewManual(now), config.Config{DataDir: t.TempDir()}, func() time.Duration { return 0 })
+	l := newLeveller(nil, clock.NewManual(now), config.Config{DataDir: t.TempDir()}, func() time.Duration { return 0 }, nil)
 	for _, c := range []struct {
 		lane reset.Lane
 		n    uint64

@@ -7,8 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"regexp"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/surgegate/surgegate/pkg/config"
 )
@@ -23,6 +29,28 @@ func newLogger(w io.Writer, c config.Log) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// goCollector has what tells of memory and of the collector under load. The default set has 25 series of the heap's
+// inner life besides, with more bytes of help than the whole queue.
+func goCollector() prometheus.Collector {
+	return collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled(), collectors.WithGoCollectorRuntimeMetrics(
+		collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(
+			`^(/memory/classes/heap/objects:bytes|/memory/classes/total:bytes|/gc/heap/(goal|allocs):bytes|/cpu/classes/gc/total:cpu-seconds)$`)}))
+}
+
+// buildInfo is a series that says what runs, so that a dashboard can mark when that changed.
+func buildInfo() prometheus.Collector {
+	version, goVersion := "unknown", runtime.Version()
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "surgegate_build_info", Help: "1, with the version of surgegate and of the Go that built it.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": goVersion},
+	})
+	g.Set(1)
+	return g
 }
 
 // banner says what listens where and what to try next.

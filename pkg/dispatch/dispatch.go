@@ -103,7 +103,7 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 		abandoned: make(chan struct{})}
 	d.book.describe = make(chan struct{}, 1)
 	var err error
-	if d.metrics, err = newMetrics(deps.Register); err != nil {
+	if d.metrics, err = newMetrics(deps.Register, cfg.Promise); err != nil {
 		return nil, fmt.Errorf("dispatch: metrics: %w", err)
 	}
 	if err := d.makeDownstreams(); err != nil {

@@ -2,6 +2,8 @@ package dispatch
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +21,7 @@ const (
 // metrics are the work side's series; every one is there from the start.
 type metrics struct {
 	age       *prometheus.HistogramVec
+	ages      [lanes][states]prometheus.Observer // children found once; nil for what cannot be
 	retries   *prometheus.CounterVec
 	parks     *prometheus.CounterVec
 	expiries  *prometheus.CounterVec
@@ -28,8 +31,45 @@ type metrics struct {
 	weight    *prometheus.GaugeVec
 }
 
+// The sizes of arrays by lane and by state.
+const (
+	lanes  = int(reset.LaneCampaign) + 1
+	states = int(reset.StateFailed) + 1
+)
+
+// endsOf are the states in which jobs of a lane end: with the others the histogram would have twice the series, all of
+// them 0 for ever. A hash that is made ends nothing, because its ticket goes on in the apply lane.
+func endsOf(l reset.Lane) []reset.State {
+	switch l {
+	case reset.LaneHash:
+		return []reset.State{reset.StateRejected, reset.StateFailed}
+	case reset.LaneApply:
+		return []reset.State{reset.StateDone, reset.StateRejected, reset.StateFailed}
+	default:
+		return []reset.State{reset.StateDone}
+	}
+}
+
+// ageBounds are the classic bounds of ages: the promise itself is one, so that the share that kept it is exact, and around
+// it they are dense, so that a quantile near it is not off by much; elsewhere they grow by two to ten times, out to
+// the longest sealed wait.
+func ageBounds(promise time.Duration) []float64 {
+	p := promise.Seconds()
+	var bounds []float64
+	for _, near := range []float64{.25, .5, .75, .9, 1, 1.1, 1.25, 1.5, 2, 4} {
+		bounds = append(bounds, math.Round(near*p*1000)/1000) // 1.1 times 300 is 330.00000000000006
+	}
+	for _, far := range []float64{.01, .1, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600} {
+		if far < .2*p || far > 5*p {
+			bounds = append(bounds, far)
+		}
+	}
+	slices.Sort(bounds)
+	return bounds
+}
+
 // newMetrics registers everything.
-func newMetrics(r prometheus.Registerer) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, promise time.Duration) (*metrics, error) {
 	const native = 1.1 // bucket growth: 5 % error at most
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -41,18 +81,17 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}, labels)
 	}
 	m := &metrics{
-		// Dense around the promise of a few seconds, and out to the longest sealed wait.
-		age: histogram("surgegate_ticket_age_seconds", "Age of jobs at their end, from acceptance.",
-			[]float64{.01, .025, .05, .1, .25, .5, 1, 2, 3, 4, 5, 7.5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800,
-				3600, 4 * 3600, 12 * 3600, 24 * 3600}, "lane", "state"),
+		age: histogram("surgegate_ticket_age_seconds",
+			"Seconds from a job's acceptance to its end by a worker; a mail's from when its account was found.",
+			ageBounds(promise), "lane", "state"),
 		retries: counter("surgegate_jobs_retried_total",
 			"Jobs put back in line, by whether that used up one of their tries.", "lane", "tries"),
-		parks:    counter("surgegate_jobs_parked_total", "Jobs set aside for an operator.", "lane"),
+		parks:    counter("surgegate_jobs_parked_total", "Jobs set aside for an operator, because their tries are used up or they cannot be worked on.", "lane"),
 		expiries: counter("surgegate_jobs_expired_total", "Completions whose sealed password waited too long.", "lane"),
 		mailed:   counter("surgegate_mails_total", "Mails by what became of them.", "purpose", "outcome"),
 		described: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "surgegate_store_described",
-			Help: "1 if the store's last description was had and can be met.",
+			Help: "1 while the store has told what it needs and that can be met, 0 before and while it cannot.",
 		}),
 	}
 	m.paused = prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -64,8 +103,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for _, l := range workedLanes() {
 		m.paused.WithLabelValues(l.String())
 		m.weight.WithLabelValues(l.String())
-		for _, s := range []reset.State{reset.StateDone, reset.StateRejected, reset.StateFailed} {
-			m.age.WithLabelValues(l.String(), s.String())
+		for _, s := range endsOf(l) {
+			m.ages[l][s] = m.age.WithLabelValues(l.String(), s.String())
 		}
 		m.retries.WithLabelValues(l.String(), "kept")
 		m.retries.WithLabelValues(l.String(), "used")
@@ -109,7 +148,12 @@ func (m *metrics) mails(purpose, outcome string, n int) {
 
 // ended counts a final state; a job whose ticket lives on in a follow-up has not ended for anybody.
 func (m *metrics) ended(l reset.Lane, s reset.State, age time.Duration) {
-	if s.Final() {
-		m.age.WithLabelValues(l.String(), s.String()).Observe(age.Seconds())
+	if !s.Final() {
+		return
 	}
+	o := m.ages[l][s]
+	if o == nil { // endsOf is wrong: better a series too many than an end that is not seen
+		o = m.age.WithLabelValues(l.String(), s.String())
+	}
+	o.Observe(age.Seconds())
 }

@@ -54,7 +54,25 @@ func kindVerdict(k reset.Kind) string {
 	}
 }
 
+// verdictsOf are the verdicts that a call can have. Reads are neither admitted nor accepted.
+func verdictsOf(c call) []string {
+	if c == callGetTicket || c == callWatchTicket {
+		verdicts := []string{verdictOK}
+		for _, k := range []reset.Kind{reset.KindInternal, reset.KindInvalid, reset.KindNotDurable, reset.KindDraining,
+			reset.KindNotFound, reset.KindCanceled} {
+			verdicts = append(verdicts, kindVerdict(k))
+		}
+		return verdicts
+	}
+	verdicts := []string{verdictOK, verdictAccepted, verdictCoalesced, verdictReplayed}
+	for _, k := range kinds() {
+		verdicts = append(verdicts, kindVerdict(k))
+	}
+	return verdicts
+}
+
 type metrics struct {
+	all      *prometheus.CounterVec
 	requests [calls]map[string]prometheus.Counter
 	seconds  [calls]prometheus.Observer
 	etaStart prometheus.Observer
@@ -70,16 +88,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	}, []string{"call", "verdict"})
 	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "surgegate_gate_request_seconds",
-		Help: "Time from a call to its verdict, what a caller asked to wait for its ticket left out.",
+		Help: "Seconds from a call to its verdict, what a caller asked to wait for its ticket left out.",
 		// Dense around the promise: durable in about a millisecond, refused in under five.
-		Buckets: []float64{.0001, .00025, .0005, .00075, .001, .0015, .002, .003, .004, .005, .0075, .01, .025, .05, .1,
-			.25, 1, 5},
+		Buckets:                     []float64{.00025, .0005, .001, .0015, .002, .003, .005, .01, .025, .1, .5, 5},
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"call"})
 	eta := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                        "surgegate_gate_eta_seconds",
-		Help:                        "High end of the ETA as told at acceptance.",
-		Buckets:                     []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 43200},
+		Help:                        "Seconds until done as told at acceptance: the high end of the ETA.",
+		Buckets:                     []float64{.25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 43200},
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"line"})
 	watchers := prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -93,12 +110,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{etaStart: eta.WithLabelValues("start"), etaApply: eta.WithLabelValues("completion"),
 		watched: watchers.WithLabelValues("watch"), waited: watchers.WithLabelValues("wait")}
-	verdicts := []string{verdictOK, verdictAccepted, verdictCoalesced, verdictReplayed}
-	for _, k := range kinds() {
-		verdicts = append(verdicts, kindVerdict(k))
-	}
+	m.all = requests
 	for c := range calls {
 		m.seconds[c] = latency.WithLabelValues(c.String())
+		verdicts := verdictsOf(c)
 		m.requests[c] = make(map[string]prometheus.Counter, len(verdicts))
 		for _, v := range verdicts {
 			m.requests[c][v] = requests.WithLabelValues(c.String(), v)
@@ -116,7 +131,11 @@ func (m *metrics) count(c call, verdict string, err error, took time.Duration) {
 		}
 		verdict = kindVerdict(e.Kind)
 	}
-	m.requests[c][verdict].Inc()
+	counter, ok := m.requests[c][verdict]
+	if !ok { // verdictsOf is wrong: better a series too many than a call that is not counted
+		counter = m.all.WithLabelValues(c.String(), verdict)
+	}
+	counter.Inc()
 	m.seconds[c].Observe(took.Seconds())
 }
 

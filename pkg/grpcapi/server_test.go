@@ -314,7 +314,7 @@ func TestHTTP(t *testing.T) {
 	_, body := fetch(t, base+"/metrics")
 	for _, line := range []string{
 		`grpc_server_handled_total{grpc_code="ResourceExhausted",grpc_method="StartReset",grpc_service="surgegate.reset.v1.PasswordReset",grpc_type="unary"} 0`,
-		`grpc_server_handled_total{grpc_code="Internal",grpc_method="GetStatus",grpc_service="surgegate.operator.v1.Operator",grpc_type="unary"} 0`,
+		`surgegate_grpc_operator_calls_total{code="Unauthenticated"} 0`,
 		`grpc_server_handling_seconds_bucket{grpc_method="WatchTicket",grpc_service="surgegate.reset.v1.PasswordReset",grpc_type="server_stream",le="0.005"} 0`,
 		`surgegate_grpc_bad_messages_total{reason="oversize"} 0`,
 		`surgegate_grpc_refused_connections_total{listener="grpc"} 0`,

@@ -1,6 +1,8 @@
 package hashpool
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -26,19 +28,20 @@ func newMetrics(cfg Config, r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		inUse:       gauge("slots_in_use", "Slots that are computing a hash."),
 		waiting:     gauge("waiting", "Hashes that wait for slots or memory."),
-		memoryInUse: gauge("memory_in_use_bytes", "Memory of the hashes being computed."),
+		memoryInUse: gauge("memory_in_use_bytes", "Bytes of memory of the hashes being computed."),
 	}
 	slots := gauge("slots", "Slots there are: hashes computed at once.")
 	slots.Set(float64(cfg.Slots))
-	budget := gauge("memory_budget_bytes", "Memory that hashes may use at once.")
+	budget := gauge("memory_budget_bytes", "Bytes of memory that hashes may use at once.")
 	budget.Set(float64(cfg.MemoryBytes))
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "surgegate", Subsystem: "hashpool", Name: "seconds",
-		Help: "Time to compute one hash, without the wait, by operation and algorithm.",
+		Help: "Seconds to compute one hash, without the wait for a slot, by operation and algorithm.",
 		// Dense around the default's cost on today's machines, 15 to 40 ms.
-		Buckets:                        []float64{.005, .01, .015, .02, .025, .03, .04, .05, .075, .1, .15, .25, .5, 1, 2.5},
-		NativeHistogramBucketFactor:    1.1,
-		NativeHistogramMaxBucketNumber: 100,
+		Buckets:                         []float64{.005, .01, .02, .03, .04, .06, .1, .25, 1},
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"operation", "algorithm"})
 	m.seconds[opMakeArgon2] = seconds.WithLabelValues("make", "argon2")
 	m.seconds[opMakeBcrypt] = seconds.WithLabelValues("make", "bcrypt")

@@ -57,8 +57,7 @@ func New(c Config, d Deps) (*Promise, error) {
 	seconds.Set(p.within.Seconds())
 	resets := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "surgegate_promise_resets_total",
-		Help: "Accepted resets that ended, by part (link: the mail was handed off; password: the completion's ticket is final) " +
-			"and by whether that was within the promise.",
+		Help: "Accepted resets that ended (link: its mail was handed off; password: its ticket is final), by whether within the promise.",
 	}, []string{"part", "outcome"})
 	of := func(part string) outcomes {
 		return outcomes{kept: resets.WithLabelValues(part, "kept"), broken: resets.WithLabelValues(part, "broken")}

@@ -16,7 +16,7 @@ import (
 func expect(t *testing.T, r prometheus.Gatherer, linkKept, linkBroken, passwordKept, passwordBroken int) {
 	t.Helper()
 	want := fmt.Sprintf(`
-# HELP surgegate_promise_resets_total Accepted resets that ended, by part (link: the mail was handed off; password: the completion's ticket is final) and by whether that was within the promise.
+# HELP surgegate_promise_resets_total Accepted resets that ended (link: its mail was handed off; password: its ticket is final), by whether within the promise.
 # TYPE surgegate_promise_resets_total counter
 surgegate_promise_resets_total{outcome="broken",part="link"} %d
 surgegate_promise_resets_total{outcome="broken",part="password"} %d

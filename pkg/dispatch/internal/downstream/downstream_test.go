@@ -27,7 +27,7 @@ func TestMetricsAreWellNamedAndThereFromTheStart(t *testing.T) {
 		t.Errorf("%v, %v", problems, err)
 	}
 	for name, want := range map[string]int{
-		"surgegate_downstream_calls_total": 5, "surgegate_downstream_call_seconds": 1, "surgegate_downstream_in_flight": 1,
+		"surgegate_downstream_calls_total": 5, "surgegate_downstream_items_total": 5, "surgegate_downstream_call_seconds": 1, "surgegate_downstream_in_flight": 1,
 		"surgegate_downstream_cost_total": 2,
 	} {
 		if n, err := testutil.GatherAndCount(r.register, name); err != nil || n != want {

@@ -12,6 +12,7 @@ import (
 // Metrics are the series of all downstreams. Make it with NewMetrics.
 type Metrics struct {
 	calls       *prometheus.CounterVec
+	handled     *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
 	items       *prometheus.HistogramVec
 	inFlight    *prometheus.GaugeVec
@@ -23,7 +24,7 @@ type Metrics struct {
 
 // series are one downstream's.
 type series struct {
-	calls                             []prometheus.Counter // by class
+	calls, handled                    []prometheus.Counter // by class
 	seconds, items                    prometheus.Observer
 	inFlight, concurrency, rate, ramp prometheus.Gauge
 	cost                              map[reset.Lane]prometheus.Counter
@@ -45,10 +46,14 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "surgegate_downstream_calls_total", Help: "Calls of downstreams by how they ended.",
 		}, []string{"downstream", "outcome"}),
-		seconds: histogram("surgegate_downstream_call_seconds", "How long calls of downstreams took.",
-			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}),
+		handled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "surgegate_downstream_items_total",
+			Help: "Items in calls of downstreams (look-ups, mails, hashes, writes) by how the call ended; each try counts.",
+		}, []string{"downstream", "outcome"}),
+		seconds: histogram("surgegate_downstream_call_seconds", "Seconds that calls of downstreams took.",
+			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 30}),
 		items: histogram("surgegate_downstream_batch_items", "Items in one call of a downstream.",
-			prometheus.ExponentialBuckets(1, 2, 11)),
+			[]float64{1, 4, 16, 64, 256, 1024}),
 		inFlight: gauge("surgegate_downstream_in_flight", "Calls that occupy the downstream now."),
 		concurrency: gauge("surgegate_downstream_concurrency_limit",
 			"Calls that the downstream's pacer allows at once; 0 for no limit."),
@@ -62,7 +67,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}, []string{"downstream", "lane"}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.calls, m.seconds, m.items, m.inFlight, m.concurrency, m.rate, m.ramp, m.cost} {
+	for _, c := range []prometheus.Collector{m.calls, m.handled, m.seconds, m.items, m.inFlight, m.concurrency, m.rate, m.ramp, m.cost} {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -76,6 +81,7 @@ func (m *Metrics) of(name string, lanes []reset.Lane) series {
 	}
 	for c := OK; c < unused; c++ {
 		s.calls = append(s.calls, m.calls.WithLabelValues(name, c.String()))
+		s.handled = append(s.handled, m.handled.WithLabelValues(name, c.String()))
 	}
 	for _, l := range lanes {
 		s.cost[l] = m.cost.WithLabelValues(name, l.String())

@@ -107,6 +107,7 @@ func (p *Permit) end(items int, c Class) {
 // seen counts a call and its strain at the moment when it ends, which for an abandoned one is before its permit.
 func (d *Downstream) seen(c Class, took time.Duration, items int) {
 	d.metrics.calls[c].Inc()
+	d.metrics.handled[c].Add(float64(items))
 	d.metrics.seconds.Observe(took.Seconds())
 	d.metrics.items.Observe(float64(items))
 	d.mu.Lock()
