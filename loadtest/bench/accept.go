@@ -13,6 +13,8 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/replay"
+	"github.com/surgegate/surgegate/loadtest/scrape"
+	"github.com/surgegate/surgegate/loadtest/uninstrumented"
 	"github.com/surgegate/surgegate/pkg/stormtrace"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -109,13 +111,7 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 	toEcho.closed(ctx, s) // warm-up
 	toGateway.closed(ctx, s)
 	var ratios, accepts, echoes []float64
-	perCall := func(p *process.Process, c *caller) func() float64 {
-		used, calls := p.ProcessorTime(), c.next.Load()
-		return func() float64 {
-			return float64((p.ProcessorTime() - used).Microseconds()) / float64(c.next.Load()-calls)
-		}
-	}
-	echoCost, acceptCost := perCall(bare, toEcho), perCall(gateway, toGateway)
+	echoCost, acceptCost := cost(bare, toEcho), cost(gateway, toGateway)
 	for range s.Rounds {
 		e, a := toEcho.closed(ctx, s), toGateway.closed(ctx, s)
 		ratios, accepts, echoes = append(ratios, a/e), append(accepts, a), append(echoes, e)
@@ -126,10 +122,10 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 		Name: "durable StartReset accepts ÷ bare gRPC echo, 256 callers, 200 look-ups/s behind", Value: rate, Unit: "calls/s",
 		Reference: median(echoes), Ratio: ratio, Goal: "ratio ≥ 0.50 (aim 0.70)", OK: ratio >= 0.5,
 	}}
-	cost, reference := acceptCost(), echoCost()
+	spent, reference := acceptCost(), echoCost()
 	rows = append(rows, Row{
-		Name: "processor time of an accept at the server, its share of the work behind it included", Value: cost, Unit: "µs",
-		Reference: reference, Ratio: cost / reference, Goal: "–", OK: true,
+		Name: "processor time of an accept at the server, its share of the work behind it included", Value: spent, Unit: "µs",
+		Reference: reference, Ratio: spent / reference, Goal: "–", OK: true,
 	})
 	echo50, echo99, err := toEcho.open(ctx, s, rate/2)
 	if err != nil {
@@ -212,6 +208,143 @@ func (s *suite) recording(ctx context.Context) ([]Row, error) {
 		Name: "accepts while recording ÷ accepts", Value: median(rates), Unit: "calls/s", Reference: median(references), Ratio: ratio,
 		Goal: "ratio ≥ 0.98", OK: ratio >= .98,
 	}}, nil
+}
+
+// metrics is what watching costs: the same accepts by the program as it is, scraped once a second, and by the same source
+// built without its instrumentation, in turns; and what a scrape and an operator's status take in a storm.
+func (s *suite) metrics(ctx context.Context) ([]Row, error) {
+	bare := filepath.Join(s.dir, "surgegate-uninstrumented")
+	if err := uninstrumented.Build(ctx, uninstrumented.Config{Package: "./cmd/surgegate", Out: bare}); err != nil {
+		return nil, err
+	}
+	const store = "{sqlite: {sample: true}, pace: {rate: 200}}"
+	plain, err := s.program(ctx, bare, "unmeasured", store, "")
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Stop()
+	measured, err := s.program(ctx, s.Surgegate, "measured", store, "")
+	if err != nil {
+		return nil, err
+	}
+	defer measured.Stop()
+	without, err := newCaller(plain.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer without.close()
+	with, err := newCaller(measured.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer with.close()
+	watch := scrape.Config{HTTP: measured.http, Operator: measured.operator}
+	without.closed(ctx, s) // warm-up
+	with.closed(ctx, s)
+	costWithout, costWith := cost(plain.Process, without), cost(measured.Process, with)
+	var ratios, rates, references []float64
+	// Twice the rounds: the goal is nearer to 1 than what two rounds on a busy machine differ by.
+	for i := range 2 * s.Rounds {
+		reference := 0.
+		if i%2 == 0 { // in turns, because the second of a pair has the disk that the first has filled
+			reference = without.closed(ctx, s)
+		}
+		rate, err := s.scraped(ctx, with, scrape.Config{HTTP: watch.HTTP, Operator: watch.Operator, Every: time.Second, Ask: time.Hour})
+		if err != nil {
+			return nil, err
+		}
+		if reference == 0 {
+			reference = without.closed(ctx, s)
+		}
+		ratios, rates, references = append(ratios, rate/reference), append(rates, rate), append(references, reference)
+		fmt.Fprintf(s.Output, "  without %.0f/s, with %.0f/s, ratio %.3f\n", reference, rate, rate/reference)
+	}
+	ratio := median(ratios)
+	timeWith, timeWithout := costWith(), costWithout()
+	rows := []Row{{
+		Name: "accepts with metrics, scraped once a second ÷ by the same source built without", Value: median(rates), Unit: "calls/s",
+		Reference: median(references), Ratio: ratio, Goal: "ratio ≥ 0.97", OK: ratio >= .97,
+	}, {
+		Name: "the same: processor time of an accept at the server", Value: timeWith, Unit: "µs", Reference: timeWithout, Ratio: timeWith / timeWithout,
+		Goal: "–", OK: true,
+	}}
+	watched, err := s.watched(ctx)
+	return append(rows, watched...), err
+}
+
+// cost begins to count processor time; what it returns tells the microseconds of each call since.
+func cost(p *process.Process, c *caller) func() float64 {
+	used, calls := p.ProcessorTime(), c.next.Load()
+	return func() float64 {
+		return float64((p.ProcessorTime() - used).Microseconds()) / float64(c.next.Load()-calls)
+	}
+}
+
+// scraped is closed with somebody watching.
+func (s *suite) scraped(ctx context.Context, c *caller, watch scrape.Config) (rate float64, err error) {
+	watching, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { _, err = scrape.Watch(watching, watch, s.Clock) })
+	rate = c.closed(ctx, s)
+	stop()
+	group.Wait()
+	return rate, err
+}
+
+// overloaded is a store so slow that 256 callers offer more than a hundred times what it takes.
+const overloaded = 20
+
+// watched scrapes and asks for the status while the store is offered more than a hundred times of what it takes.
+func (s *suite) watched(ctx context.Context) ([]Row, error) {
+	gateway, err := s.program(ctx, s.Surgegate, "watched", fmt.Sprintf("{sqlite: {sample: true}, pace: {rate: %d}}", overloaded), "")
+	if err != nil {
+		return nil, err
+	}
+	defer gateway.Stop()
+	callers, err := newCaller(gateway.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer callers.close()
+	watch := scrape.Config{HTTP: gateway.http, Operator: gateway.operator}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	var f scrape.Figures
+	var group sync.WaitGroup
+	group.Go(func() { f, err = scrape.Watch(watching, watch, s.Clock) })
+	var offered []float64
+	for range 3 {
+		offered = append(offered, callers.closed(ctx, s))
+	}
+	stop()
+	group.Wait()
+	if err != nil {
+		return nil, err
+	}
+	idle, err := scrape.Idle(ctx, watch, s.Clock, 100)
+	if err != nil {
+		return nil, err
+	}
+	storm := fmt.Sprintf("in a storm of %.0f times what the store takes", median(offered)/overloaded)
+	kilobytes := func(format scrape.Format) float64 { return float64(f.Bytes[format]) / 1000 }
+	p99 := milliseconds(f.Quantile(.99))
+	return []Row{
+		{Name: "/metrics as text, uncompressed, " + storm, Value: kilobytes(scrape.Text), Unit: "kB", Goal: "≤ 100", OK: kilobytes(scrape.Text) <= 100},
+		{Name: "the same as OpenMetrics", Value: kilobytes(scrape.OpenMetrics), Unit: "kB", Goal: "≤ 100", OK: kilobytes(scrape.OpenMetrics) <= 100},
+		{Name: "the same as protobuf, native histograms in it", Value: kilobytes(scrape.Protobuf), Unit: "kB", Goal: "≤ 100", OK: kilobytes(scrape.Protobuf) <= 100},
+		{
+			Name: "a scrape as text " + storm + ", p50; beside it when that is over", Value: milliseconds(f.Scrape[scrape.Text]), Unit: "ms",
+			Reference: milliseconds(idle[scrape.Text]), Goal: "≤ 10", OK: f.Scrape[scrape.Text] <= 10*time.Millisecond,
+		},
+		{
+			Name: "the same as protobuf", Value: milliseconds(f.Scrape[scrape.Protobuf]), Unit: "ms",
+			Reference: milliseconds(idle[scrape.Protobuf]), Goal: "≤ 10", OK: f.Scrape[scrape.Protobuf] <= 10*time.Millisecond,
+		},
+		{
+			Name: fmt.Sprintf("an operator's GetStatus %s, p99 of %d", storm, len(f.Status)), Value: p99, Unit: "ms",
+			Reference: milliseconds(f.Quantile(.5)), Goal: "≤ 200", OK: p99 <= 200,
+		},
+	}, nil
 }
 
 // recordedEvents is how many calls are in a trace that is still being written.

@@ -66,6 +66,7 @@ func parts() []part {
 		{"agreement", (*suite).agreement},
 		{"synth", (*suite).synth},
 		{"record", (*suite).recording},
+		{"metrics", (*suite).metrics},
 		{"sqlite", (*suite).sqlite},
 		{"postgres", (*suite).postgres},
 		{"tickets", (*suite).tickets},

@@ -21,16 +21,28 @@ func (s *suite) start(ctx context.Context, address, name string, args ...string)
 
 // gateway starts surgegate with its store as given, in YAML, and further arguments.
 func (s *suite) gateway(ctx context.Context, name, store, rest string, args ...string) (*process.Process, error) {
+	gateway, err := s.program(ctx, s.Surgegate, name, store, rest, args...)
+	return gateway.Process, err
+}
+
+// served is a gateway with its other listeners.
+type served struct {
+	*process.Process
+	operator, http string
+}
+
+// program is gateway for a program of its own.
+func (s *suite) program(ctx context.Context, path, name, store, rest string, args ...string) (served, error) {
 	var addresses [3]string
 	for i := range addresses {
 		var err error
 		if addresses[i], err = process.FreeAddress(); err != nil {
-			return nil, err
+			return served{}, err
 		}
 	}
 	dir := filepath.Join(s.dir, name)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, err
+		return served{}, err
 	}
 	cfg := strings.NewReplacer("DIR", dir, "GRPC", addresses[0], "OPERATOR", addresses[1], "HTTP", addresses[2], "STORE", store).Replace(`
 data_dir: DIR/data
@@ -43,11 +55,12 @@ admission:
   global: {rate: 1000000/s, burst: 1000000}
   client: {rate: 1000000/s, burst: 1000000}
 `) + rest
-	path := filepath.Join(dir, "surgegate.yaml")
-	if err := os.WriteFile(path, []byte(cfg), 0o600); err != nil {
-		return nil, err
+	file := filepath.Join(dir, "surgegate.yaml")
+	if err := os.WriteFile(file, []byte(cfg), 0o600); err != nil {
+		return served{}, err
 	}
-	return s.start(ctx, addresses[0], s.Surgegate, append([]string{"serve", "--config", path}, args...)...)
+	p, err := s.start(ctx, addresses[0], path, append([]string{"serve", "--config", file}, args...)...)
+	return served{Process: p, operator: addresses[1], http: addresses[2]}, err
 }
 
 // ServeEcho answers StartReset with a ticket of the usual size and does nothing else: the ceiling of any gRPC front.
