@@ -207,6 +207,14 @@ func median(v []float64) float64 {
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
+func quartiles(v []float64) (low, high float64) {
+	s := slices.Sorted(slices.Values(v))
+	if len(s) == 0 {
+		return 0, 0
+	}
+	return s[len(s)/4], s[3*len(s)/4]
+}
+
 // agreement holds the simulator to a real run.
 func (s *suite) agreement(ctx context.Context) ([]Row, error) {
 	figures, err := agreement.Run(ctx, agreement.Config{

@@ -13,6 +13,8 @@
 //	a simulated storm          the same through the real gateway and victim            ratios, see loadtest/agreement
 //	synth                      –                                                     events/s of a trace to disk
 //	record                     accepts without a recording                           ratio, median of interleaved rounds
+//	metrics                    accepts of the same source built without metrics      ratio, median of pairs of a second each
+//	a scrape, GetStatus        –                                                     bytes and time while 100 times too much is offered
 //	capacity                   see loadtest/capacity: the whole program against stores that fall over
 //
 // Servers are processes of their own: the real surgegate binary, and this program as the echo. Client and server share

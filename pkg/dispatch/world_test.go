@@ -74,6 +74,8 @@ type options struct {
 	bare bool
 	// idle leaves Run to the test.
 	idle bool
+	// link is told of link mails; nil: nobody is.
+	link func(age time.Duration, handedOff bool)
 }
 
 func newWorld(t testing.TB, o options) *world {
@@ -150,7 +152,7 @@ func newWorld(t testing.TB, o options) *world {
 	w.dispatch, err = dispatch.New(c, dispatch.Deps{
 		Queue: w.queue, Store: w.store, Revoker: w.store, Mailer: w.mails, Templates: templates,
 		Sealer: w.sealer, Opener: w.opener, Index: w.keyring.Index(), Signer: w.signer, Verifier: w.verifier, Hasher: w.hashes,
-		Pacers: pacers,
+		Pacers: pacers, Link: o.link,
 		Clock:  w.clock, Logger: slog.New(slog.DiscardHandler), Register: w.registry,
 	})
 	must(err)

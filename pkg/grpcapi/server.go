@@ -485,11 +485,11 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		ignoredClients: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "surgegate_grpc_ignored_clients_total", Help: "Client messages ignored because their caller is not trusted."}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "surgegate_grpc_panics_total", Help: "Calls that panicked."}),
+			Name: "surgegate_grpc_panics_total", Help: "Calls that panicked; each is in the log."}),
 		reloadFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "surgegate_grpc_reload_failures_total", Help: "Certificates or operator tokens that could not be reloaded."}),
 		watches: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "surgegate_grpc_watches", Help: "Tickets being watched."}),
+			Name: "surgegate_grpc_watches", Help: "Tickets being watched now."}),
 	}
 	bad := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "surgegate_grpc_bad_messages_total", Help: "Requests refused before they were understood."}, []string{"reason"})
@@ -497,7 +497,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		m.badMessages[reason] = bad.WithLabelValues(reason)
 	}
 	open := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "surgegate_grpc_connections", Help: "Connections open."}, []string{"listener"})
+		Name: "surgegate_grpc_connections", Help: "Connections open now."}, []string{"listener"})
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "surgegate_grpc_refused_connections_total", Help: "Connections closed because the listener was at its cap."}, []string{"listener"})
 	for _, l := range []string{listenerGRPC, listenerOperator, listenerHTTP} {

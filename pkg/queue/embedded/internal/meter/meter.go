@@ -60,7 +60,7 @@ func New(d Deps) (*Meter, error) {
 		})
 	}
 	items := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "surgegate_queue_enqueues_total",
-		Help: "Jobs offered to the queue by requests and hand-ons, by the queue's verdict."}, []string{"verdict"})
+		Help: "Jobs that requests offered to the queue, by its verdict."}, []string{"verdict"})
 	m := &Meter{
 		Requests: histogram("surgegate_queue_commit_requests", "Requests that shared one fsync.", prometheus.ExponentialBuckets(1, 2, 10)),
 		Commit: histogram("surgegate_queue_commit_seconds",
