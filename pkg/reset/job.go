@@ -73,5 +73,35 @@ type Job struct {
 	ExpireTime time.Time
 	// Attempts counts tries used up. Overload, an open breaker and a lost lease use up none.
 	Attempts uint32
-	Payload  []byte
+	// Trace is the call that asked for this work, if that call's trace is kept; follow-ups carry it on. It is random
+	// numbers and names no person.
+	Trace   Trace
+	Payload []byte
+}
+
+// Trace is where in which trace a call stood: a W3C trace context (trace id, span id, flags) without its version and
+// without the tracestate, which is free text. The zero value is none.
+type Trace struct {
+	TraceID [16]byte
+	SpanID  [8]byte
+	Flags   byte
+}
+
+// TraceBytes is a Trace as written to disk: trace id, span id, flags.
+const TraceBytes = 16 + 8 + 1
+
+// IsZero tells whether there is none.
+func (t Trace) IsZero() bool { return t == Trace{} }
+
+// Append appends the TraceBytes bytes of t.
+func (t Trace) Append(b []byte) []byte {
+	return append(append(append(b, t.TraceID[:]...), t.SpanID[:]...), t.Flags)
+}
+
+// TraceOf reads what Append wrote; b has TraceBytes bytes.
+func TraceOf(b []byte) (t Trace) {
+	copy(t.TraceID[:], b)
+	copy(t.SpanID[:], b[16:])
+	t.Flags = b[24]
+	return t
 }

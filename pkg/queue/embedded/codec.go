@@ -40,6 +40,7 @@ const (
 	flagPassed   = 1 << 2 // counted as passed in its line
 	flagRetrying = 1 << 3 // aside, waits for its time
 	flagParked   = 1 << 4 // aside, waits for an operator
+	flagTraced   = 1 << 5 // its trace follows the payload; only ever in a record, never in jobRecord.flags
 )
 
 var errCorrupt = errors.New("embedded: record is damaged or of a newer format")
@@ -84,6 +85,10 @@ func appendJob(b []byte, r *jobRecord, payload bool) []byte {
 	if j.Unique {
 		flags |= flagUnique
 	}
+	traced := payload && !j.Trace.IsZero()
+	if traced {
+		flags |= flagTraced
+	}
 	b = append(b, formatVersion, flags, byte(j.Lane), byte(j.Class))
 	b = binary.BigEndian.AppendUint32(b, j.Attempts)
 	b = binary.BigEndian.AppendUint64(b, r.ord)
@@ -100,6 +105,9 @@ func appendJob(b []byte, r *jobRecord, payload bool) []byte {
 	if payload {
 		b = append(b, j.Payload...)
 	}
+	if traced {
+		b = j.Trace.Append(b)
+	}
 	return b
 }
 
@@ -109,10 +117,19 @@ func decodeJob(b []byte, seq uint64) (r jobRecord, size uint64, err error) {
 		return r, 0, fmt.Errorf("job of %d bytes: %w", len(b), errCorrupt)
 	}
 	n := binary.BigEndian.Uint32(b[112:])
-	if len(b) != headerBytes && uint64(len(b)) != headerBytes+uint64(n) {
+	whole := headerBytes + uint64(n)
+	if b[1]&flagTraced != 0 {
+		whole += reset.TraceBytes
+	}
+	// Only an open key, which is never traced, has no payload where its length says that there is one.
+	if uint64(len(b)) != whole && (b[1]&flagTraced != 0 || len(b) != headerBytes) {
 		return r, 0, fmt.Errorf("job of %d bytes with a payload of %d: %w", len(b), n, errCorrupt)
 	}
-	r.seq, r.flags = seq, b[1]
+	r.seq, r.flags = seq, b[1]&^flagTraced
+	if b[1]&flagTraced != 0 {
+		r.job.Trace = reset.TraceOf(b[headerBytes+n:])
+		b = b[:headerBytes+n]
+	}
 	j := &r.job
 	j.Unique = b[1]&flagUnique != 0
 	j.Lane, j.Class = reset.Lane(b[2]), reset.Class(b[3])

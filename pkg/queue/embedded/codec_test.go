@@ -29,6 +29,7 @@ func TestJobRecordRoundTrip(t *testing.T) {
 				Class: rapid.SampledFrom(reset.Classes()).Draw(t, "class"), Unique: rapid.Bool().Draw(t, "unique"),
 				Sequence: rapid.Uint64().Draw(t, "sequence"), Attempts: rapid.Uint32().Draw(t, "attempts"),
 				AcceptTime: at("accept"), ExpireTime: at("expire"),
+				Trace:   rapid.SampledFrom([]reset.Trace{{}, {TraceID: genID(t, "trace"), SpanID: [8]byte{1}, Flags: 1}}).Draw(t, "traced"),
 				Payload: rapid.SliceOfN(rapid.Byte(), 1, 300).Draw(t, "payload"),
 			},
 		}
@@ -41,7 +42,7 @@ func TestJobRecordRoundTrip(t *testing.T) {
 		}
 		got, size2, err := decodeOpen(appendOpen(&r), r.job.Lane)
 		want := r
-		want.job.Payload = nil
+		want.job.Payload, want.job.Trace = nil, reset.Trace{}
 		if err != nil || !reflect.DeepEqual(got, want) || size2 != size {
 			t.Fatalf("%+v, %d, %v; want %+v", got, size2, err, want)
 		}
@@ -74,10 +75,33 @@ func TestSmallRecordsRoundTrip(t *testing.T) {
 	}
 }
 
+// A record as versions that knew no traces wrote it (here without traces the format is the same, byte for byte), and a
+// traced one cut short.
+func TestJobRecordsWithAndWithoutATrace(t *testing.T) {
+	t.Parallel()
+	r := jobRecord{seq: 1, ord: 2, job: reset.Job{ID: reset.ID{1}, Lane: reset.LaneApply, Payload: []byte("payload")}}
+	old := appendJob(nil, &r, true)
+	if want := headerBytes + len(r.job.Payload); len(old) != want || old[1] != 0 {
+		t.Errorf("an untraced record has %d bytes and flags %b, want %d and none", len(old), old[1], want)
+	}
+	r.job.Trace = reset.Trace{TraceID: [16]byte{7}, SpanID: [8]byte{8}, Flags: 1}
+	traced := appendJob(nil, &r, true)
+	if len(traced) != len(old)+reset.TraceBytes {
+		t.Errorf("a traced record has %d bytes, an untraced one %d", len(traced), len(old))
+	}
+	for _, cut := range []int{1, reset.TraceBytes, len(r.job.Payload), len(r.job.Payload) + reset.TraceBytes} {
+		if _, _, err := decodeJob(traced[:len(traced)-cut], 1); err == nil {
+			t.Errorf("a traced record without its last %d bytes is read", cut)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	r := jobRecord{seq: 1, ord: 2, job: reset.Job{ID: reset.ID{1}, Lane: reset.LaneApply, Payload: []byte("p")}}
 	f.Add(appendJob(nil, &r, true))
 	f.Add(appendOpen(&r))
+	r.job.Trace = reset.Trace{TraceID: [16]byte{1}, SpanID: [8]byte{2}, Flags: 1}
+	f.Add(appendJob(nil, &r, true))
 	f.Add(appendTicket(nil, ticketRecord{state: 1}))
 	f.Add(appendMark(nil, markRecord{mark: 1}))
 	f.Add(appendRecord(nil, queue.Record{Version: 1}))

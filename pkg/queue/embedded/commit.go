@@ -378,7 +378,7 @@ func (t *tx) del(key []byte) {
 // addJob writes a job that is new to its line, and counts it.
 func (t *tx) addJob(r *jobRecord) {
 	p := r.place()
-	rec := appendJob(make([]byte, 0, headerBytes+len(r.job.Payload)), r, true)
+	rec := appendJob(make([]byte, 0, headerBytes+len(r.job.Payload)+reset.TraceBytes), r, true)
 	t.put(keyPlace(prefixJob, p), rec)
 	if !r.job.ExpireTime.IsZero() {
 		t.putExpire(r)

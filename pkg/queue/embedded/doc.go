@@ -38,14 +38,18 @@
 //	job    0         1       2      3       4          8         16         24       32        40
 //	       format 1 | flags | lane | class | attempts | ordinal | sequence | accept | expire | at |
 //	       48   64       80    96        112              116
-//	       id | ticket | key | account | payload length | payload
+//	       id | ticket | key | account | payload length | payload | trace (25, with flag 32)
 //	place  format 1 | flags | accept
 //	ticket format 1 | state | reason | lane | class | flags | seq (8) | ordinal (8) | update (8)
 //	mark   format 1 | lane | class | mark (8) | expire (8) | request (16) | ticket (16) | ordinal (8) | accept (8)
 //	open   format 1 | class | seq (8)                          start: joined unless that place is parked
 //	       format 1 | class | seq (8) | ticket (16)            mail: joined unless that place is leased or parked
 //	       format 1 | class | seq (8) | job without payload    hash, apply: enough to end it superseded
-//	flags  1 place, 2 unique, 4 passed, 8 retrying, 16 parked
+//	flags  1 place, 2 unique, 4 passed, 8 retrying, 16 parked, 32 traced
+//
+// A job whose call is traced has the call's trace behind its payload. Records of versions that knew no traces have the flag
+// clear and read as before; the other way around, such a version takes a traced record for a damaged one: going back to it
+// wants the traced jobs ended first. The 25 bytes are not in Stats.Bytes: an open key, which tells the job's size, has none.
 //
 // There is no partition byte: one machine needs none. A start ticket has no record of its own: its state follows from
 // its place and the first passage at or after it.

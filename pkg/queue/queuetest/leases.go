@@ -300,3 +300,42 @@ func expiredJobs(f *fixture) {
 		f.t.Fatalf("%d parked, %v", len(p), err)
 	}
 }
+
+// traces: in each lane, over a crash, a retry, parking and into the follow-up.
+func traces(f *fixture) {
+	trace := reset.Trace{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3, 7: 4}, Flags: 1}
+	same := func(l queue.Lease, want reset.Trace) {
+		f.t.Helper()
+		if l.Job.Trace != want || string(l.Job.Payload) == "" {
+			f.t.Fatalf("leased with the trace %x and the payload %q, want %x and one", l.Job.Trace, l.Job.Payload, want)
+		}
+	}
+	traced := f.completion(reset.LaneHash, 1)
+	traced.Trace = trace
+	f.accept(traced, f.mark(1, 0, 0))
+	f.accept(f.completion(reset.LaneHash, 2), f.mark(2, 0, 0))
+	f.crash()
+	both := f.lease(reset.LaneHash, 2)
+	if len(both) != 2 {
+		f.t.Fatalf("leased %d jobs, want 2", len(both))
+	}
+	same(both[0], trace)
+	same(both[1], reset.Trace{})
+	f.wantErr(f.q.Retry(f.ctx(), []queue.Retry{{Lease: both[0], NotBefore: f.h.Clock.Now()}})[0], nil)
+	f.crash()
+	l := f.lease1(reset.LaneHash)
+	same(l, trace)
+	f.wantErr(f.q.Park(f.ctx(), []queue.Park{{Lease: l, Cause: "a test"}})[0], nil)
+	f.crash()
+	f.wantErr(f.q.Requeue(f.ctx(), []reset.ID{l.Job.ID})[0], nil)
+	l = f.lease1(reset.LaneHash)
+	same(l, trace)
+	next := f.completion(reset.LaneApply, 1)
+	next.Ticket, next.Sequence, next.Trace = l.Job.Ticket, l.Job.Sequence, l.Job.Trace
+	f.finish(queue.Finish{Lease: l, FollowUps: []reset.Job{next}})
+	f.crash()
+	same(f.lease1(reset.LaneApply), trace)
+	// A newer completion supersedes a traced one as it does any other.
+	f.accept(f.completion(reset.LaneHash, 1), f.mark(1, l.Job.Sequence, 0))
+	f.held(2)
+}

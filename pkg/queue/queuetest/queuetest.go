@@ -67,6 +67,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"a wait wakes", waits},
 		{"the backlog is what waits", backlog},
 		{"park, requeue, give up, with a crash at each step", parkSteps},
+		{"a job keeps its trace, and one without has none", traces},
 		{"expired jobs are found in every state but leased", expiredJobs},
 		{"position never grows", position},
 		{"start tickets are done by passage", passages},
