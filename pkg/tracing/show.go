@@ -1,0 +1,62 @@
+package tracing
+
+import (
+	"context"
+	"encoding/hex"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/surgegate/surgegate/pkg/reset"
+)
+
+// The names under which logs and exemplars tell a trace, as OpenTelemetry's log data model and Grafana's exemplars have them.
+const (
+	traceIDName = "trace_id"
+	spanIDName  = "span_id"
+)
+
+// Observe adds an observation, with the trace as its exemplar where there is one.
+func Observe(o prometheus.Observer, value float64, t reset.Trace) {
+	if !t.IsZero() {
+		if e, ok := o.(prometheus.ExemplarObserver); ok {
+			e.ObserveWithExemplar(value, labels(t))
+			return
+		}
+	}
+	o.Observe(value)
+}
+
+// Exemplar is the exemplar of a call whose trace is kept, nil for another.
+func Exemplar(ctx context.Context) prometheus.Labels {
+	t := of(ctx)
+	if t.IsZero() {
+		return nil
+	}
+	return labels(t)
+}
+
+func labels(t reset.Trace) prometheus.Labels {
+	return prometheus.Labels{traceIDName: hex.EncodeToString(t.TraceID[:])}
+}
+
+// NewLogHandler adds trace_id and span_id to what is logged with the context of a kept trace.
+func NewLogHandler(h slog.Handler) slog.Handler { return logHandler{h} }
+
+type logHandler struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if t := of(ctx); !t.IsZero() {
+		r.AddAttrs(slog.String(traceIDName, hex.EncodeToString(t.TraceID[:])), slog.String(spanIDName, hex.EncodeToString(t.SpanID[:])))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }
