@@ -43,6 +43,7 @@ type Admission struct {
 	ips     *table
 	ids     *table
 	global  *clock.Limiter
+	explain bool
 	level   atomic.Pointer[brownout]
 
 	setting sync.Mutex // one change of the rules at a time
@@ -61,7 +62,7 @@ func New(config Config, deps Deps) (*Admission, error) {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
 	config = config.WithDefaults()
-	a := &Admission{config: config, log: deps.Logger, random: deps.Random, metrics: newMetrics()}
+	a := &Admission{config: config, log: deps.Logger, random: deps.Random, metrics: newMetrics(), explain: deps.Explain}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -242,11 +243,11 @@ func (a *Admission) takeClient(now time.Time, p *Permit, admit bool) error {
 
 func (a *Admission) limitClient(ip, id *held, ipHolds, idHolds, admit bool) error {
 	var wait time.Duration
-	reason := reasonClientIP
+	reason, empty := reasonClientIP, ip
 	if !ipHolds {
 		wait = ip.wait()
 	} else {
-		reason = reasonClientID
+		reason, empty = reasonClientID, id
 	}
 	if !idHolds {
 		wait = max(wait, id.wait())
@@ -261,6 +262,7 @@ func (a *Admission) limitClient(ip, id *held, ipHolds, idHolds, admit bool) erro
 	return &reset.Error{
 		Kind: reset.KindLimitClient, RetryAfter: a.jitter(wait),
 		Detail: "Too many calls from this client; come back after the time given.",
+		Cause:  a.clientGrounds(reason, empty, wait),
 	}
 }
 
@@ -273,9 +275,11 @@ func (a *Admission) takeGlobal(now time.Time) (took bool, err error) {
 		return false, nil
 	}
 	a.metrics.decisions[reasonGlobal].Inc()
+	wait := a.global.WaitFor(now, 1)
 	return false, &reset.Error{
-		Kind: reset.KindLimitGlobal, RetryAfter: a.jitter(a.global.WaitFor(now, 1)),
+		Kind: reset.KindLimitGlobal, RetryAfter: a.jitter(wait),
 		Detail: "Too many calls at the moment; come back after the time given.",
+		Cause:  a.globalGrounds(now, wait),
 	}
 }
 
@@ -301,6 +305,7 @@ func (a *Admission) shed(level int) error {
 	return &reset.Error{
 		Kind: reset.KindShed, Level: level, RetryAfter: a.jitter(a.config.ShedRetryAfter),
 		Detail: "Not taking calls of this kind at the moment; come back after the time given.",
+		Cause:  a.shedGrounds(reason),
 	}
 }
 
@@ -329,7 +334,7 @@ func (a *Admission) SetLevel(level int, cause Cause) {
 		cause = before.cause
 	}
 	a.metrics.changes[level][cause.Signal].Inc()
-	a.log.Warn("brownout level changed", "from", before.level, "to", level, "signal", cause.Signal.String(), "cause", cause.Words)
+	a.log.Warn("brownout level changed", "reason", "levelled", "from", before.level, "to", level, "signal", cause.Signal.String(), "cause", cause.Words)
 }
 
 // ShowShares sets what the metrics show of the signals, as the ladder saw them last.

@@ -110,4 +110,6 @@ type Deps struct {
 	Clock clock.Clock
 	// Random gives the jitter, in [0, 1), from any goroutine. Default: math/rand/v2.
 	Random func() float64
+	// Explain makes refusals carry their Grounds as the Cause, for a log. It costs an allocation a refusal.
+	Explain bool
 }

@@ -2,7 +2,9 @@ package admission
 
 import (
 	"errors"
+	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -38,6 +40,59 @@ func (r reason) labels() (decision, name string) {
 	default:
 		return "shed", "shed_level_4"
 	}
+}
+
+// Grounds are the numbers that a refusal was decided on, with Deps.Explain the Cause of its error. They name no client.
+type Grounds struct {
+	Rule string // the reason label of the metrics
+	// Of a limit: the tokens that were left in the bucket, what it refills with a second and holds at most, and how long it
+	// takes to the next whole token.
+	Tokens, PerSecond float64
+	Burst             int
+	Wait              time.Duration
+	// Of a shed call: the level, the signal that it comes from, and why, in words.
+	Level  int
+	Signal string
+	Why    string
+}
+
+// Error implements error.
+func (g *Grounds) Error() string { return "admission: " + g.Rule }
+
+// Numbers are for a line of a log.
+func (g *Grounds) Numbers() []slog.Attr {
+	if g.Level > 0 {
+		return []slog.Attr{slog.String("rule", g.Rule), slog.Int("level", g.Level), slog.String("signal", g.Signal), slog.String("why", g.Why)}
+	}
+	return []slog.Attr{slog.String("rule", g.Rule), slog.Float64("tokens", g.Tokens), slog.Float64("per_second", g.PerSecond),
+		slog.Int("burst", g.Burst), slog.Duration("wait", g.Wait.Round(time.Millisecond))}
+}
+
+// clientGrounds are of a client's bucket that holds too little; nil, and free, where nobody asks. So are the next two.
+func (a *Admission) clientGrounds(r reason, h *held, wait time.Duration) error {
+	if !a.explain {
+		return nil
+	}
+	_, rule := r.labels()
+	return &Grounds{Rule: rule, Tokens: h.limiter.TokensAt(h.shard.now), PerSecond: float64(h.table.limit), Burst: h.table.burst, Wait: wait}
+}
+
+func (a *Admission) globalGrounds(now time.Time, wait time.Duration) error {
+	if !a.explain {
+		return nil
+	}
+	_, rule := reasonGlobal.labels()
+	global := a.config.Global
+	return &Grounds{Rule: rule, Tokens: a.global.TokensAt(now), PerSecond: global.Rate.PerSecond(), Burst: global.Burst, Wait: wait}
+}
+
+func (a *Admission) shedGrounds(r reason) error {
+	if !a.explain {
+		return nil
+	}
+	_, rule := r.labels()
+	b := a.level.Load()
+	return &Grounds{Rule: rule, Level: b.level, Signal: b.cause.Signal.String(), Why: b.cause.Words}
 }
 
 // Indices of the metrics with a label of two values.

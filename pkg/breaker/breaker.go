@@ -290,7 +290,7 @@ func (b *Breaker) unlock() {
 	b.mu.Unlock()
 	for _, c := range changes {
 		b.metrics.transitions[c.to].Inc()
-		b.log.Warn("breaker changed", "downstream", b.config.Name, "from", c.from.String(), "to", c.to.String(),
+		b.log.Warn("breaker changed", "reason", "breaker", "downstream", b.config.Name, "from", c.from.String(), "to", c.to.String(),
 			"probe_after", until)
 		if b.onChange != nil {
 			b.onChange(c.from, c.to)

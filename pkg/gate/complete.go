@@ -27,7 +27,8 @@ const markMargin = time.Hour
 func (g *Gate) CheckToken(ctx context.Context, tok string, c Client) (time.Time, error) {
 	begin := g.clock.Now()
 	expire, err := g.checkToken(ctx, begin, tok, c)
-	g.metrics.count(callCheckToken, verdictOK, err, g.clock.Now().Sub(begin))
+	g.decided(ctx, callCheckToken, c, err)
+	g.metrics.count(callCheckToken, verdictOK, err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 	return expire, err
 }
 
@@ -61,14 +62,11 @@ func (g *Gate) CompleteReset(ctx context.Context, r CompleteRequest) (Answer, er
 	begin := g.clock.Now()
 	verdict, err := g.complete(ctx, begin, r)
 	if err != nil {
-		g.metrics.count(callComplete, "", err, g.clock.Now().Sub(begin))
+		g.decided(ctx, callComplete, r.Client, err)
+		g.metrics.count(callComplete, "", err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 		return Answer{}, err
 	}
-	name := verdictAccepted
-	if verdict.Replayed {
-		name = verdictReplayed
-	}
-	g.metrics.count(callComplete, name, nil, g.clock.Now().Sub(begin))
+	g.metrics.count(callComplete, verdictOf(verdict), nil, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 	return g.answer(ctx, verdict, r.Wait), nil
 }
 
@@ -158,8 +156,9 @@ func (g *Gate) enqueueCompletion(ctx context.Context, now time.Time, r CompleteR
 	if description.Form == credstore.FormPlaintext {
 		lane = reset.LaneApply
 	}
-	if over, full := g.cfg.over(lane, g.newcomer(g.view.Load(), lane, classOf(r.Client), now)); full {
-		return queue.Verdict{}, refuseFull(over, nil)
+	eta := g.newcomer(g.view.Load(), lane, classOf(r.Client), now)
+	if over, full := g.cfg.over(lane, eta); full {
+		return queue.Verdict{}, refuseFull(over, g.missed(lane, eta, over))
 	}
 	item, err := g.completion(ctx, now, r, claims, account, lane, password)
 	if err != nil {

@@ -68,6 +68,13 @@
 // The interval is told as the point estimate ÷ 1.4 and × 1.4, so high ÷ low is 1.96: errors of a rate are
 // multiplicative.
 //
+// # Why, and in which trace
+//
+// A refusal that the gateway's state brought about (shed, limited, QUEUE_FULL, NOT_DURABLE, store or key unknown) can be logged
+// with the numbers that it was decided on (Deps.Decisions, pkg/decision); what a person did wrong is not. Where a call's
+// trace is kept, making its job durable is a span of it, the job carries it into the queue, and the call's time has it as its
+// exemplar (Deps.Tracer, pkg/tracing). Without both the accept path allocates what it did before there were any.
+//
 // # Lifecycle
 //
 // Start reads the published paces, the store's description and the queue's counts, and a goroutine reads them again

@@ -14,10 +14,12 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
 	"github.com/surgegate/surgegate/pkg/token"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 // refreshEvery is how often the view of lanes and paces is read again; the work side publishes once a second.
@@ -104,7 +106,7 @@ type Policy interface {
 	Check(password string, maxBytes int) (string, error)
 }
 
-// Deps is what a Gate is wired to. All but Clock and Logger must be set.
+// Deps is what a Gate is wired to. All but Tracer, Decisions, Clock and Logger must be set.
 type Deps struct {
 	Queue      Queue
 	Admission  Admission
@@ -114,8 +116,10 @@ type Deps struct {
 	Index      Index
 	Policy     Policy
 	Registerer prometheus.Registerer
-	Clock      clock.Clock  // default: the machine's
-	Logger     *slog.Logger // default: none
+	Tracer     *tracing.Tracer // nil: no traces
+	Decisions  *decision.Log   // why calls were refused; nil: nobody wants to know
+	Clock      clock.Clock     // default: the machine's
+	Logger     *slog.Logger    // default: none
 }
 
 // Client says on whose behalf a call is made.
@@ -169,6 +173,7 @@ type Gate struct {
 	clock   clock.Clock
 	log     *slog.Logger
 	metrics *metrics
+	lines   map[reset.Kind]*decision.Line // of refusals that are logged; nil: none are
 
 	view atomic.Pointer[view]
 	// startSince and completeSince count what was accepted since the view was read, so that the time bounds hold
@@ -189,7 +194,7 @@ func New(cfg Config, d Deps) (*Gate, error) {
 	}
 	if d.Queue == nil || d.Admission == nil || d.Tokens == nil || d.Sealer == nil || d.Tickets == nil || d.Index == nil ||
 		d.Policy == nil || d.Registerer == nil {
-		return nil, errors.New("gate: Deps: all but Clock and Logger must be set")
+		return nil, errors.New("gate: Deps: all but Tracer, Decisions, Clock and Logger must be set")
 	}
 	if d.Clock == nil {
 		d.Clock = clock.System{}
@@ -201,7 +206,7 @@ func New(cfg Config, d Deps) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gate: metrics: %w", err)
 	}
-	g := &Gate{cfg: cfg.WithDefaults(), d: d, clock: d.Clock, log: d.Logger, metrics: m, closing: make(chan struct{})}
+	g := &Gate{cfg: cfg.WithDefaults(), d: d, clock: d.Clock, log: d.Logger, metrics: m, closing: make(chan struct{}), lines: decisionLines(d.Decisions)}
 	g.view.Store(&view{})
 	return g, nil
 }

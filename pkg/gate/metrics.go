@@ -7,7 +7,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 // call names a method in metrics.
@@ -122,8 +124,20 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// count records a call's verdict and what it took.
-func (m *metrics) count(c call, verdict string, err error, took time.Duration) {
+// verdictOf is the verdict of a call that was accepted.
+func verdictOf(v queue.Verdict) string {
+	switch {
+	case v.Replayed:
+		return verdictReplayed
+	case v.Joined:
+		return verdictCoalesced
+	default:
+		return verdictAccepted
+	}
+}
+
+// count records a call's verdict and what it took, with its trace as the exemplar.
+func (m *metrics) count(c call, verdict string, err error, took time.Duration, trace reset.Trace) {
 	if err != nil {
 		var e *reset.Error
 		if !errors.As(err, &e) {
@@ -136,7 +150,7 @@ func (m *metrics) count(c call, verdict string, err error, took time.Duration) {
 		counter = m.all.WithLabelValues(c.String(), verdict)
 	}
 	counter.Inc()
-	m.seconds[c].Observe(took.Seconds())
+	tracing.Observe(m.seconds[c], took.Seconds(), trace)
 }
 
 func (m *metrics) told(lane reset.Lane, eta reset.ETA) {

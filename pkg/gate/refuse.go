@@ -3,10 +3,13 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
@@ -139,4 +142,72 @@ func (g *Gate) charged(permit admission.Permit, err error) error {
 	default: // no fault of the caller's
 	}
 	return g.refused(permit, err)
+}
+
+// decisionLines are how refusals are logged: those that a person did not bring about himself, by what they are.
+func decisionLines(log *decision.Log) map[reset.Kind]*decision.Line {
+	lines := make(map[reset.Kind]*decision.Line)
+	for reason, kinds := range map[decision.Reason][]reset.Kind{
+		decision.Shed:    {reset.KindShed},
+		decision.Limited: {reset.KindLimitClient, reset.KindLimitGlobal},
+		decision.Refused: {reset.KindQueueFull, reset.KindNotDurable, reset.KindStoreUnknown, reset.KindKeyUnknown},
+	} {
+		for _, k := range kinds {
+			if line := log.Line(reason, kindVerdict(k)); line != nil {
+				lines[k] = line
+			}
+		}
+	}
+	return lines
+}
+
+// grounds are the Cause of a refusal that is logged: the numbers that it was decided on.
+type grounds interface{ Numbers() []slog.Attr }
+
+// bound is a time bound that was missed.
+type bound struct {
+	lane       reset.Lane
+	eta, bound time.Duration
+}
+
+// Error implements error.
+func (b bound) Error() string {
+	return fmt.Sprintf("lane %s: %v is over the bound of %v", b.lane, b.eta, b.bound)
+}
+
+// Numbers implements grounds.
+func (b bound) Numbers() []slog.Attr {
+	return []slog.Attr{slog.String("lane", b.lane.String()), slog.Duration("eta", b.eta.Round(time.Millisecond)), slog.Duration("bound", b.bound)}
+}
+
+// missed is the cause of a refusal for a time bound; none where nobody wants to know.
+func (g *Gate) missed(lane reset.Lane, eta reset.ETA, over time.Duration) error {
+	if g.lines[reset.KindQueueFull] == nil {
+		return nil
+	}
+	return bound{lane: lane, eta: eta.High, bound: eta.High - over}
+}
+
+// decided logs why a call was refused, where that is wanted. It names nobody.
+func (g *Gate) decided(ctx context.Context, c call, client Client, err error) {
+	if err == nil || len(g.lines) == 0 {
+		return
+	}
+	var e *reset.Error
+	if !errors.As(err, &e) || !g.lines[e.Kind].Due() {
+		return
+	}
+	attrs := []slog.Attr{slog.String("call", c.String()), slog.String("class", classOf(client).String()),
+		slog.Duration("retry_after", e.RetryAfter.Round(time.Millisecond))}
+	var why grounds
+	if errors.As(e.Cause, &why) {
+		attrs = append(attrs, why.Numbers()...)
+	} else if e.Kind == reset.KindNotDurable && e.Cause != nil { // the queue's words; others' could quote a caller's
+		attrs = append(attrs, slog.String("why", e.Cause.Error()))
+	}
+	if e.Kind == reset.KindQueueFull || e.Kind == reset.KindNotDurable {
+		s := g.view.Load().stats
+		attrs = append(attrs, slog.Uint64("jobs_held", s.Held), slog.Uint64("bytes", s.Bytes), slog.Uint64("max_bytes", s.MaxBytes))
+	}
+	g.lines[e.Kind].Write(ctx, attrs...)
 }

@@ -27,14 +27,11 @@ func (g *Gate) StartReset(ctx context.Context, r StartRequest) (Answer, error) {
 	begin := g.clock.Now()
 	verdict, err := g.start(ctx, begin, r)
 	if err != nil {
-		g.metrics.count(callStart, "", err, g.clock.Now().Sub(begin))
+		g.decided(ctx, callStart, r.Client, err)
+		g.metrics.count(callStart, "", err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 		return Answer{}, err
 	}
-	name := verdictAccepted
-	if verdict.Joined {
-		name = verdictCoalesced
-	}
-	g.metrics.count(callStart, name, nil, g.clock.Now().Sub(begin))
+	g.metrics.count(callStart, verdictOf(verdict), nil, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 	return g.answer(ctx, verdict, r.Wait), nil
 }
 
@@ -63,8 +60,9 @@ func (g *Gate) enqueueStart(ctx context.Context, now time.Time, r StartRequest) 
 		return queue.Verdict{}, err
 	}
 	class := classOf(r.Client)
-	if over, full := g.cfg.over(reset.LaneStart, g.newcomer(g.view.Load(), reset.LaneStart, class, now)); full {
-		return queue.Verdict{}, refuseFull(over, nil)
+	eta := g.newcomer(g.view.Load(), reset.LaneStart, class, now)
+	if over, full := g.cfg.over(reset.LaneStart, eta); full {
+		return queue.Verdict{}, refuseFull(over, g.missed(reset.LaneStart, eta, over))
 	}
 	job := reset.Job{
 		ID:         reset.NewID(),
@@ -82,13 +80,19 @@ func (g *Gate) enqueueStart(ctx context.Context, now time.Time, r StartRequest) 
 	return g.enqueue(ctx, queue.Item{Job: job})
 }
 
-// enqueue makes one item durable.
+// enqueue makes one item durable. The job carries the call's trace, not that of the commit: it is the call that its work is
+// linked to.
 func (g *Gate) enqueue(ctx context.Context, item queue.Item) (queue.Verdict, error) {
-	verdicts := g.d.Queue.Enqueue(ctx, []queue.Item{item})
-	if err := verdicts[0].Err; err != nil {
-		return queue.Verdict{}, g.queueError(err, item.Job.Lane)
+	item.Job.Trace = g.d.Tracer.Of(ctx)
+	ctx, span := g.d.Tracer.Enqueue(ctx, item.Job.Lane)
+	verdict := g.d.Queue.Enqueue(ctx, []queue.Item{item})[0]
+	if verdict.Err != nil {
+		refusal := g.queueError(verdict.Err, item.Job.Lane)
+		span.Verdict(kindVerdict(refusal.Kind), true)
+		return queue.Verdict{}, refusal
 	}
-	return verdicts[0], nil
+	span.Verdict(verdictOf(verdict), false)
+	return verdict, nil
 }
 
 // normalise returns the identifier exactly as it is looked up: trimmed and in NFC; case is the store's business.

@@ -29,7 +29,7 @@ func (g *Gate) GetTicket(ctx context.Context, id string) (Answer, error) {
 	if err == nil {
 		st, err = g.status(ctx, ref)
 	}
-	g.metrics.count(callGetTicket, verdictOK, err, g.clock.Now().Sub(begin))
+	g.metrics.count(callGetTicket, verdictOK, err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -50,7 +50,7 @@ func (g *Gate) WatchTicket(ctx context.Context, id string, send func(reset.Ticke
 		defer stop()
 		st, err = g.status(ctx, ref)
 	}
-	g.metrics.count(callWatchTicket, verdictOK, err, g.clock.Now().Sub(begin))
+	g.metrics.count(callWatchTicket, verdictOK, err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/policy"
 	"github.com/surgegate/surgegate/pkg/queue"
@@ -26,6 +27,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
 	"github.com/surgegate/surgegate/pkg/token"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -59,6 +61,8 @@ type options struct {
 	system      bool // the machine's clock
 	unlimited   bool // buckets that nobody empties
 	instant     bool // a queue that accepts for nothing
+	tracer      *tracing.Tracer
+	decisions   *decision.Log
 }
 
 func newWorld(t testing.TB, o options) *world {
@@ -97,7 +101,8 @@ func newWorld(t testing.TB, o options) *world {
 		rules.Client.Burst = 1_000_000
 		rules.Global = admission.Rule{Rate: admission.Rate{Count: 1_000_000, Per: time.Second}, Burst: 2_000_000}
 	}
-	w.admission, err = admission.New(rules, admission.Deps{Registerer: prometheus.NewRegistry(), Clock: gateClock})
+	w.admission, err = admission.New(rules, admission.Deps{Registerer: prometheus.NewRegistry(), Clock: gateClock,
+		Explain: o.decisions != nil})
 	must(err)
 	dir := t.TempDir()
 	keys, err := token.OpenKeys(filepath.Join(dir, "token"), token.Config{Create: true}, gateClock)
@@ -120,7 +125,7 @@ func newWorld(t testing.TB, o options) *world {
 	}
 	w.gate, err = gate.New(gate.Config{}, gate.Deps{Queue: w.faults, Admission: w.admission, Tokens: token.NewVerifier(keys),
 		Sealer: seal.NewSealer(keyring, w.keys, gateClock), Tickets: keyring.Tickets(), Index: keyring.Index(), Policy: pol,
-		Registerer: w.registry, Clock: gateClock})
+		Registerer: w.registry, Clock: gateClock, Tracer: o.tracer, Decisions: o.decisions})
 	must(err)
 	must(w.gate.Start(t.Context()))
 	t.Cleanup(func() { must(w.gate.Close()) })

@@ -24,7 +24,7 @@
 // # Off
 //
 // A nil *Tracer is off: every method returns at once, allocates nothing and leaves the context as it is
-// (BenchmarkAccept in pkg/gate measures it). So nobody but this package and its adapter imports OpenTelemetry: the layers
+// (BenchmarkTraced in pkg/gate measures it). So nobody but this package and its adapter imports OpenTelemetry: the layers
 // below the edge see one concrete type, and the accept path has no interface call to a tracer that does nothing.
 //
 // # Exemplars and logs
