@@ -74,7 +74,7 @@ func (a *Admission) clientGrounds(r reason, h *held, wait time.Duration) error {
 		return nil
 	}
 	_, rule := r.labels()
-	return &Grounds{Rule: rule, Tokens: h.limiter.TokensAt(h.shard.now), PerSecond: float64(h.table.limit), Burst: h.table.burst, Wait: wait}
+	return &Grounds{Rule: rule, Tokens: h.limiter.TokensAt(h.shard.now), PerSecond: float64(h.shard.limit), Burst: h.shard.burst, Wait: wait}
 }
 
 func (a *Admission) globalGrounds(now time.Time, wait time.Duration) error {
@@ -82,7 +82,7 @@ func (a *Admission) globalGrounds(now time.Time, wait time.Duration) error {
 		return nil
 	}
 	_, rule := reasonGlobal.labels()
-	global := a.config.Global
+	global := a.rules.Load().Global
 	return &Grounds{Rule: rule, Tokens: a.global.TokensAt(now), PerSecond: global.Rate.PerSecond(), Burst: global.Burst, Wait: wait}
 }
 

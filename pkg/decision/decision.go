@@ -30,7 +30,7 @@ const (
 // Reasons returns all of them.
 func Reasons() []Reason { return []Reason{Shed, Limited, Refused, Paced, Levelled, Parked, Breaker} }
 
-// always are logged by who decides them.
+// always are logged whatever is asked for.
 func always() []Reason { return []Reason{Levelled, Parked, Breaker} }
 
 // Config says what is logged. Zero fields mean the defaults named here.
@@ -100,15 +100,21 @@ func New(cfg Config, d Deps) (*Log, error) {
 	return &Log{cfg: cfg.WithDefaults(), log: d.Logger, clock: d.Clock}, nil
 }
 
-// On tells whether decisions of the reason are logged by who asks for a Line.
-func (l *Log) On(r Reason) bool { return l != nil && slices.Contains(l.cfg.Reasons, r) }
+// On tells whether decisions of the reason are logged.
+func (l *Log) On(r Reason) bool {
+	return l != nil && (slices.Contains(l.cfg.Reasons, r) || slices.Contains(always(), r))
+}
 
 // Line is how decisions of one reason and cause are logged; nil where they are not. The cause is of a closed set.
 func (l *Log) Line(r Reason, cause string) *Line {
 	if !l.On(r) {
 		return nil
 	}
-	return &Line{log: l, reason: r, cause: cause}
+	line := &Line{log: l, reason: r, cause: cause}
+	if slices.Contains(always(), r) {
+		line.level = slog.LevelWarn
+	}
+	return line
 }
 
 // Line logs the decisions of one cause. A nil *Line logs none. It is safe for concurrent use.
@@ -116,6 +122,7 @@ type Line struct {
 	log    *Log
 	reason Reason
 	cause  string
+	level  slog.Level
 	last   atomic.Int64 // ns
 	left   atomic.Int64 // since then
 }
@@ -140,5 +147,5 @@ func (l *Line) Write(ctx context.Context, numbers ...slog.Attr) {
 	attrs := make([]slog.Attr, 0, len(numbers)+3)
 	attrs = append(attrs, slog.String("reason", string(l.reason)), slog.String("cause", l.cause))
 	attrs = append(append(attrs, numbers...), slog.Int64("left_out", l.left.Swap(0)))
-	l.log.log.LogAttrs(ctx, slog.LevelInfo, "decision: "+string(l.reason), attrs...)
+	l.log.log.LogAttrs(ctx, l.level, "decision: "+string(l.reason), attrs...)
 }

@@ -10,12 +10,12 @@
 //	limited   a bucket is empty                              rule, tokens left, rate, burst, time until there is one
 //	refused   it could not be finished, or not be kept       ETA and bound; jobs and bytes held; why nothing can be kept
 //	paced     a lane waited for its downstream               how long, calls at once and their limit, rate, breaker, backlog
-//	levelled  the brownout level changed                     always logged, by pkg/admission
-//	parked    a job's tries are used up                      always logged, by pkg/dispatch
-//	breaker   a breaker changed                              always logged, by pkg/breaker
+//	levelled  the brownout level changed                     always; pkg/admission writes it itself
+//	parked    a job is set aside for an operator             always; the job, why
+//	breaker   a breaker changed                              always; pkg/breaker writes it itself
 //
-// The last three are few and each of them is news, so they are written whatever Config says; the names may stand in it, so
-// that a list of what is wanted can be whole.
+// The last three are news, so they are written, as warnings, whatever Config says; the names may stand in it, so that a list of
+// what is wanted can be whole.
 //
 // # What a storm makes of it
 //

@@ -40,7 +40,7 @@ func (d *Dispatch) admit(ctx context.Context, s *settlement, l queue.Lease) (com
 	case reset.KindOf(err) == reset.KindKeyUnknown:
 		s.at(l, d.clock.Now().Add(backoff(d.cfg.TryDelay, d.cfg.MaxDelay, 10))) // a key on its way here
 	default:
-		d.log.Error("a queued completion's token does not verify", "job", l.Job.ID.String(), "kind", reset.KindOf(err))
+		d.log.ErrorContext(ctx, "a queued completion's token does not verify", "job", l.Job.ID.String(), "kind", reset.KindOf(err))
 		s.park(l, "the spent token does not verify")
 	}
 	return c, false
@@ -177,7 +177,7 @@ func (d *Dispatch) handOn(
 	from := c.lease.Job
 	j, err := d.follow(ctx, seal.AudiencePassword, reset.Job{
 		Ticket: from.Ticket, Lane: to, Class: from.Class, Key: from.Key, Account: from.Account,
-		Sequence: from.Sequence, AcceptTime: from.AcceptTime, ExpireTime: from.ExpireTime,
+		Sequence: from.Sequence, AcceptTime: from.AcceptTime, ExpireTime: from.ExpireTime, Trace: from.Trace,
 	}, p.Marshal())
 	if err != nil {
 		s.again(c.lease)
@@ -291,6 +291,7 @@ func (d *Dispatch) afterwards(ctx context.Context, c completion) ([]reset.Job, e
 	if signOut == reset.SignOutEverywhere && d.revocations() > 0 {
 		j, err := d.follow(ctx, seal.AudiencePII, reset.Job{
 			Lane: reset.LaneRevoke, Class: reset.ClassDeferrable, Key: account, Unique: true, Account: account,
+			Trace: c.lease.Job.Trace,
 		}, reset.RevokePayload{AccountID: p.AccountID, SessionsBefore: c.lease.Job.AcceptTime}.Marshal())
 		if err != nil {
 			return nil, err
@@ -308,7 +309,7 @@ func (d *Dispatch) afterwards(ctx context.Context, c completion) ([]reset.Job, e
 func (d *Dispatch) startByAccount(ctx context.Context, c completion, why reset.Purpose, class reset.Class) (reset.Job, error) {
 	account := c.lease.Job.Account
 	return d.follow(ctx, seal.AudiencePII, reset.Job{
-		Lane: reset.LaneStart, Class: class, Key: account, Unique: true, Account: account,
+		Lane: reset.LaneStart, Class: class, Key: account, Unique: true, Account: account, Trace: c.lease.Job.Trace,
 	}, reset.StartPayload{AccountID: c.payload.AccountID, Locale: c.payload.Locale, Purpose: why}.Marshal())
 }
 
@@ -330,7 +331,7 @@ func (d *Dispatch) refuse(ctx context.Context, s *settlement, c completion, why 
 func (d *Dispatch) replacement(ctx context.Context, c completion) []reset.Job {
 	j, err := d.startByAccount(ctx, c, reset.PurposeReplacement, reset.ClassDeferrable)
 	if err != nil {
-		d.log.Warn("no replacement link for an expired completion", "job", c.lease.Job.ID.String(), "err", err)
+		d.log.WarnContext(ctx, "no replacement link for an expired completion", "job", c.lease.Job.ID.String(), "err", err)
 		return nil
 	}
 	return []reset.Job{j}

@@ -12,6 +12,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/pace"
@@ -19,6 +20,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
 	"github.com/surgegate/surgegate/pkg/token"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 // Config of the work side. Zero fields mean the defaults named here.
@@ -252,6 +254,8 @@ type Deps struct {
 	Revoker   credstore.Revoker // nil: nothing to revoke with
 	Mailer    mail.Sender
 	Templates Templates
+	Tracer    *tracing.Tracer // nil: no traces
+	Decisions *decision.Log   // why jobs were parked and what waited for its turn; nil: a log of the first
 	Sealer    Sealer
 	Opener    Opener
 	Index     Index

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
@@ -19,6 +20,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 // Dispatch is the work side. Make it with New, ask Prepare, then Run it once.
@@ -66,6 +68,8 @@ type lane struct {
 	budget *mailbudget.Budget // of the mail lane; nil elsewhere
 	size   decide.Size        // only the runner touches it
 	meter  *meter.Meter
+	paced  *decision.Line // waits for a turn; nil: not logged
+	parks  *decision.Line
 }
 
 // batch is what one goroutine works.
@@ -75,6 +79,7 @@ type batch struct {
 	permits []*downstream.Permit // as the lane needs; nil once handed to a call
 	leased  time.Time
 	bulk    bool // it is in the bulk budget
+	span    tracing.Span
 }
 
 // need is a permit that a batch takes.
@@ -98,6 +103,12 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 	}
 	if deps.Clock == nil {
 		deps.Clock = clock.System{}
+	}
+	if deps.Decisions == nil {
+		var err error
+		if deps.Decisions, err = decision.New(decision.Config{}, decision.Deps{Logger: deps.Logger, Clock: deps.Clock}); err != nil {
+			return nil, fmt.Errorf("dispatch: %w", err)
+		}
 	}
 	d := &Dispatch{cfg: cfg, deps: deps, clock: deps.Clock, log: deps.Logger, news: make(chan struct{}),
 		abandoned: make(chan struct{})}
@@ -187,6 +198,8 @@ func (d *Dispatch) makeLanes() []*lane {
 		// A hash job makes two calls; a bisected batch extends its leases before each call.
 		l.visibility = 3*deadlines + 10*time.Second
 		l.meter = meter.New(d.cfg.Floors[l.name])
+		l.paced = d.deps.Decisions.Line(decision.Paced, l.name.String())
+		l.parks = d.deps.Decisions.Line(decision.Parked, l.name.String())
 	}
 	return lanes
 }
@@ -342,11 +355,13 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 	b, needs := &batch{lane: l}, l.needs()
 	most := l.size.Want(backlog, needs[0].down.Free(), l.limit())
 	for _, n := range needs {
+		asked := d.clock.Now()
 		p, err := n.down.Acquire(waitCtx, downstream.Ask{Lane: l.name, Kind: n.kind, Items: most})
 		if err != nil {
 			b.giveBack()
 			return nil, nil //nolint:nilerr // only the context's: the terms changed or Run ends
 		}
+		d.waited(ctx, l, n.down, d.clock.Now().Sub(asked), backlog)
 		b.permits = append(b.permits, p)
 		most = min(most, p.Items())
 	}
@@ -368,6 +383,9 @@ func (d *Dispatch) rest(ctx context.Context, l *lane, upTo reset.Class) {
 	if l.budget != nil {
 		if n, err := d.deps.Queue.Backlog(ctx, l.name, upTo); err == nil && n > 0 {
 			l.meter.Busy(d.clock.Now())
+			if l.paced.Due() {
+				l.paced.Write(ctx, slog.String("waits_for", "its budget of mails"), slog.Int("backlog", n))
+			}
 		}
 	}
 	<-ctx.Done()
@@ -458,6 +476,8 @@ func (b *batch) take(i int) *downstream.Permit {
 
 // handle works one batch. What the lane's work leaves unsettled by a panic of ours has used up a try.
 func (d *Dispatch) handle(ctx context.Context, b *batch) {
+	ctx, b.span = d.traced(ctx, b)
+	defer b.span.End()
 	err := downstream.Guard(func() error {
 		b.lane.work(ctx, b)
 		return nil
@@ -467,7 +487,7 @@ func (d *Dispatch) handle(ctx context.Context, b *batch) {
 		defer b.lane.budget.Done()
 	}
 	if err != nil {
-		d.log.Error("a batch panicked", "lane", b.lane.name.String(), "err", err)
+		d.log.ErrorContext(ctx, "a batch panicked", "lane", b.lane.name.String(), "err", err)
 		s := d.settle(b)
 		for _, l := range b.leases {
 			s.fail(l, "panic")

@@ -62,6 +62,12 @@
 //   - The text of a downstream's error may quote people's data, so it is neither logged nor kept as the cause of a
 //     parked job; its class is.
 //
+// # Traces, and why it waits
+//
+// A batch that works for a job with a trace has a span, linked to that job's call (pkg/tracing); follow-ups carry the trace on.
+// Its calls to downstreams, bisected ones included, are spans in it. Where decisions are logged (pkg/decision), a lane that
+// waited 10 ms or longer for its turn, or for its budget of mails, tells once a second what it waited for and how that fares.
+//
 // # Who is mailed
 //
 // Link mails are counted by identifier, account and recipient. One that is over a budget is withheld only while an

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 // What became of a mail.
@@ -146,8 +147,9 @@ func (m *metrics) mails(purpose, outcome string, n int) {
 	m.mailed.WithLabelValues(purpose, outcome).Add(float64(n))
 }
 
-// ended counts a final state; a job whose ticket lives on in a follow-up has not ended for anybody.
-func (m *metrics) ended(l reset.Lane, s reset.State, age time.Duration) {
+// ended counts a final state, with the trace of the job's call as the exemplar; a job whose ticket lives on in a follow-up
+// has not ended for anybody.
+func (m *metrics) ended(l reset.Lane, s reset.State, age time.Duration, trace reset.Trace) {
 	if !s.Final() {
 		return
 	}
@@ -155,5 +157,5 @@ func (m *metrics) ended(l reset.Lane, s reset.State, age time.Duration) {
 	if o == nil { // endsOf is wrong: better a series too many than an end that is not seen
 		o = m.age.WithLabelValues(l.String(), s.String())
 	}
-	o.Observe(age.Seconds())
+	tracing.Observe(o, age.Seconds(), trace)
 }

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/bits"
 	"runtime"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 // settlement collects what becomes of a batch's jobs and tells the queue in one go.
@@ -22,6 +24,7 @@ type settlement struct {
 	lane   *lane
 	strain func() int
 	leased time.Time
+	span   tracing.Span
 
 	mu      sync.Mutex // completions are admitted on all cores
 	ends    []ending
@@ -39,7 +42,7 @@ type ending struct {
 
 func (d *Dispatch) settle(b *batch) *settlement {
 	down := b.lane.needs()[0].down
-	return &settlement{d: d, lane: b.lane, strain: down.Strained, leased: b.leased}
+	return &settlement{d: d, lane: b.lane, strain: down.Strained, leased: b.leased, span: b.span}
 }
 
 // end ends a job.
@@ -106,21 +109,23 @@ const redoes = 16
 // commit tells the queue. It goes on when ctx has ended: what was done must be written down.
 func (s *settlement) commit(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
+	s.span.Settled(len(s.ends), len(s.retries), len(s.parks))
 	s.finish(ctx)
 	d, lane := s.d, s.lane.name
 	if len(s.retries) > 0 {
 		for i, err := range d.deps.Queue.Retry(ctx, s.retries) {
-			if d.settled(err, lane, "retry") {
+			if d.settled(ctx, err, lane, "retry") {
 				d.metrics.retried(lane, s.retries[i].UsedTry)
 			}
 		}
 	}
 	if len(s.parks) > 0 {
 		for i, err := range d.deps.Queue.Park(ctx, s.parks) {
-			if d.settled(err, lane, "park") {
+			if d.settled(ctx, err, lane, "park") {
 				d.metrics.parked(lane)
-				d.log.Warn("job parked", "lane", lane.String(), "job", s.parks[i].Lease.Job.ID.String(),
-					"cause", s.parks[i].Cause)
+				if line := s.lane.parks; line.Due() {
+					line.Write(ctx, slog.String("job", s.parks[i].Lease.Job.ID.String()), slog.String("why", s.parks[i].Cause))
+				}
 			}
 		}
 	}
@@ -152,14 +157,14 @@ func (s *settlement) finish(ctx context.Context) {
 				s.fail(e.Lease, "what follows it is too large for the queue")
 				continue
 			}
-			if !d.settled(err, s.lane.name, "finish") {
+			if !d.settled(ctx, err, s.lane.name, "finish") {
 				if err != nil && !errors.Is(err, queue.ErrLeaseLost) {
 					s.again(e.Lease)
 				}
 				continue
 			}
 			s.lane.meter.Ended(now.Sub(s.leased))
-			d.metrics.ended(s.lane.name, e.State, now.Sub(e.Lease.Job.AcceptTime))
+			d.metrics.ended(s.lane.name, e.State, now.Sub(e.Lease.Job.AcceptTime), e.Lease.Job.Trace)
 			if e.done != nil {
 				e.done()
 			}
@@ -169,9 +174,9 @@ func (s *settlement) finish(ctx context.Context) {
 }
 
 // settled tells whether the queue took it, and logs what is not in the order of things.
-func (d *Dispatch) settled(err error, lane reset.Lane, what string) bool {
+func (d *Dispatch) settled(ctx context.Context, err error, lane reset.Lane, what string) bool {
 	if err != nil && !errors.Is(err, queue.ErrLeaseLost) && !errors.Is(err, queue.ErrClosed) {
-		d.log.Error("the queue refused to settle a job", "lane", lane.String(), "what", what, "err", err)
+		d.log.ErrorContext(ctx, "the queue refused to settle a job", "lane", lane.String(), "what", what, "err", err)
 	}
 	return err == nil
 }
@@ -207,7 +212,9 @@ func (d *Dispatch) bisect(
 			todo = append(todo, span{s.from + p.Items(), s.to})
 			s.to = s.from + p.Items()
 		}
-		c := p.Do(ctx, s.to-s.from, func(ctx context.Context) error { return f(ctx, s.from, s.to) })
+		callCtx, called := d.deps.Tracer.Call(ctx, p.Downstream().Name(), s.to-s.from)
+		c := p.Do(callCtx, s.to-s.from, func(ctx context.Context) error { return f(ctx, s.from, s.to) })
+		called.Outcome(c.String(), c != downstream.OK)
 		p = nil
 		switch {
 		case c == downstream.OK:
@@ -238,6 +245,39 @@ func (d *Dispatch) another(
 	waitCtx, cancel := context.WithTimeout(ctx, lane.visibility-2*n.down.Timeout())
 	defer cancel()
 	return n.down.Acquire(waitCtx, downstream.Ask{Lane: lane.name, Kind: n.kind, Items: want})
+}
+
+// traced begins the span of a batch, if one of its jobs is traced.
+func (d *Dispatch) traced(ctx context.Context, b *batch) (context.Context, tracing.Span) {
+	if d.deps.Tracer == nil {
+		return ctx, tracing.Span{}
+	}
+	var traces []reset.Trace
+	for _, l := range b.leases {
+		// Jobs of one call lie together, as a mail for each of its accounts does.
+		if t := l.Job.Trace; !t.IsZero() && (len(traces) == 0 || traces[len(traces)-1] != t) {
+			traces = append(traces, t)
+		}
+	}
+	if len(traces) == 0 {
+		return ctx, tracing.Span{}
+	}
+	return d.deps.Tracer.Batch(ctx, b.lane.name, traces, len(b.leases), b.leased.Sub(b.leases[0].Job.AcceptTime))
+}
+
+// pacedLeast is how long a lane must have waited for its turn for that to be worth a line: less is the way of any call that
+// ends and lets the next one in.
+const pacedLeast = 10 * time.Millisecond
+
+// waited logs that a lane had to wait for its turn at a downstream, and what the downstream could do then.
+func (d *Dispatch) waited(ctx context.Context, l *lane, down *downstream.Downstream, wait time.Duration, backlog int) {
+	if l.paced == nil || wait < pacedLeast || !l.paced.Due() {
+		return
+	}
+	s := down.Status()
+	l.paced.Write(ctx, slog.String("waits_for", s.Name), slog.Duration("waited", wait.Round(time.Millisecond)), slog.Int("backlog", backlog),
+		slog.Int("in_flight", s.Limits.InFlight), slog.Int("concurrency", s.Limits.Concurrency), slog.Float64("rate", s.Limits.Rate),
+		slog.Float64("ramp", s.Limits.Ramp), slog.String("breaker", s.Breaker), slog.Int("strained", down.Strained()))
 }
 
 // onAllCores calls f for 0 to n-1. Verifying a token takes 50 µs, so a batch of 256 would keep its permit 13 ms before

@@ -148,7 +148,7 @@ func (d *Dispatch) ended(ctx context.Context, a ask) (ending, error) {
 }
 
 func (d *Dispatch) mailJob(ctx context.Context, a ask, acct credstore.Account, key reset.Key) (reset.Job, error) {
-	j := reset.Job{Lane: reset.LaneMail, Class: a.lease.Job.Class, Key: key, Account: key}
+	j := reset.Job{Lane: reset.LaneMail, Class: a.lease.Job.Class, Key: key, Account: key, Trace: a.lease.Job.Trace}
 	asked := a.lease.Job.AcceptTime
 	if a.payload.Purpose != reset.PurposeLink {
 		asked = time.Time{} // nobody did

@@ -19,6 +19,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/mail"
@@ -29,6 +30,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
 	"github.com/surgegate/surgegate/pkg/token"
+	"github.com/surgegate/surgegate/pkg/tracing"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,7 +77,9 @@ type options struct {
 	// idle leaves Run to the test.
 	idle bool
 	// link is told of link mails; nil: nobody is.
-	link func(age time.Duration, handedOff bool)
+	link      func(age time.Duration, handedOff bool)
+	tracer    *tracing.Tracer
+	decisions *decision.Log
 }
 
 func newWorld(t testing.TB, o options) *world {
@@ -153,7 +157,8 @@ func newWorld(t testing.TB, o options) *world {
 		Queue: w.queue, Store: w.store, Revoker: w.store, Mailer: w.mails, Templates: templates,
 		Sealer: w.sealer, Opener: w.opener, Index: w.keyring.Index(), Signer: w.signer, Verifier: w.verifier, Hasher: w.hashes,
 		Pacers: pacers, Link: o.link,
-		Clock:  w.clock, Logger: slog.New(slog.DiscardHandler), Register: w.registry,
+		Clock: w.clock, Logger: slog.New(slog.DiscardHandler), Register: w.registry,
+		Tracer: o.tracer, Decisions: o.decisions,
 	})
 	must(err)
 	must(w.dispatch.Prepare(t.Context()))

@@ -149,6 +149,9 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 // unbounded is a batch that no call reaches: the host's pacer bounds it.
 const unbounded = 1 << 20
 
+// Name is that of metrics and logs.
+func (d *Downstream) Name() string { return d.name }
+
 // Timeout is the deadline of a call.
 func (d *Downstream) Timeout() time.Duration { return d.timeout }
 

@@ -138,7 +138,7 @@ func (p *Permit) Do(ctx context.Context, items int, f func(context.Context) erro
 	now := d.clock.Now()
 	d.seen(c, now.Sub(p.start), items)
 	if c != OK && c != Canceled {
-		d.log.Debug("call failed", "downstream", d.name, "outcome", c.String(), "items", items)
+		d.log.DebugContext(ctx, "call failed", "downstream", d.name, "outcome", c.String(), "items", items)
 	}
 	if left := p.deadline.Sub(now); left > 0 && (c == Timeout || c == Canceled) {
 		until := d.clock.NewTimer(left) // here: until the goroutine runs the clock may have moved on

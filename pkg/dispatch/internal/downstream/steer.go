@@ -15,9 +15,6 @@ var (
 	ErrNoPace    = errors.New("has no pace of its own")
 )
 
-// Name is that of metrics and logs.
-func (d *Downstream) Name() string { return d.name }
-
 // Steerable tells whether its pace can be.
 func (d *Downstream) Steerable() bool { return d.host == nil && d.pacer.Steerable() }
 
