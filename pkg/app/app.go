@@ -18,11 +18,14 @@ import (
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/tracing"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
 
 // Options are what a process is given.
@@ -44,6 +47,9 @@ type App struct {
 	clock    clock.Clock
 	registry *prometheus.Registry
 	files    files
+	traces   *otlp.Exporter  // nil without a collector
+	tracer   *tracing.Tracer // nil without a collector
+	decided  *decision.Log
 
 	promise  *promise.Promise
 	queue    queue.Queue
@@ -115,6 +121,12 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildInfo(),
 	)
+	if err := a.openTraces(ctx); err != nil {
+		return nil, err
+	}
+	if a.decided, err = decision.New(a.cfg.Decide(), decision.Deps{Logger: a.log, Clock: a.clock}); err != nil {
+		return nil, err
+	}
 	if a.keys, err = openKeys(a.cfg, a.clock, a.log, a.registry); err != nil {
 		return nil, err
 	}
@@ -144,11 +156,12 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if a.gate, err = gate.New(a.cfg.Accept(), gate.Deps{
 		Queue: engine, Admission: parts.admission, Tokens: parts.verifier, Sealer: parts.sealer,
 		Tickets: a.keys.seal.Tickets(), Index: a.keys.seal.Index(), Policy: parts.policy,
-		Registerer: a.registry, Clock: a.clock, Logger: a.log,
+		Registerer: a.registry, Tracer: a.tracer, Decisions: a.decided, Clock: a.clock, Logger: a.log,
 	}); err != nil {
 		return nil, err
 	}
 	if a.dispatch, err = dispatch.New(a.cfg.Work(), dispatch.Deps{
+		Tracer: a.tracer, Decisions: a.decided,
 		Queue: engine, Store: parts.store, Revoker: parts.revoker, Mailer: parts.mailer, Templates: parts.templates,
 		Sealer: parts.sealer, Opener: parts.opener, Index: a.keys.seal.Index(), Signer: parts.signer,
 		Verifier: parts.verifier, Hasher: parts.hashes, Pacers: parts.pacers,
@@ -168,6 +181,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		Gate:    a.gate, Queue: engine, Downstreams: a.downstreams, Level: parts.admission.Level,
 		Ready:      func() error { return a.ready(ctx) },
 		Registerer: a.registry, Gatherer: a.registry, Logger: a.log, Clock: a.clock,
+		Trace: a.traceCalls(),
 	}); err != nil {
 		return nil, err
 	}
@@ -252,6 +266,7 @@ func (a *App) Stop(atOnce bool) error {
 	a.server.Drain(ctx)
 	a.work.Wait()
 	a.server.Stop(ctx)
+	a.flushTraces(ctx)
 	close(over)
 	watching.Wait()
 	return errors.Join(err, a.close())

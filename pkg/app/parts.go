@@ -14,6 +14,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore/grpcstore"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/hashpool"
@@ -107,7 +108,9 @@ func (a *App) openQueue() (*embedded.Engine, error) {
 }
 
 func (a *App) openParts(ctx context.Context) (p parts, err error) {
-	if p.admission, err = admission.New(a.cfg.Admit(), admission.Deps{Registerer: a.registry, Logger: a.log, Clock: a.clock}); err != nil {
+	if p.admission, err = admission.New(a.cfg.Admit(), admission.Deps{
+		Registerer: a.registry, Logger: a.log, Clock: a.clock, Explain: a.decided.On(decision.Shed) || a.decided.On(decision.Limited),
+	}); err != nil {
 		return p, err
 	}
 	if p.policy, err = policy.New(a.cfg.Passwords()); err != nil {

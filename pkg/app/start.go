@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/tracing"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
 
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
@@ -122,4 +126,44 @@ func (p *pprofServer) close() error {
 	err := p.server.Close()
 	p.done.Wait()
 	return err
+}
+
+// openTraces begins to export spans. Without a collector there is no tracer, and nothing of traces on any path.
+func (a *App) openTraces(ctx context.Context) error {
+	dropped, err := otlp.NewDropped(a.registry)
+	if err != nil || a.cfg.Trace.Endpoint == "" {
+		return err
+	}
+	if a.cfg.Trace.Insecure && !config.Loopback(a.cfg.Trace.Endpoint) {
+		a.log.Warn("trace.insecure: spans go to the collector over an open line", "endpoint", a.cfg.Trace.Endpoint)
+	}
+	cfg := a.cfg.Traces()
+	if info, ok := debug.ReadBuildInfo(); ok {
+		cfg.Version = info.Main.Version
+	}
+	if a.traces, err = otlp.New(ctx, cfg, otlp.Deps{Dropped: dropped, Clock: a.clock, Logger: a.log}); err != nil {
+		return err
+	}
+	a.onClose(func() error {
+		a.flushTraces(context.Background())
+		return nil
+	})
+	a.tracer = tracing.New(a.traces.Provider())
+	a.log = slog.New(tracing.NewLogHandler(a.log.Handler()))
+	return nil
+}
+
+// traceCalls gives public calls their spans; nil without a collector.
+func (a *App) traceCalls() grpcapi.TraceCalls {
+	if a.traces == nil {
+		return nil
+	}
+	return a.traces.Handler
+}
+
+// flushTraces sends what is on its way until ctx ends. What it cannot send is counted and logged, and no reason to end badly.
+func (a *App) flushTraces(ctx context.Context) {
+	if a.traces != nil {
+		_ = a.traces.Close(ctx)
+	}
 }

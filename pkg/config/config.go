@@ -22,6 +22,7 @@ type Config struct {
 	Token     Token     `yaml:"token"`
 	Reset     Reset     `yaml:"reset"`
 	Log       Log       `yaml:"log"`
+	Trace     Trace     `yaml:"trace"`
 	Shutdown  Shutdown  `yaml:"shutdown"`
 }
 
@@ -246,6 +247,16 @@ type Reset struct {
 type Log struct {
 	Level  string `yaml:"level" doc:"debug, info, warn or error."`
 	Format string `yaml:"format" doc:"text or json."`
+	// Decisions are decision.Reasons.
+	Decisions []string `yaml:"decisions" doc:"Decisions that are logged with their numbers, at most a line a second for each cause and without names: shed, limited, refused, paced, levelled, parked, breaker. The last three always are."`
+}
+
+// Trace is where traces go.
+type Trace struct {
+	Endpoint string  `yaml:"endpoint" doc:"host:port of an OpenTelemetry collector (OTLP over gRPC); empty for no traces."`
+	Insecure bool    `yaml:"insecure" doc:"Connect to the collector without TLS. Spans hold no names, but whoever listens learns how the gateway fares."`
+	CA       string  `yaml:"ca" doc:"PEM file of the collector's authorities; empty for the system's."`
+	Sample   float64 `yaml:"sample" doc:"Share of the calls whose trace is kept, 0 to 1; a trusted caller's traceparent decides for its own calls."`
 }
 
 // Shutdown is the end.

@@ -166,6 +166,13 @@ func TestWhatIsWrongIsSaidWithFileLineAndFix(t *testing.T) {
 		{"endless rate", strings.Replace(good, "headroom: 0.2", "pace: {rate: .inf}", 1), "surgegate.yaml:4: store.pace.rate"},
 		{"bad sender", strings.Replace(good, "mail: {", "mail: {from: nobody, ", 1), "surgegate.yaml:5: mail.from"},
 		{"two lines of name", strings.Replace(good, "mail: {", "mail: {site_name: \"a\\r\\nb\", ", 1), "surgegate.yaml:5: mail"},
+		{"unknown decision", good + "log: {decisions: [shed, all]}\n", "surgegate.yaml:11: log.decisions: \"all\" is unknown: write shed, limited, refused, paced, levelled, parked or breaker"},
+		{"no collector", good + "trace: {endpoint: collector}\n", "surgegate.yaml:11: trace.endpoint: \"collector\" is not host:port"},
+		{"no share", good + "trace: {endpoint: \"collector:4317\", sample: 2}\n", "surgegate.yaml:11: trace.sample: 2 is not between 0 and 1"},
+		{"a share of nothing", good + "trace: {sample: 2}\n", "surgegate.yaml:11: trace.sample: 2 is not between 0 and 1"},
+		{"collector twice", good + "trace: {endpoint: \"collector:4317\", insecure: true, ca: config.go}\n", "surgegate.yaml:11: trace.insecure: turns TLS off, but ca is set"},
+		{"no collector's authority", good + "trace: {endpoint: \"collector:4317\", ca: config.go}\n", "surgegate.yaml:11: trace.ca: config.go holds no certificate"},
+		{"insecure to nowhere", good + "trace: {insecure: true}\n", "surgegate.yaml:11: trace.endpoint: is empty"},
 		{"dry run", strings.Replace(good, "admission:", "admission:\n  dry_run: [all]", 1), "surgegate.yaml:8: admission.dry_run: \"all\" is no rule"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

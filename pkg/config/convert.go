@@ -7,6 +7,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
@@ -20,6 +21,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
 	"github.com/surgegate/surgegate/pkg/token"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
 
 // Edge is the configuration of grpcapi.
@@ -169,6 +171,20 @@ func (p *Postgres) store() postgres.Config {
 		Sessions:   postgres.Sessions{Schema: p.Sessions.Schema, Table: p.Sessions.Table, AccountID: p.Sessions.AccountID, Begun: p.Sessions.Begun},
 		Statements: postgres.Statements(p.Statements),
 	}
+}
+
+// Decide is the configuration of decision.
+func (c Config) Decide() decision.Config {
+	reasons := []decision.Reason{}
+	for _, name := range c.Log.Decisions {
+		reasons = append(reasons, decision.Reason(name))
+	}
+	return decision.Config{Reasons: reasons}
+}
+
+// Traces is the configuration of tracing/otlp; trace.endpoint must be there.
+func (c Config) Traces() otlp.Config {
+	return otlp.Config{Endpoint: c.Trace.Endpoint, Insecure: c.Trace.Insecure, CAFile: c.Trace.CA, Ratio: &c.Trace.Sample}
 }
 
 // PostgresStore is the configuration of credstore/postgres.

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
@@ -14,6 +15,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
 
 // Default returns the configuration of an empty file. Where a package has the default, it is the package's own.
@@ -66,9 +68,17 @@ func Default() Config {
 		Hash:     Hash{Memory: Bytes(hash.ArgonKiB) << 10, Time: int(hash.ArgonTime), Slots: 0},
 		Token:    Token{TTL: Duration(work.LinkTTL)},
 		Reset:    Reset{Promise: Duration(promise.Config{}.WithDefaults().Within), SignOut: "everywhere"},
-		Log:      Log{Level: "info", Format: "text"},
+		Log:      Log{Level: "info", Format: "text", Decisions: decisions(decision.Config{}.WithDefaults().Reasons)},
+		Trace:    Trace{Sample: *otlp.Config{}.WithDefaults().Ratio},
 		Shutdown: Shutdown{Grace: Duration(work.DrainGrace)},
 	}
+}
+
+func decisions(reasons []decision.Reason) (names []string) {
+	for _, r := range reasons {
+		names = append(names, string(r))
+	}
+	return names
 }
 
 func bucket(r admission.Rule) Bucket { return Bucket{Rate: r.Rate, Burst: r.Burst} }

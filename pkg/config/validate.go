@@ -96,6 +96,7 @@ func (c *Config) validateFiles(p *problems) {
 		authorities(p, "mail.smtp.ca", s.CA)
 		contents(p, "mail.smtp.password_file", s.PasswordFile)
 	}
+	authorities(p, "trace.ca", c.Trace.CA)
 	for _, list := range []struct {
 		path string
 		cfg  policy.Config
@@ -447,5 +448,25 @@ func (c *Config) validateRest(p *problems) {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		p.add("log.format", "%q is unknown: write text or json", c.Log.Format)
 	}
+	if err := c.Decide().Validate(); err != nil {
+		p.add("log.decisions", "%s", strings.TrimPrefix(err.Error(), "reasons: "))
+	}
+	c.validateTrace(p)
 	between(p, "shutdown.grace", c.Shutdown.Grace, time.Second, time.Hour)
+}
+
+// validateTrace looks at the share without an endpoint too: it is what will be once there is one.
+func (c *Config) validateTrace(p *problems) {
+	cfg := c.Traces()
+	if cfg.Endpoint == "" {
+		if c.Trace.Insecure || c.Trace.CA != "" {
+			p.add("trace.endpoint", "is empty, so insecure and ca have no effect: write the collector's host:port, or leave them out")
+		}
+		cfg.Endpoint = "localhost:4317"
+		cfg.Insecure, cfg.CAFile = false, ""
+	}
+	if err := cfg.Validate(); err != nil {
+		field, problem, _ := strings.Cut(err.Error(), ": ")
+		p.add("trace."+field, "%s", problem)
+	}
 }

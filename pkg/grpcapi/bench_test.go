@@ -8,10 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp/otlptest"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -43,6 +46,19 @@ func BenchmarkStartReset(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("accept/%d", callers), func(b *testing.B) {
 			hammer(b, serve(b, &stubGate{}, Config{}, nil).Addrs().GRPC.String(), callers)
+		})
+		// With a collector, and a hundredth of the calls kept; accept is without, and has no handler for it at all.
+		b.Run(fmt.Sprintf("traced/%d", callers), func(b *testing.B) {
+			dropped, err := otlp.NewDropped(prometheus.NewRegistry())
+			if err != nil {
+				b.Fatal(err)
+			}
+			x, err := otlp.New(b.Context(), otlp.Config{Endpoint: otlptest.New(b, nil).Address(), Insecure: true}, otlp.Deps{Dropped: dropped})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = x.Close(context.Background()) }()
+			hammer(b, serve(b, &stubGate{}, Config{}, func(d *Deps) { d.Trace = x.Handler }).Addrs().GRPC.String(), callers)
 		})
 		b.Run(fmt.Sprintf("refuse/%d", callers), func(b *testing.B) {
 			g := &stubGate{start: func(context.Context, gate.StartRequest) (gate.Answer, error) {

@@ -223,7 +223,7 @@ func (s *Server) refuse(ctx context.Context, method string, err error) error {
 	}
 	var bad violations
 	if !errors.As(err, &bad) && reset.KindOf(err) == reset.KindInternal && ctx.Err() == nil {
-		s.internal.log(s, "call failed", "method", method, "error", err)
+		s.internal.log(ctx, s, "call failed", "method", method, "error", err)
 	}
 	return statusError(ctx, s.clock.Now(), err)
 }
@@ -231,7 +231,7 @@ func (s *Server) refuse(ctx context.Context, method string, err error) error {
 func (s *Server) panicked(ctx context.Context, method string, p any) error {
 	s.metrics.panics.Inc()
 	// The type only: a value may hold what was submitted.
-	s.log.Error("panic in a call", "method", method, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	s.log.ErrorContext(ctx, "panic in a call", "method", method, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 	return statusError(ctx, s.clock.Now(), &reset.Error{Kind: reset.KindInternal})
 }
 
@@ -241,13 +241,13 @@ type oncePerSecond struct {
 	suppressed atomic.Int64
 }
 
-func (o *oncePerSecond) log(s *Server, msg string, args ...any) {
+func (o *oncePerSecond) log(ctx context.Context, s *Server, msg string, args ...any) {
 	now := s.clock.Now().Unix()
 	if last := o.last.Load(); last == now || !o.last.CompareAndSwap(last, now) {
 		o.suppressed.Add(1)
 		return
 	}
-	s.log.Error(msg, append(args, "suppressed", o.suppressed.Swap(0))...)
+	s.log.ErrorContext(ctx, msg, append(args, "suppressed", o.suppressed.Swap(0))...)
 }
 
 // Observed is a public call that has arrived, before anything was decided about it.

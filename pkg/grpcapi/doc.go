@@ -4,7 +4,7 @@
 //
 // # A call's way
 //
-//	conn ─ cap ─ TLS ─ HTTP/2 limits ─► decode (size, UTF-8) ─► metrics ─► guard (panic, status) ─► handler ─► gate
+//	conn ─ cap ─ TLS ─ HTTP/2 limits ─► (span) ─► decode (size, UTF-8) ─► metrics ─► guard (panic, status) ─► handler ─► gate
 //
 // # States of a Server
 //
@@ -26,6 +26,10 @@
 //     showed above the noise. The whole edge costs about 1.1 times the CPU of a bare call (bench_test.go).
 //   - Compressed requests are not taken: 64 KiB of gzip are 64 MiB of work, and a reset has nothing to compress.
 //   - A connection over the cap is closed at once, not left in the backlog: the balancer then tries another replica.
+//   - A call's span begins before its request is read (Deps.Trace, a stats handler). A traceparent is read from trusted callers
+//     only, as a Client is; a stranger's would choose what is kept, and put his calls into traces of others. Methods that
+//     there are not have none, since a stranger makes up their names. Without tracing there is no handler, and the transport
+//     takes its way without one.
 //   - RetryAfter comes jittered from whoever refuses; only where nobody knows a time is it made up here: 0.5 to 1.5 s.
 //   - Trust is decided by connection: an address in a CIDR or a verified certificate's DNS or URI name. The Client of
 //     anybody else is ignored whole, locale and verdict included, and counted.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,8 +26,10 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/tracing"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -50,6 +53,8 @@ type Deps struct {
 	// It is asked once a second and by every /readyz: it must be cheap.
 	Ready func() error
 
+	// Trace gives public calls their spans; nil: they have none.
+	Trace TraceCalls
 	// Observe is told of each public call as it arrives, and must not wait; nil: nobody listens.
 	Observe func(Observed)
 
@@ -60,6 +65,10 @@ type Deps struct {
 	// Clock defaults to the machine's.
 	Clock clock.Clock
 }
+
+// TraceCalls makes what gives calls their spans. It is told whom to believe which trace a call belongs to, and which methods
+// there are.
+type TraceCalls func(trusted func(context.Context) bool, traced func(fullMethod string) bool) stats.Handler
 
 // Server is the edge of one process. See the package comment for its states.
 type Server struct {
@@ -161,8 +170,16 @@ func (s *Server) buildPublic(d Deps) error {
 	if err != nil {
 		return err
 	}
+	var measured []grpcprom.Option
+	if d.Trace != nil {
+		opts = append(opts, grpc.StatsHandler(d.Trace(func(ctx context.Context) bool {
+			_, trusted := t.caller(ctx)
+			return trusted
+		}, passwordResetMethod)))
+		measured = append(measured, grpcprom.WithExemplarFromContext(tracing.Exemplar))
+	}
 	unary := []grpc.UnaryServerInterceptor{
-		selector.UnaryServerInterceptor(s.metrics.grpc.UnaryServerInterceptor(), selector.MatchFunc(ofPeople)), s.guardUnary,
+		selector.UnaryServerInterceptor(s.metrics.grpc.UnaryServerInterceptor(measured...), selector.MatchFunc(ofPeople)), s.guardUnary,
 	}
 	if d.Observe != nil {
 		unary = append(unary, observe(s.clock.Now, s.cfg.CallTimeout, d.Observe))
@@ -170,7 +187,7 @@ func (s *Server) buildPublic(d Deps) error {
 	s.public = grpc.NewServer(append(opts,
 		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(
-			selector.StreamServerInterceptor(s.metrics.grpc.StreamServerInterceptor(), selector.MatchFunc(ofPeople)), s.guardStream))...)
+			selector.StreamServerInterceptor(s.metrics.grpc.StreamServerInterceptor(measured...), selector.MatchFunc(ofPeople)), s.guardStream))...)
 	resetv1.RegisterPasswordResetServer(registrar{s.public, s}, &passwordReset{
 		gate: d.Gate, trust: t, metrics: s.metrics, watches: newWatches(s.cfg.MaxWatches),
 	})
@@ -178,6 +195,14 @@ func (s *Server) buildPublic(d Deps) error {
 	s.metrics.grpc.InitializeMetrics(peopleOnly{s.public})
 	s.health.SetServingStatus(resetv1.PasswordReset_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	return nil
+}
+
+// passwordResetMethod tells the API's own methods from what a stranger may call.
+func passwordResetMethod(fullMethod string) bool {
+	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	d := resetv1.PasswordReset_ServiceDesc
+	return service == d.ServiceName && (slices.ContainsFunc(d.Methods, func(m grpc.MethodDesc) bool { return m.MethodName == method }) ||
+		slices.ContainsFunc(d.Streams, func(m grpc.StreamDesc) bool { return m.StreamName == method }))
 }
 
 func (s *Server) buildOperator(d Deps) error {

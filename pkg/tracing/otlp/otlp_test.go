@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,80 +14,17 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-	collectorv1 "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/goleak"
-	"google.golang.org/grpc"
 
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/tracing"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp/otlptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// collector is a real OTLP server that keeps what it is sent; while held it takes an export and does not answer.
-type collector struct {
-	collectorv1.UnimplementedTraceServiceServer
-	address string
-	hold    chan struct{} // nil: answers at once
-	arrived chan struct{} // one for each export, up to its room
-
-	mu    sync.Mutex
-	spans []*tracev1.Span
-}
-
-func newCollector(t *testing.T, hold chan struct{}) *collector {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &collector{address: l.Addr().String(), hold: hold, arrived: make(chan struct{}, 16)}
-	server := grpc.NewServer()
-	collectorv1.RegisterTraceServiceServer(server, c)
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(l) })
-	t.Cleanup(func() {
-		server.Stop()
-		serving.Wait()
-	})
-	return c
-}
-
-// Export implements the collector's service.
-func (c *collector) Export(ctx context.Context, r *collectorv1.ExportTraceServiceRequest) (*collectorv1.ExportTraceServiceResponse, error) {
-	select {
-	case c.arrived <- struct{}{}:
-	default:
-	}
-	if c.hold != nil {
-		select {
-		case <-c.hold:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, rs := range r.GetResourceSpans() {
-		for _, ss := range rs.GetScopeSpans() {
-			c.spans = append(c.spans, ss.GetSpans()...)
-		}
-	}
-	return &collectorv1.ExportTraceServiceResponse{}, nil
-}
-
-func (c *collector) names() (names []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.spans {
-		names = append(names, s.GetName())
-	}
-	slices.Sort(names)
-	return names
-}
 
 func newExporter(t *testing.T, cfg otlp.Config, log *bytes.Buffer) (*otlp.Exporter, prometheus.Counter) {
 	t.Helper()
@@ -110,8 +45,8 @@ func ratio(r float64) *float64 { return &r }
 
 func TestOnlyClosedAttributesLeaveTheProcess(t *testing.T) {
 	t.Parallel()
-	c := newCollector(t, nil)
-	x, _ := newExporter(t, otlp.Config{Endpoint: c.address, Ratio: ratio(1)}, &bytes.Buffer{})
+	c := otlptest.New(t, nil)
+	x, _ := newExporter(t, otlp.Config{Endpoint: c.Address(), Ratio: ratio(1)}, &bytes.Buffer{})
 	_, s := x.Provider().Tracer("a library").Start(t.Context(), "a call", trace.WithAttributes(
 		attribute.String("client.address", "192.0.2.1"), attribute.String("rpc.method", "StartReset")))
 	s.AddEvent("a secret event")
@@ -120,10 +55,11 @@ func TestOnlyClosedAttributesLeaveTheProcess(t *testing.T) {
 	if err := x.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(c.spans) != 1 {
-		t.Fatalf("%d spans", len(c.spans))
+	spans := c.Spans()
+	if len(spans) != 1 {
+		t.Fatalf("%d spans", len(spans))
 	}
-	got := c.spans[0]
+	got := spans[0]
 	if a := got.GetAttributes(); len(a) != 1 || a[0].GetKey() != "rpc.method" {
 		t.Errorf("attributes %v", a)
 	}
@@ -135,8 +71,8 @@ func TestOnlyClosedAttributesLeaveTheProcess(t *testing.T) {
 // A batch is kept because of the call that it works for, at any ratio; a call that nobody asked to keep is not.
 func TestABatchIsKeptWithItsCall(t *testing.T) {
 	t.Parallel()
-	c := newCollector(t, nil)
-	x, _ := newExporter(t, otlp.Config{Endpoint: c.address, Ratio: ratio(0)}, &bytes.Buffer{})
+	c := otlptest.New(t, nil)
+	x, _ := newExporter(t, otlp.Config{Endpoint: c.Address(), Ratio: ratio(0)}, &bytes.Buffer{})
 	tracer := tracing.New(x.Provider())
 	_, call := x.Provider().Tracer("edge").Start(t.Context(), "a call")
 	call.End()
@@ -154,10 +90,15 @@ func TestABatchIsKeptWithItsCall(t *testing.T) {
 	if err := x.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if names := c.names(); !slices.Equal(names, []string{"batch apply", "call store"}) {
+	var names []string
+	for _, s := range c.Spans() {
+		names = append(names, s.GetName())
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"batch apply", "call store"}) {
 		t.Fatalf("%v", names)
 	}
-	for _, s := range c.spans {
+	for _, s := range c.Spans() {
 		if s.GetName() == "batch apply" && (len(s.GetLinks()) != tracing.MaxLinks || len(s.GetParentSpanId()) != 0) {
 			t.Errorf("%d links, parent %x", len(s.GetLinks()), s.GetParentSpanId())
 		}
@@ -169,12 +110,13 @@ func TestABatchIsKeptWithItsCall(t *testing.T) {
 func TestAStuckCollectorCostsNothing(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
-	c := newCollector(t, hold)
+	c := otlptest.New(t, hold)
 	defer close(hold)
 	var log bytes.Buffer
-	x, dropped := newExporter(t, otlp.Config{Endpoint: c.address, Ratio: ratio(1), QueueSpans: 512, FlushTime: 100 * time.Millisecond}, &log)
+	x, dropped := newExporter(t, otlp.Config{Endpoint: c.Address(), Ratio: ratio(1), QueueSpans: 512, FlushTime: 100 * time.Millisecond}, &log)
 	tracer := x.Provider().Tracer("edge")
 	const spans = 5000
+	arrival := c.Arrival()
 	begin := time.Now()
 	for range spans {
 		_, s := tracer.Start(t.Context(), "a call")
@@ -183,7 +125,7 @@ func TestAStuckCollectorCostsNothing(t *testing.T) {
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("%d spans took %v", spans, took)
 	}
-	<-c.arrived
+	<-arrival
 	if got := testutil.ToFloat64(dropped); got != spans-512 {
 		t.Errorf("dropped %v, want %d: all over the bound", got, spans-512)
 	}
