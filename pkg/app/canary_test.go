@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/tracing/otlp/otlptest"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -33,7 +34,9 @@ func TestTheCanaryIsNowhere(t *testing.T) {
 			const people = 30
 			const canary = "kanarienvogel"
 			store, yaml := newLedger(t, c.form, people)
-			g := newGateway(t, yaml, generous+"log: {level: debug}\n")
+			collector := otlptest.New(t, nil)
+			g := newGateway(t, yaml, generous+traced(collector, 1)+
+				"log: {level: debug, decisions: [shed, limited, refused, paced, levelled, parked, breaker]}\n")
 			g.start()
 			m, api := g.mails(), g.reset()
 			var mu sync.Mutex
@@ -78,6 +81,9 @@ func TestTheCanaryIsNowhere(t *testing.T) {
 				return nil
 			})
 			metrics += scrape(t, g)
+			waitCtx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			collector.Await(waitCtx, func(spans []otlptest.Span) bool { return named(spans, "batch apply") != nil })
 			g.signal(syscall.SIGQUIT) // a Go crash dump goes to the log
 			g.mu.Lock()
 			cmd := g.cmd
@@ -88,6 +94,15 @@ func TestTheCanaryIsNowhere(t *testing.T) {
 				t.Error("there is no dump to search")
 			}
 			atRest = append(atRest, inFiles(t, needles, filepath.Join(g.dir, "data"), filepath.Join(g.dir, "keys"))...)
+			// Nor do spans hold whence anybody called.
+			for _, needle := range append([]string{person.GetIp(), "127.0.0.1"}, needles...) {
+				if strings.Contains(collector.Text(), needle) {
+					atRest = append(atRest, fmt.Sprintf("%q in spans", needle))
+				}
+			}
+			if !strings.Contains(collector.Text(), "batch apply") { // of the calls' spans some were lost with the first life
+				t.Error("there were no spans to search")
+			}
 			for where, text := range map[string]string{"log and dump": g.output(), "metrics": metrics, "answers": seen.String()} {
 				for _, needle := range needles {
 					if strings.Contains(text, needle) {

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -318,6 +319,7 @@ type ledger struct {
 	*sqlite.Store
 	form  credstore.Form
 	lag   func(found bool) time.Duration // of a look-up
+	busy  atomic.Bool                    // it takes no passwords now
 	mu    sync.Mutex
 	bound map[string][]applied // by account
 }
@@ -396,6 +398,9 @@ func (l *ledger) SetPasswords(ctx context.Context, changes []credstore.Change) (
 		if l.form == credstore.FormPlaintext { // SQLite keeps hashes; the ledger keeps what was sent
 			hashed[i].Password = "$argon2id$v=19$m=7168,t=5,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 		}
+	}
+	if l.busy.Load() {
+		return nil, credstore.ErrOverloaded
 	}
 	results, err := l.Store.SetPasswords(ctx, hashed)
 	l.mu.Lock()
