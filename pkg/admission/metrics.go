@@ -3,6 +3,7 @@ package admission
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"strconv"
 	"time"
 
@@ -64,9 +65,12 @@ func (g *Grounds) Numbers() []slog.Attr {
 	if g.Level > 0 {
 		return []slog.Attr{slog.String("rule", g.Rule), slog.Int("level", g.Level), slog.String("signal", g.Signal), slog.String("why", g.Why)}
 	}
-	return []slog.Attr{slog.String("rule", g.Rule), slog.Float64("tokens", g.Tokens), slog.Float64("per_second", g.PerSecond),
+	return []slog.Attr{slog.String("rule", g.Rule), slog.Float64("tokens", short(g.Tokens)), slog.Float64("per_second", short(g.PerSecond)),
 		slog.Int("burst", g.Burst), slog.Duration("wait", g.Wait.Round(time.Millisecond))}
 }
+
+// short is three digits behind the point: a person reads it.
+func short(f float64) float64 { return math.Round(f*1000) / 1000 }
 
 // clientGrounds are of a client's bucket that holds too little; nil, and free, where nobody asks. So are the next two.
 func (a *Admission) clientGrounds(r reason, h *held, wait time.Duration) error {

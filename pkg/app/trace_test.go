@@ -230,3 +230,39 @@ func TestADeadCollectorCostsNothing(t *testing.T) {
 		t.Errorf("told %d times:\n%s", n, g.output())
 	}
 }
+
+// Only what is asked for is logged, and that with the numbers of the real program.
+func TestDecisionsAreLoggedWhereTheyAreWanted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		log  string
+		want int
+	}{"wanted": {"log: {decisions: [limited], format: json}\n", 1}, "not wanted": {"log: {decisions: [shed, refused, paced], format: json}\n", 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, yaml := newLedger(t, credstore.FormPlaintext, 1)
+			g := newGateway(t, yaml, "admission: {client: {rate: 1/h, burst: 1}}\n"+c.log)
+			g.start()
+			api := g.reset()
+			refused := 0
+			for range 20 {
+				if _, err := api.StartReset(t.Context(), &resetv1.StartResetRequest{Identifier: address(0), Client: person}); err != nil {
+					refused++
+				}
+			}
+			if refused != 19 {
+				t.Fatalf("%d of 20 were refused", refused)
+			}
+			if code := g.terminate(); code != 0 {
+				t.Errorf("exit %d", code)
+			}
+			lines := strings.Count(g.output(), `"msg":"decision: limited","reason":"limited","cause":"limit_client","call":"start"`)
+			if lines < c.want || c.want == 0 && lines > 0 || lines > 5 { // 19 refusals in a moment
+				t.Errorf("%d lines:\n%s", lines, g.output())
+			}
+			if c.want > 0 && !strings.Contains(g.output(), `"rule":"limit_client_ip","tokens":0,"per_second":0,"burst":1`) {
+				t.Errorf("the numbers are missing:\n%s", g.output())
+			}
+		})
+	}
+}

@@ -355,13 +355,16 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 	b, needs := &batch{lane: l}, l.needs()
 	most := l.size.Want(backlog, needs[0].down.Free(), l.limit())
 	for _, n := range needs {
-		asked := d.clock.Now()
+		var asked time.Time
+		if l.paced != nil {
+			asked = d.clock.Now()
+		}
 		p, err := n.down.Acquire(waitCtx, downstream.Ask{Lane: l.name, Kind: n.kind, Items: most})
 		if err != nil {
 			b.giveBack()
 			return nil, nil //nolint:nilerr // only the context's: the terms changed or Run ends
 		}
-		d.waited(ctx, l, n.down, d.clock.Now().Sub(asked), backlog)
+		d.waited(ctx, l, n.down, asked, backlog)
 		b.permits = append(b.permits, p)
 		most = min(most, p.Items())
 	}

@@ -270,8 +270,12 @@ func (d *Dispatch) traced(ctx context.Context, b *batch) (context.Context, traci
 const pacedLeast = 10 * time.Millisecond
 
 // waited logs that a lane had to wait for its turn at a downstream, and what the downstream could do then.
-func (d *Dispatch) waited(ctx context.Context, l *lane, down *downstream.Downstream, wait time.Duration, backlog int) {
-	if l.paced == nil || wait < pacedLeast || !l.paced.Due() {
+func (d *Dispatch) waited(ctx context.Context, l *lane, down *downstream.Downstream, asked time.Time, backlog int) {
+	if l.paced == nil {
+		return
+	}
+	wait := d.clock.Now().Sub(asked)
+	if wait < pacedLeast || !l.paced.Due() {
 		return
 	}
 	s := down.Status()

@@ -164,7 +164,7 @@ func TestWhoWaitsForItsTurnIsTold(t *testing.T) {
 	t.Parallel()
 	var out lockedBuffer
 	w := newWorld(t, options{idle: true, store: pace.Config{Concurrency: 1, Rate: 20, Batch: 1}, decisions: decisions(t, &out, decision.Paced)})
-	for i := range 3 {
+	for i := range 8 { // the bucket holds 2
 		w.start("nobody" + strconv.Itoa(i) + "@example.com")
 	}
 	w.run()
