@@ -334,7 +334,8 @@ func (a *Admission) SetLevel(level int, cause Cause) {
 		cause = before.cause
 	}
 	a.metrics.changes[level][cause.Signal].Inc()
-	a.log.Warn("brownout level changed", "reason", "levelled", "from", before.level, "to", level, "signal", cause.Signal.String(), "cause", cause.Words)
+	a.log.Warn("brownout level changed", "reason", "levelled", "from", before.level, "to", level,
+		"signal", cause.Signal.String(), "cause", cause.Words)
 }
 
 // ShowShares sets what the metrics show of the signals, as the ladder saw them last.

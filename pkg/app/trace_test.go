@@ -91,17 +91,20 @@ func TestAResetIsFollowedThroughTheQueueAndARestart(t *testing.T) {
 	if !ok {
 		t.Fatalf("the completion was not applied: %d spans\n%s", len(spans), g.output())
 	}
-	call, enqueue, batch := named(spans, "surgegate.reset.v1.PasswordReset/CompleteReset"), named(spans, "enqueue"), worked(spans, "batch apply")
+	call, enqueue := named(spans, "surgegate.reset.v1.PasswordReset/CompleteReset"), named(spans, "enqueue")
+	batch := worked(spans, "batch apply")
 	if call == nil || enqueue == nil {
 		t.Fatalf("the call or its enqueue is missing among %d spans", len(spans))
 	}
-	if hex.EncodeToString(call.GetTraceId()) != frontTrace || hex.EncodeToString(call.GetParentSpanId()) != frontSpan || call.GetTraceState() != "" {
+	if hex.EncodeToString(call.GetTraceId()) != frontTrace || hex.EncodeToString(call.GetParentSpanId()) != frontSpan ||
+		call.GetTraceState() != "" {
 		t.Errorf("the call is not the front end's: %v", call)
 	}
 	if string(enqueue.GetParentSpanId()) != string(call.GetSpanId()) {
 		t.Errorf("the enqueue is not the call's: %v", enqueue)
 	}
-	if links := batch.GetLinks(); len(links) != 1 || string(links[0].GetSpanId()) != string(call.GetSpanId()) || string(links[0].GetTraceId()) != string(call.GetTraceId()) {
+	if links := batch.GetLinks(); len(links) != 1 || string(links[0].GetSpanId()) != string(call.GetSpanId()) ||
+		string(links[0].GetTraceId()) != string(call.GetTraceId()) {
 		t.Errorf("the batch is linked to %v, not to the call", links)
 	}
 	if len(batch.GetParentSpanId()) != 0 || string(batch.GetTraceId()) == string(call.GetTraceId()) {
@@ -175,7 +178,8 @@ func TestAStrangersTraceIsNotBelieved(t *testing.T) {
 	g.start()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	if err := g.dial(g.grpc).Invoke(fromFront(ctx), "/person-000000@example.com/Method", &resetv1.GetTicketRequest{}, &resetv1.GetTicketResponse{}); err == nil {
+	err := g.dial(g.grpc).Invoke(fromFront(ctx), "/person-000000@example.com/Method", &resetv1.GetTicketRequest{}, &resetv1.GetTicketResponse{})
+	if err == nil {
 		t.Error("a method that is not there answers")
 	}
 	if _, err := g.reset().StartReset(fromFront(ctx), &resetv1.StartResetRequest{Identifier: address(0)}); err != nil {
@@ -237,7 +241,10 @@ func TestDecisionsAreLoggedWhereTheyAreWanted(t *testing.T) {
 	for name, c := range map[string]struct {
 		log  string
 		want int
-	}{"wanted": {"log: {decisions: [limited], format: json}\n", 1}, "not wanted": {"log: {decisions: [shed, refused, paced], format: json}\n", 0}} {
+	}{
+		"wanted":     {"log: {decisions: [limited], format: json}\n", 1},
+		"not wanted": {"log: {decisions: [shed, refused, paced], format: json}\n", 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, yaml := newLedger(t, credstore.FormPlaintext, 1)
