@@ -63,7 +63,7 @@ func (d *Dispatch) verify(j reset.Job, p reset.CompletionPayload) error {
 
 // hashNeeds: a store that shares current hashes is asked for the account before the password is hashed.
 func (d *Dispatch) hashNeeds() []need {
-	if d.book.asksCurrent() {
+	if d.book.AsksCurrent() {
 		return []need{{d.hashPool, downstream.KindMain}, {d.store, downstream.KindLookup}}
 	}
 	return []need{{d.hashPool, downstream.KindMain}}
@@ -83,7 +83,7 @@ func (d *Dispatch) workHash(ctx context.Context, b *batch) {
 			return
 		}
 	}
-	desc := d.book.get()
+	desc := d.book.Get()
 	if desc.Form == credstore.FormPlaintext { // it was a hash-taking store when this was accepted
 		d.toApply(ctx, s, c, c.payload.Password, false)
 		return
@@ -190,7 +190,7 @@ func (d *Dispatch) handOn(
 func (d *Dispatch) workApply(ctx context.Context, b *batch) {
 	s := d.settle(b)
 	defer s.commit(ctx)
-	desc := d.book.get()
+	desc := d.book.Get()
 	accounts := make(map[string]bool, len(b.leases))
 	var todo []completion
 	var leases []queue.Lease
@@ -434,6 +434,22 @@ func (d *Dispatch) workRevoke(ctx context.Context, b *batch) {
 		default:
 			s.again(l)
 		}
+	}
+}
+
+// meets tells why surgegate cannot do what the store needs.
+func (d *Dispatch) meets(desc credstore.Description) error {
+	switch desc.Form {
+	case credstore.FormPlaintext:
+		return nil
+	case credstore.FormHash:
+		if _, ok := d.scheme(desc); !ok {
+			return fmt.Errorf("dispatch: the store verifies only the hash schemes %q, none of which can be made",
+				desc.HashSchemes)
+		}
+		return nil
+	default:
+		return fmt.Errorf("dispatch: the store wants passwords in the unknown form %d", desc.Form)
 	}
 }
 

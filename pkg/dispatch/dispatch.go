@@ -14,9 +14,11 @@ import (
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch/decide"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/book"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/meter"
+	"github.com/surgegate/surgegate/pkg/dispatch/internal/publish"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -36,8 +38,9 @@ type Dispatch struct {
 
 	calls sync.WaitGroup // the goroutines that work batches
 
-	book  book        // what the store says of itself
-	waits meter.Waits // as the lanes published them last
+	book      *book.Book  // what the store says of itself
+	waits     meter.Waits // as the lanes published them last
+	publisher *publish.Publisher
 
 	knobs knobs
 
@@ -112,15 +115,22 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 	}
 	d := &Dispatch{cfg: cfg, deps: deps, clock: deps.Clock, log: deps.Logger, news: make(chan struct{}),
 		abandoned: make(chan struct{})}
-	d.book.describe = make(chan struct{}, 1)
 	var err error
 	if d.metrics, err = newMetrics(deps.Register, cfg.Promise); err != nil {
 		return nil, fmt.Errorf("dispatch: metrics: %w", err)
 	}
+	d.book = book.New(book.Config{Timeout: cfg.StoreTimeout, Every: cfg.DescribeEvery}, book.Deps{
+		Store: deps.Store, Queue: deps.Queue, Meets: d.meets, Changed: d.announce, Described: d.metrics.described, Clock: d.clock, Logger: d.log,
+	})
 	if err := d.makeDownstreams(); err != nil {
 		return nil, fmt.Errorf("dispatch: %w", err)
 	}
 	d.lanes = d.makeLanes()
+	published := make([]publish.Lane, 0, len(d.lanes))
+	for _, l := range d.lanes {
+		published = append(published, publish.Lane{Name: l.name, Meter: l.meter, Outage: func() time.Time { return d.outage(l) }})
+	}
+	d.publisher = publish.New(published, publish.Deps{Queue: deps.Queue, Waits: &d.waits, Clock: d.clock, Logger: d.log})
 	d.knobs.configured = cfg
 	d.knobs.budgets.Store(cfg.budgets())
 	d.showLanes()
@@ -143,7 +153,7 @@ func (d *Dispatch) makeDownstreams() error {
 	}{
 		{&d.store, downstream.Spec{
 			Name: "store", Timeout: cfg.StoreTimeout, Pacer: pacers.Store, Lanes: ofStore, Breaker: &cfg.Breaker,
-			OnClosed: d.book.askAgain,
+			OnClosed: d.book.AskAgain,
 		}},
 		{&d.mail, downstream.Spec{
 			Name: "mail", Timeout: cfg.MailTimeout, Pacer: pacers.Mail, Lanes: []reset.Lane{reset.LaneMail}, Breaker: &cfg.Breaker,
@@ -183,11 +193,11 @@ func (d *Dispatch) makeLanes() []*lane {
 		return func() []need { return needs }
 	}
 	lanes := []*lane{
-		{name: reset.LaneStart, needs: only(d.store, downstream.KindLookup), limit: d.book.lookups, work: d.workStart},
+		{name: reset.LaneStart, needs: only(d.store, downstream.KindLookup), limit: d.book.Lookups, work: d.workStart},
 		{name: reset.LaneMail, needs: only(d.mail, downstream.KindMain), limit: func() int { return 1 }, work: d.workMail,
 			budget: mailbudget.New(d.cfg.MailBudget)},
-		{name: reset.LaneHash, needs: d.hashNeeds, limit: d.book.hashes, work: d.workHash},
-		{name: reset.LaneApply, needs: only(d.store, downstream.KindMain), limit: d.book.sets, work: d.workApply},
+		{name: reset.LaneHash, needs: d.hashNeeds, limit: d.book.Hashes, work: d.workHash},
+		{name: reset.LaneApply, needs: only(d.store, downstream.KindMain), limit: d.book.Sets, work: d.workApply},
 		{name: reset.LaneRevoke, needs: only(d.revoker, downstream.KindMain), limit: d.revocations, work: d.workRevoke, deferrable: true},
 	}
 	for _, l := range lanes {
@@ -209,7 +219,7 @@ func (d *Dispatch) revocations() int {
 	if d.deps.Revoker == nil {
 		return 0
 	}
-	return d.book.revokes()
+	return d.book.Revokes()
 }
 
 // SetLevel sets the brownout level: from 1 on, deferrable work waits.
@@ -246,6 +256,13 @@ func (d *Dispatch) terms(l *lane) (upTo reset.Class, ok bool, news <-chan struct
 	return upTo, l.limit() > 0 && (!l.deferrable || d.level < 1) && l.paused.IsZero(), d.news
 }
 
+// Prepare takes over what is recorded of an earlier process and asks the store what it needs. The only error is an answer that
+// cannot be met: without any, recorded or not, the lanes of the store rest until there is one.
+func (d *Dispatch) Prepare(ctx context.Context) error {
+	d.publisher.Resume(ctx)
+	return d.book.Prepare(ctx)
+}
+
 // Abandon ends the calls under way once Run's context has ended, without the grace: for a process that must end now.
 func (d *Dispatch) Abandon() { d.abandonOnce.Do(func() { close(d.abandoned) }) }
 
@@ -258,8 +275,8 @@ func (d *Dispatch) Run(ctx context.Context) error {
 	for _, l := range d.lanes {
 		g.Go(func() error { return d.run(runCtx, callCtx, l) })
 	}
-	g.Go(func() error { return d.publish(runCtx) })
-	g.Go(func() error { return d.describeLoop(runCtx) })
+	g.Go(func() error { return d.publisher.Run(runCtx) })
+	g.Go(func() error { return d.book.Run(runCtx, d.store) })
 	g.Go(func() error { return d.sweepLoop(runCtx) })
 	err := g.Wait()
 

@@ -92,7 +92,7 @@ func (d *Dispatch) lookup(ctx context.Context, asks []ask) error {
 		}
 		asks[i].accounts = (*from)[0]
 		*from = (*from)[1:]
-		d.book.learn(asks[i].accounts)
+		d.book.Learn(asks[i].accounts)
 	}
 	return nil
 }

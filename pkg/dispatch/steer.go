@@ -265,6 +265,23 @@ func (d *Dispatch) ReconfigurePacers(p Pacers) error {
 	return nil
 }
 
+// outage is since when any downstream of the lane is out, or the lane is paused; zero while all work. A pause is as long as
+// it has been so far, like any outage: nobody knows its end, and an operator may lift it at any time.
+func (d *Dispatch) outage(l *lane) time.Time {
+	since := d.pausedSince(l)
+	if l.name != reset.LaneMail {
+		if out := d.book.UnknownSince(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
+			since = out
+		}
+	}
+	for _, n := range l.needs() {
+		if out := n.down.Out(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
+			since = out
+		}
+	}
+	return since
+}
+
 // Downstream is what an operator sees of one.
 type Downstream = downstream.Status
 
