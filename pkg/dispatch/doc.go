@@ -49,6 +49,26 @@
 // a try used. A call that ended before its deadline by a time-out or by us keeps its permit until the deadline,
 // because the downstream may still be working at it.
 //
+// # Steered while it works
+//
+// An operator changes what decides, never a job in hand:
+//
+//	PauseLane            nothing more is leased once it has returned; what was leased goes on. The lane still accepts, and sealed
+//	                     passwords still expire (the sweep does not ask for a pause)
+//	SetLaneWeight        another share of a downstream, for what waits already
+//	SetPace              pace.Steered: bounds, or a constant pace; calls and tokens are handed over
+//	ForceBreaker         breaker.Force: nothing is sent, or nothing trips; closing has the pacer resume
+//	SetIdentifierBudget  for the next look-up; what was mailed counts on
+//
+// Each has what is configured under it, which is in force again when it is lifted. Reconfigure and ReconfigurePacers change what
+// is configured, under overrides that stand: weights, mail budgets, those of identifier, account and recipient, and paces, whole
+// or not at all; anything else needs a restart (ErrNotHot).
+//
+// A pause is published like an outage: waits that are told grow by its length so far, at the pace last measured, and what could
+// not be finished in time is no longer accepted. Jobs of a paused lane age like any others, so the oldest wait grows, and
+// with it the brownout level: that is true, people do wait. Who pauses a lane for long should expect it, and say so to who
+// is on duty next; surgegate_lane_paused tells the two apart.
+//
 // # Failure rules
 //
 //   - A payload that was tampered with, a spent token that does not verify, or an empty password parks its job: the

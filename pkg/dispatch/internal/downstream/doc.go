@@ -35,6 +35,13 @@
 // own breaker first, without keeping the answer, then waits for the host's permit, then asks the breaker again: so it
 // holds neither a slot of the host while its breaker is open, nor a probe while the host is busy.
 //
+// # Steered
+//
+// Weights, pace and breaker change under the same lock as everything else, and the lines are served after each change: who waits
+// for a time that the old pace or a held breaker has named is not left to it. Permits that are out end as they would have.
+// A breaker that is closed by force has the pacer resume, like one that closes by itself. A downstream with a host has
+// no pace of its own to steer.
+//
 // # Classes
 //
 //	call                                   pacer      breaker
