@@ -22,6 +22,7 @@ type watched struct {
 	leases  []queue.LeaseRequest
 	looks   int // at the numbers, one a publication
 	onMark  func() error
+	onLease func(queue.LeaseRequest)
 }
 
 func (q *watched) Mark(ctx context.Context, account reset.Key) (uint64, error) {
@@ -52,8 +53,12 @@ func (q *watched) tell() {
 func (q *watched) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Lease, error) {
 	q.mu.Lock()
 	q.leases = append(q.leases, r)
+	f := q.onLease
 	q.mu.Unlock()
 	defer q.tell()
+	if f != nil {
+		f(r)
+	}
 	return q.Queue.Lease(ctx, r)
 }
 
@@ -90,12 +95,17 @@ type asks struct {
 	pace.Pacer
 	mu    sync.Mutex
 	items []int
+	onAsk func(k pace.Kind)
 }
 
 func (a *asks) Ask(now time.Time, k pace.Kind, items int) pace.Verdict {
 	a.mu.Lock()
 	a.items = append(a.items, items)
+	f := a.onAsk
 	a.mu.Unlock()
+	if f != nil {
+		f(k)
+	}
 	return a.Pacer.Ask(now, k, items)
 }
 

@@ -3,7 +3,6 @@ package dispatch_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -92,31 +92,58 @@ func TestPausedLaneAcceptsAndHolds(t *testing.T) {
 	}
 }
 
-// However the pause falls between wait, permit and lease: once PauseLane has returned, nothing more is leased.
-func TestNothingIsLeasedOncePauseHasReturned(t *testing.T) {
+// The pause falls between the permit and the lease: nothing is leased.
+func TestPauseAfterThePermitLeasesNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, options{store: pace.Config{Concurrency: 4, Batch: 1}})
-	for round := range 30 {
-		var asks sync.WaitGroup
-		for i := range 4 {
-			asks.Go(func() {
-				for j := range 5 {
-					w.start(fmt.Sprintf("nobody-%d-%d-%d", round, i, j))
-				}
-			})
+	w := newWorld(t, options{idle: true})
+	var once sync.Once
+	w.asks.onAsk = func(k pace.Kind) {
+		if k == decide.KindLookup {
+			once.Do(func() { w.do(w.dispatch.PauseLane(reset.LaneStart, true)) })
 		}
-		w.do(w.dispatch.PauseLane(reset.LaneStart, true))
-		asks.Wait()
-		w.until("what was leased has ended", func() bool { return w.stats().Lanes[reset.LaneStart].Leased == 0 })
-		before := w.stats().Lanes[reset.LaneStart].Ended
-		w.start(fmt.Sprintf("nobody-%d", round))
-		w.ends(w.apply("1", w.hash()), reset.StateDone, reset.ReasonNone) // others are worked meanwhile
-		if l := w.stats().Lanes[reset.LaneStart]; l.Ended != before || l.Leased != 0 {
-			t.Fatalf("round %d: a paused lane ended %d more, has %d leased", round, l.Ended-before, l.Leased)
-		}
-		w.do(w.dispatch.PauseLane(reset.LaneStart, false))
-		w.drained()
 	}
+	w.start("nobody")
+	w.run()
+	w.ends(w.apply("1", w.hash()), reset.StateDone, reset.ReasonNone)
+	once.Do(func() { t.Error("no permit was asked for") })
+	w.stop()
+	w.queue.mu.Lock()
+	defer w.queue.mu.Unlock()
+	for _, r := range w.queue.leases {
+		if r.Lane == reset.LaneStart {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// The pause falls into a lease: it returns when that is over, so that whoever was told of it knows what is out.
+func TestPauseWaitsForALeaseUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, options{idle: true})
+	leasing, lease := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.queue.onLease = func(r queue.LeaseRequest) {
+		if r.Lane == reset.LaneStart {
+			once.Do(func() { close(leasing) })
+			<-lease
+		}
+	}
+	ref := w.start("nobody")
+	w.run()
+	<-leasing
+	paused := make(chan error, 1)
+	go func() { paused <- w.dispatch.PauseLane(reset.LaneStart, true) }()
+	w.until("the pause is in force", func() bool {
+		return !w.laneStatus(reset.LaneStart).PausedSince.IsZero() // who looks is answered meanwhile
+	})
+	select {
+	case err := <-paused:
+		t.Errorf("it returned in the middle of a lease: %v", err)
+	default:
+	}
+	close(lease)
+	w.do(<-paused)
+	w.ends(ref, reset.StateDone, reset.ReasonNone) // leased before
 }
 
 // Nobody may find out by a pause how long a password can lie about: it expires all the same.

@@ -67,25 +67,27 @@ func (d *Dispatch) PauseLane(name reset.Lane, paused bool) error {
 	if err != nil {
 		return err
 	}
+	d.setPaused(l, paused)
+	// Waits for a lease that was under way; without knobs.mu, or a disk that hangs would hide the state from who looks for it.
+	l.leasing.Lock()
+	defer l.leasing.Unlock()
+	return nil
+}
+
+func (d *Dispatch) setPaused(l *lane, paused bool) {
 	d.knobs.mu.Lock()
 	defer d.knobs.mu.Unlock()
+	defer d.showLanes() // after the lanes' own lock is released
 	d.mu.Lock()
-	changed := paused == l.paused.IsZero()
-	switch {
-	case !changed:
-	case paused:
+	defer d.mu.Unlock()
+	if paused != l.paused.IsZero() {
+		return
+	}
+	l.paused = time.Time{}
+	if paused {
 		l.paused = d.clock.Now()
-	default:
-		l.paused = time.Time{}
 	}
-	if changed {
-		d.announceLocked()
-	}
-	d.mu.Unlock()
-	l.leasing.Lock() // waits for a lease that was under way
-	defer l.leasing.Unlock()
-	d.showLanes()
-	return nil
+	d.announceLocked()
 }
 
 // pausedSince is since when the lane is paused; zero while it is not.
