@@ -7,6 +7,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/threshold"
+	"github.com/surgegate/surgegate/pkg/screen"
 )
 
 const (
@@ -20,8 +21,9 @@ const (
 
 // row is one figure over the run.
 type row struct {
-	label, colour string
-	text          func(float64) string
+	label  string
+	colour screen.Colour
+	text   func(float64) string
 }
 
 const rowCount = 7
@@ -32,12 +34,12 @@ type point [rowCount]float64
 func rows() [rowCount]row {
 	perSecond := func(n float64) string { return count(int(n+.5)) + "/s" }
 	return [rowCount]row{
-		{"offered", blue, perSecond},
-		{"accepted", cyan, perSecond},
-		{"shed", yellow, perSecond},
-		{"failed", red, perSecond},
-		{"done", green, perSecond},
-		{"backlog", magenta, func(n float64) string { return count(int(n)) }},
+		{"offered", screen.Blue, perSecond},
+		{"accepted", screen.Cyan, perSecond},
+		{"shed", screen.Yellow, perSecond},
+		{"failed", screen.Red, perSecond},
+		{"done", screen.Green, perSecond},
+		{"backlog", screen.Magenta, func(n float64) string { return count(int(n)) }},
 		{"oldest wait", "", duration},
 	}
 }
@@ -83,14 +85,14 @@ func highest(a, b point) point {
 
 // frame is what a terminal shows, no line wider than width.
 func (v *View) frame(s measure.Sample, verdicts []threshold.Verdict, width int) []string {
-	lines := []string{"", v.colour(bold, v.cfg.Title), " " + v.people(s)}
+	lines := []string{"", v.colour(screen.Bold, v.cfg.Title), " " + v.people(s)}
 	for i, r := range rows() {
 		lines = append(lines, v.row(i, r, v.now[i], width))
 	}
 	lines = append(lines, fmt.Sprintf(" %-*s%s", labelWidth, "store", v.store(s)))
 	lines = append(lines, v.thresholds(verdicts, width)...)
 	for i := range lines {
-		lines[i] = fit(lines[i], width)
+		lines[i] = screen.Fit(lines[i], width)
 	}
 	return lines
 }
@@ -116,7 +118,7 @@ func (v *View) row(i int, r row, now float64, width int) string {
 		}
 		line += fmt.Sprintf("%-*s", mostWidth, "most "+r.text(top))
 	}
-	return line + v.colour(r.colour, sparkline(v.points, i, max(0, width-visible(line))))
+	return line + v.colour(r.colour, sparkline(v.points, i, max(0, width-screen.Visible(line))))
 }
 
 func (v *View) store(s measure.Sample) string {
@@ -125,11 +127,11 @@ func (v *View) store(s measure.Sample) string {
 	case !s.StoreSeen:
 		return state
 	case !s.Up:
-		return v.colour(red, state)
+		return v.colour(screen.Red, state)
 	}
-	colour := green
+	colour := screen.Green
 	if s.Cold {
-		colour = yellow
+		colour = screen.Yellow
 	}
 	return v.colour(colour, state) + fmt.Sprintf(" · %s passwords/s · %s inside", count(int(s.AppliedRate+.5)), count(int(s.Inside)))
 }
@@ -163,9 +165,9 @@ func (v *View) thresholds(all []threshold.Verdict, width int) []string {
 	for _, verdict := range all {
 		text := fmt.Sprintf("%s %s (%s)", verdict.Name, verdict.Value, verdict.Bound)
 		if verdict.OK {
-			ok = append(ok, v.colour(green, "ok")+" "+text)
+			ok = append(ok, v.colour(screen.Green, "ok")+" "+text)
 		} else {
-			broken = append(broken, v.colour(red, "broken")+" "+text)
+			broken = append(broken, v.colour(screen.Red, "broken")+" "+text)
 		}
 	}
 	const gap = 3
@@ -173,13 +175,13 @@ func (v *View) thresholds(all []threshold.Verdict, width int) []string {
 	lines := []string{fmt.Sprintf(" %-*s%s", labelWidth, "thresholds", soFar(all))}
 	line, shown := indent, 0
 	for _, text := range append(broken, ok...) {
-		if visible(line) > len(indent) && visible(line)+gap+visible(text) > width {
+		if screen.Visible(line) > len(indent) && screen.Visible(line)+gap+screen.Visible(text) > width {
 			if len(lines) == verdictLines-1 {
 				break
 			}
 			lines, line = append(lines, line), indent
 		}
-		if visible(line) > len(indent) {
+		if screen.Visible(line) > len(indent) {
 			line += strings.Repeat(" ", gap)
 		}
 		line += text

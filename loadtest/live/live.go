@@ -6,21 +6,15 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
 
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/threshold"
+	"github.com/surgegate/surgegate/pkg/screen"
 )
 
 const (
 	plainEvery = 5    // seconds between two lines where there is no terminal
 	maxPoints  = 1024 // of each row's line; more than terminals have columns
-
-	otherScreen, firstScreen = "\x1b[?1049h", "\x1b[?1049l"
-	hideCursor, showCursor   = "\x1b[?25l", "\x1b[?25h"
-	noWrap, wrap             = "\x1b[?7l", "\x1b[?7h"
-	clearLine, clearBelow    = "\x1b[K", "\x1b[J"
-	clearAll                 = "\x1b[2J"
 )
 
 // Config of a View.
@@ -64,7 +58,7 @@ type View struct {
 	before measure.Sample
 	now    point
 
-	inside   bool // the other screen
+	screen   *screen.Screen
 	verdicts []threshold.Verdict
 
 	nextLine float64 // second at which the next plain line is due
@@ -77,7 +71,11 @@ func New(cfg Config) (*View, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	v := &View{cfg: cfg, per: 1, nextLine: plainEvery}
+	drawn, err := screen.New(screen.Config{Out: cfg.Out})
+	if err != nil {
+		return nil, err
+	}
+	v := &View{cfg: cfg, per: 1, nextLine: plainEvery, screen: drawn}
 	if _, ok := cfg.Terminal(); !ok && cfg.Title != "" {
 		v.write("\n" + cfg.Title + "\n")
 	}
@@ -90,7 +88,7 @@ func (v *View) Show(s measure.Sample, verdicts []threshold.Verdict) {
 	v.keep(v.now)
 	v.before, v.verdicts = s, verdicts
 	if width, ok := v.cfg.Terminal(); ok {
-		v.paint(v.frame(s, verdicts, max(width-1, 1)))
+		v.screen.Paint(v.frame(s, verdicts, max(width-1, 1)))
 		return
 	}
 	v.unsaid = plainLine(s, verdicts)
@@ -102,12 +100,8 @@ func (v *View) Show(s measure.Sample, verdicts []threshold.Verdict) {
 
 // Close gives the terminal back as it was, with the last moment on it. It may be called again.
 func (v *View) Close() {
-	if v.inside {
-		v.inside = false
-		width, _ := v.cfg.Terminal()
-		// Some terminals keep what of the other screen does not fit when they leave it: it is emptied before.
-		v.write(wrap + clearAll + firstScreen + showCursor + strings.Join(v.frame(v.before, v.verdicts, max(width-1, 1)), "\n") + "\n")
-	}
+	width, _ := v.cfg.Terminal()
+	v.screen.Close(v.frame(v.before, v.verdicts, max(width-1, 1)))
 	v.flush()
 }
 
@@ -119,17 +113,3 @@ func (v *View) flush() {
 }
 
 func (v *View) write(text string) { _, _ = io.WriteString(v.cfg.Out, text) }
-
-// paint writes the frame over the one before it, in one write so that it does not flicker.
-func (v *View) paint(lines []string) {
-	var b strings.Builder
-	if !v.inside {
-		b.WriteString(otherScreen + hideCursor + noWrap)
-		v.inside = true
-	}
-	for i, line := range lines {
-		fmt.Fprintf(&b, "\x1b[%d;1H%s%s", i+1, line, clearLine)
-	}
-	b.WriteString(clearBelow)
-	v.write(b.String())
-}

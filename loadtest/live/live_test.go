@@ -17,6 +17,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/screen"
 )
 
 // The test binary is also the program in the terminal.
@@ -87,7 +88,7 @@ func TestFitsEveryWidth(t *testing.T) {
 		for _, s := range []measure.Sample{storm(7), most, {}} {
 			widest := 0
 			for _, line := range v.frame(s, verdicts, width-1) {
-				widest = max(widest, visible(line))
+				widest = max(widest, screen.Visible(line))
 			}
 			if widest > width-1 || width >= 80 && width <= 200 && widest < width-2 {
 				t.Errorf("at %d columns the widest line has %d", width, widest)
@@ -160,13 +161,13 @@ func TestTheCursorComesBackAndColoursCanBeOff(t *testing.T) {
 		}
 		v.Show(storm(30), verdicts)
 		v.Show(storm(31), verdicts)
-		if strings.Count(out.String(), hideCursor) != 1 || strings.Contains(out.String(), showCursor) {
+		if strings.Count(out.String(), "\x1b[?25l") != 1 || strings.Contains(out.String(), "\x1b[?25h") {
 			t.Errorf("shown: %q", out.String())
 		}
 		v.Close()
-		before, after, back := strings.Cut(out.String(), wrap+clearAll+firstScreen+showCursor)
-		if !back || !strings.HasPrefix(before, otherScreen) || strings.Count(after, " offered ") != 1 ||
-			strings.Contains(after, red) == plain || strings.Contains(before, bold) == plain {
+		before, after, back := strings.Cut(out.String(), "\x1b[?1049l\x1b[?25h")
+		if !back || !strings.HasPrefix(before, "\x1b[?1049h") || strings.Count(after, " offered ") != 1 ||
+			strings.Contains(after, string(screen.Red)) == plain || strings.Contains(before, string(screen.Bold)) == plain {
 			t.Errorf("colours off %v, shown: %q", plain, out.String())
 		}
 	}

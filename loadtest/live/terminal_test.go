@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/screen"
 )
 
 func windowSize() (int, bool) {
@@ -92,17 +93,17 @@ func (p *pane) cursor() string {
 }
 
 // once tells whether there is exactly one whole frame, whose longest line has so many columns.
-func once(screen string, least, most int) bool {
+func once(shown string, least, most int) bool {
 	for _, label := range []string{
 		"1/1 ", "came ", " offered ", " accepted ", " shed ", " failed ", " done  ", " backlog ", " oldest wait ", " store  ", " thresholds ",
 	} {
-		if strings.Count(screen, label) != 1 {
+		if strings.Count(shown, label) != 1 {
 			return false
 		}
 	}
 	longest := 0
-	for line := range strings.Lines(screen) {
-		longest = max(longest, visible(strings.TrimRight(line, " \n")))
+	for line := range strings.Lines(shown) {
+		longest = max(longest, screen.Visible(strings.TrimRight(line, " \n")))
 	}
 	return longest >= least && longest <= most
 }

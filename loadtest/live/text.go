@@ -2,29 +2,17 @@ package live
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/pkg/screen"
 )
 
-// The terminal's own colours, so that light and dark both work.
-const (
-	reset   = "\x1b[0m"
-	bold    = "\x1b[1m"
-	red     = "\x1b[31m"
-	green   = "\x1b[32m"
-	yellow  = "\x1b[33m"
-	blue    = "\x1b[34m"
-	magenta = "\x1b[35m"
-	cyan    = "\x1b[36m"
-)
-
-func (v *View) colour(code, text string) string {
-	if v.cfg.NoColor || code == "" || text == "" {
+func (v *View) colour(colour screen.Colour, text string) string {
+	if v.cfg.NoColor {
 		return text
 	}
-	return code + text + reset
+	return colour.Of(text)
 }
 
 // count is short enough for its column.
@@ -51,69 +39,11 @@ func duration(seconds float64) string {
 	}
 }
 
-// sparkline draws one row of all points, at most width columns wide, scaled to the highest.
+// sparkline draws one row of all points, at most width columns wide.
 func sparkline(points []point, row, width int) string {
-	bars := []rune("▁▂▃▄▅▆▇█")
-	columns := min(len(points), width)
-	if columns == 0 {
-		return ""
+	values := make([]float64, len(points))
+	for i, p := range points {
+		values[i] = p[row]
 	}
-	most := 0.0
-	heights := make([]float64, columns)
-	for i := range heights {
-		for _, p := range points[i*len(points)/columns : (i+1)*len(points)/columns] {
-			heights[i] = max(heights[i], p[row])
-		}
-		most = max(most, heights[i])
-	}
-	var b strings.Builder
-	for _, h := range heights {
-		if h <= 0 {
-			b.WriteByte(' ')
-			continue
-		}
-		b.WriteRune(bars[min(int(h/most*float64(len(bars))), len(bars)-1)])
-	}
-	return b.String()
-}
-
-// visible is how many columns a line takes: colours take none, and all else here takes one a rune.
-func visible(line string) int {
-	n, escape := 0, false
-	for _, r := range line {
-		switch {
-		case r == '\x1b':
-			escape = true
-		case escape:
-			escape = r != 'm'
-		default:
-			n++
-		}
-	}
-	return n
-}
-
-// fit cuts a line to a width; its colours stay, so that the last is taken back.
-func fit(line string, width int) string {
-	if visible(line) <= width {
-		return line
-	}
-	var b strings.Builder
-	escape := false
-	for _, r := range line {
-		switch {
-		case r == '\x1b':
-			escape = true
-		case escape:
-			escape = r != 'm'
-		case width == 0:
-			continue
-		default:
-			if width--; width == 0 {
-				r = '…'
-			}
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
+	return screen.Sparkline(values, width)
 }
