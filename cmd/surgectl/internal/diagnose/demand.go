@@ -1,0 +1,194 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+)
+
+const (
+	// floodRate is the volume from which refusals of clients are a flood: one front end that retries gets there never.
+	floodRate = 5
+	// standing is how long an override may stand before somebody should ask what for.
+	standing = 4 * time.Hour
+)
+
+// floodFindings: few clients offer most of what comes.
+func (v *view) floodFindings() []Finding {
+	ip, id := v.reason("limit_client_ip"), v.reason("limit_client_id")
+	offered := v.s.GetAdmission().GetOffered()
+	if ip+id < floodRate || ip+id <= .5*offered {
+		return nil
+	}
+	by := "address"
+	if id > ip {
+		by = "client id"
+	}
+	return []Finding{{
+		ID: "client_flooding", Severity: Look, Title: "a client floods (limit by " + by + ")", Runbook: "SurgegateClientFlooding",
+		Says: fmt.Sprintf("%s of %s calls are refused by the limit of each client: few clients send most of what comes. The others have "+
+			"limits of their own and are not held up by it.", figures.Share((ip+id)/offered), figures.Rate(offered)),
+		Actions: []Action{
+			{"surgectl limits clients", "who it is. Strangers: block them before surgegate. Your own front end or proxy: it does not pass " +
+				"client.ip, or is missing in trust.callers"},
+			{"surgectl limits set client --rate 5/m", "let each client have less, if they are many"},
+		},
+	}}
+}
+
+// limitFindings are the other rules of admission.
+func (v *view) limitFindings() []Finding {
+	var all []Finding
+	offered := v.s.GetAdmission().GetOffered()
+	if r := v.reason("limit_global"); r >= minRate && r > .05*offered {
+		all = append(all, Finding{
+			ID: "global_limit", Severity: Look, Title: "the limit for all together is reached", Runbook: "SurgegateGlobalLimitHit",
+			Says: fmt.Sprintf("%s of %s calls are refused by admission.global.", figures.Share(r/offered), figures.Rate(offered)),
+			Actions: []Action{
+				{"surgectl limits list", "the limit in force, and whether an override set it"},
+				{"surgectl limits set global --rate RATE", "let more in; the level still protects the queue"},
+			},
+		})
+	}
+	return all
+}
+
+func (v *view) levelFindings() []Finding {
+	level, asked := v.s.GetBrownoutLevel(), v.s.GetBrownoutLevelAsked()
+	o := v.override("brownout")
+	if o != nil && level != asked {
+		f := Finding{
+			ID: "level_forced", Severity: Look, Title: fmt.Sprintf("level %d is held by an override; the signals ask for %d", level, asked),
+			Says: Level(level) + "." + v.whose("brownout"), Runbook: "SurgegateBrownoutHigh",
+			Actions: []Action{{"surgectl brownout auto", "let the signals decide again"}},
+		}
+		if level >= 3 && asked < 3 {
+			f.Severity = Urgent
+		}
+		return []Finding{f}
+	}
+	if level == 0 {
+		return nil
+	}
+	f := Finding{
+		ID: "level", Severity: Note, Title: fmt.Sprintf("level %d (%s)", level, LevelName(level)),
+		Says:    Level(level) + ": " + sentence(v.s.GetBrownoutCause()) + " It goes back by itself.",
+		Actions: []Action{{"surgectl brownout show", "the level, its cause, and what is refused"}},
+	}
+	if level >= 3 {
+		f.Severity, f.Runbook = Look, "SurgegateBrownoutHigh"
+	}
+	return []Finding{f}
+}
+
+// LevelName is a brownout level in two words.
+func LevelName(level uint32) string {
+	names := [...]string{"normal", "defer extras", "shed bulk", "completions only", "closed"}
+	if int(level) >= len(names) {
+		return "unknown"
+	}
+	return names[level]
+}
+
+// Level tells what a brownout level means for people.
+func Level(level uint32) string {
+	says := [...]string{
+		"Everything is done as it comes",
+		"Session ends and confirmation mails wait",
+		"Calls that look automated are refused too",
+		"Nobody gets a new link; who has one can still finish",
+		"Everything new is refused; what is in line goes on",
+	}
+	if int(level) >= len(says) {
+		return "A level that this surgectl does not know"
+	}
+	return says[level]
+}
+
+func (v *view) parkedFindings() []Finding {
+	var lanes []string
+	total := uint64(0)
+	for _, l := range v.s.GetLanes() {
+		if n := l.GetParked(); n > 0 {
+			total += n
+			lanes = append(lanes, l.GetLane()+" "+figures.Count(n))
+		}
+	}
+	if total == 0 {
+		return nil
+	}
+	return []Finding{{
+		ID: "parked", Severity: Look, Title: "parked jobs: " + strings.Join(lanes, ", "), Runbook: "SurgegateParkedJobs",
+		Says: "They failed as often as is tried and wait for you: nobody else moves them.",
+		Actions: []Action{
+			{"surgectl parked list", "what each failed of"},
+			{"surgectl parked requeue --all", "try them again, once the cause is gone"},
+		},
+	}}
+}
+
+// overrideFindings are the overrides themselves: whoever is on duty next must know of them.
+func (v *view) overrideFindings() []Finding {
+	var targets []string
+	severity, runbook := Note, ""
+	for _, o := range v.s.GetOverrides() {
+		targets = append(targets, fmt.Sprintf("%s: %s", o.GetTarget(), o.GetSetting()))
+		if v.now.Sub(o.GetSetTime().AsTime()) > standing {
+			severity, runbook = Look, "SurgegateOverrideStanding"
+		}
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	title := "1 override stands"
+	if len(targets) > 1 {
+		title = fmt.Sprintf("%d overrides stand", len(targets))
+	}
+	return []Finding{{
+		ID: "override_standing", Severity: severity, Title: title, Runbook: runbook,
+		Says: strings.Join(targets, "; ") + ". Each ends by itself.",
+		Actions: []Action{
+			{"surgectl overrides list", "who set what, why, and until when"},
+			{"surgectl overrides lift TARGET", "end one that is not needed any more"},
+		},
+	}}
+}
+
+func (v *view) drainingFindings() []Finding {
+	if !v.s.GetDraining() {
+		return nil
+	}
+	return []Finding{{
+		ID: "draining", Severity: Look, Title: "this surgegate is shutting down",
+		Says: "It was told to stop: it refuses what is new and finishes what it works on. What is in line stays for the next start.",
+	}}
+}
+
+// ReasonWords says a reason of refusals, as it is in metrics, in words.
+func ReasonWords(reason string) string {
+	switch reason {
+	case "limit_client_ip":
+		return "over the limit of one address"
+	case "limit_client_id":
+		return "over the limit of one client id"
+	case "limit_client":
+		return "over the limit of one client"
+	case "limit_global":
+		return "over the limit of all together"
+	case "shed_level_2", "shed_level_3", "shed_level_4":
+		return "shed by level " + strings.TrimPrefix(reason, "shed_level_")
+	case "queue_full":
+		return "could not be finished in time"
+	case "not_durable":
+		return "could not be made durable"
+	case "draining":
+		return "shutting down"
+	case "key_unknown":
+		return "a key is not here yet"
+	case "store_unknown":
+		return "the store was never reached yet"
+	}
+	return strings.ReplaceAll(reason, "_", " ")
+}
