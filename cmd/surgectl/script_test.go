@@ -6,18 +6,23 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/surgegate/surgegate/cmd/surgectl/internal/operatortest"
+	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
 	"github.com/surgegate/surgegate/pkg/app"
 	"github.com/surgegate/surgegate/pkg/config"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"surgectl":  func() { os.Exit(run()) },
 		"surgegate": serve,
+		"operator":  operator,
 	})
 }
 
@@ -25,7 +30,11 @@ func TestMain(m *testing.M) {
 func serve() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	c, err := config.Load("", os.Environ())
+	file := ""
+	if len(os.Args) > 1 {
+		file = os.Args[1]
+	}
+	c, err := config.Load(file, os.Environ())
 	if err == nil {
 		err = app.Run(ctx, app.Options{Config: c, Output: os.Stderr})
 	}
@@ -35,6 +44,28 @@ func serve() {
 	}
 }
 
+func scenes() map[string]*operatorv1.GetStatusResponse {
+	return map[string]*operatorv1.GetStatusResponse{
+		"calm": scene.Calm(), "store_slow": scene.StoreSlow(), "flood": scene.Flood(), "parked": scene.Parked(), "paused": scene.Paused(),
+	}
+}
+
+// operator SCENE ADDRESS [TOKEN] is an operator listener with a scene behind it, until it is interrupted.
+func operator() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	o := operatortest.New(scenes()[os.Args[1]])
+	if len(os.Args) > 3 {
+		o.Token = os.Args[3]
+	}
+	if _, err := o.Serve(os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1) //nolint:gocritic // the process ends: nothing to stop
+	}
+	<-ctx.Done()
+	o.Stop()
+}
+
 // TestScripts runs surgectl as an operator would.
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -42,27 +73,43 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			for _, name := range []string{"GRPC", "OPERATOR", "HTTP"} {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
+				address, err := freeAddress()
 				if err != nil {
 					return err
 				}
-				e.Setenv("SURGEGATE_LISTEN_"+name, l.Addr().String())
-				if err := l.Close(); err != nil {
-					return err
-				}
+				e.Setenv("SURGEGATE_LISTEN_"+name, address)
 			}
+			e.Setenv("SURGECTL_ADDRESS", e.Getenv("SURGEGATE_LISTEN_OPERATOR"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// answers waits until surgectl gets an answer from the address.
 			"answers": func(ts *testscript.TestScript, _ bool, args []string) {
 				for range 200 {
-					if ts.Exec("surgectl", "--address", args[0], "status") == nil {
+					if ts.Exec("surgectl", append([]string{"status"}, args...)...) == nil {
 						return
 					}
 				}
-				ts.Fatalf("no answer from %s", args[0])
+				ts.Fatalf("no answer: %v", args)
+			},
+			// code CODE COMMAND… wants that exit code.
+			"code": func(ts *testscript.TestScript, _ bool, args []string) {
+				got := "exit status 0"
+				if err := ts.Exec(args[1], args[2:]...); err != nil {
+					got = err.Error()
+				}
+				if got != "exit status "+args[0] {
+					ts.Fatalf("%s: %s, want exit code %s", strings.Join(args[1:], " "), got, args[0])
+				}
 			},
 		},
 	})
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }

@@ -56,6 +56,26 @@ type Report struct {
 	Runbooks []string  // of the findings, likewise
 }
 
+// JSON is the report for programs: the ids of findings are stable, the sentences are not.
+func (r Report) JSON() any {
+	type finding struct {
+		Severity string `json:"severity"`
+		Finding
+	}
+	findings := make([]finding, len(r.Findings))
+	for i, f := range r.Findings {
+		findings[i] = finding{f.Severity.String(), f}
+	}
+	return struct {
+		Helped   Answer    `json:"helped"`
+		Limit    Answer    `json:"limit"`
+		Over     Answer    `json:"over"`
+		Findings []finding `json:"findings"`
+		Actions  []Action  `json:"actions"`
+		Runbooks []string  `json:"runbooks"`
+	}{r.Helped, r.Limit, r.Over, findings, append([]Action{}, r.Actions...), append([]string{}, r.Runbooks...)}
+}
+
 // maxActions keeps the answer readable.
 const maxActions = 5
 

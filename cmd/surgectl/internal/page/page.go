@@ -1,0 +1,185 @@
+// Package page lays a status out for a terminal: the four answers first, then the tables that they were drawn from. status
+// prints it once, top again and again. No line is wider than the width that is given, but for a word or a cell that is.
+package page
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
+	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/pkg/screen"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
+)
+
+// Style is how it is written.
+type Style struct {
+	Width  int // columns
+	Colour bool
+}
+
+func (s Style) of(c screen.Colour, text string) string {
+	if !s.Colour {
+		return text
+	}
+	return c.Of(text)
+}
+
+// bySeverity is green where all is well: the word beside it says the same.
+func (s Style) bySeverity(v diagnose.Severity, text string) string {
+	switch v {
+	case diagnose.Urgent:
+		return s.of(screen.Red, text)
+	case diagnose.Look:
+		return s.of(screen.Yellow, text)
+	default:
+		return s.of(screen.Green, text)
+	}
+}
+
+// Title is who speaks, when, and since when it runs.
+func Title(s *operatorv1.GetStatusResponse, address string) string {
+	t := "surgegate"
+	if s.GetVersion() != "" {
+		t += " " + s.GetVersion()
+	}
+	t += " at " + address + " · " + s.GetTime().AsTime().UTC().Format("15:04:05") + " UTC"
+	if s.GetStartTime() != nil {
+		t += " · up " + figures.Duration(s.GetTime().AsTime().Sub(s.GetStartTime().AsTime()))
+	}
+	return t
+}
+
+// Answers are the four questions.
+func (s Style) Answers(r diagnose.Report) []string {
+	var lines []string
+	for _, q := range []struct {
+		question string
+		answer   diagnose.Answer
+	}{{"Are people being helped?", r.Helped}, {"What is the limit?", r.Limit}, {"When is it over?", r.Over}} {
+		lines = append(lines, s.answer(q.question, q.answer.Word, q.answer.Severity)...)
+		for _, says := range q.answer.Says {
+			lines = append(lines, s.indented(says, "  ")...)
+		}
+	}
+	return append(lines, s.Actions(r)...)
+}
+
+// answer is the question and its word; a long word goes on under itself.
+func (s Style) answer(question, word string, severity diagnose.Severity) []string {
+	lines := figures.Wrap(word, max(20, s.Width-len(question)-1))
+	for i, line := range lines {
+		if i == 0 {
+			lines[i] = s.of(screen.Bold, question) + " " + s.bySeverity(severity, line)
+		} else {
+			lines[i] = strings.Repeat(" ", len(question)+1) + s.bySeverity(severity, line)
+		}
+	}
+	return lines
+}
+
+// Actions are the last question: what can I do?
+func (s Style) Actions(r diagnose.Report) []string {
+	if len(r.Actions) == 0 && len(r.Runbooks) == 0 {
+		return []string{s.of(screen.Bold, "What can I do?") + " " + s.of(screen.Green, "Nothing is asked of you.")}
+	}
+	lines := []string{s.of(screen.Bold, "What can I do?")}
+	widest := 0
+	for _, a := range r.Actions {
+		if n := screen.Visible(a.Command); n <= s.Width*2/5 {
+			widest = max(widest, n)
+		}
+	}
+	for _, a := range r.Actions {
+		lines = append(lines, s.action(a, widest)...)
+	}
+	if len(r.Runbooks) > 0 {
+		lines = append(lines, s.indented("Runbooks (dashboards/runbooks): "+strings.Join(r.Runbooks, ", "), "  ")...)
+	}
+	return lines
+}
+
+// action has its reason beside it, or under it where the command is long.
+func (s Style) action(a diagnose.Action, column int) []string {
+	indent := strings.Repeat(" ", column+4)
+	lines := s.indented(a.Why, indent)
+	if len(lines) == 0 {
+		return []string{"  " + s.of(screen.Cyan, a.Command)}
+	}
+	if n := screen.Visible(a.Command); n <= column {
+		lines[0] = "  " + s.of(screen.Cyan, a.Command) + strings.Repeat(" ", column-n+2) + lines[0][len(indent):]
+		return lines
+	}
+	return append([]string{"  " + s.of(screen.Cyan, a.Command)}, lines...)
+}
+
+func (s Style) indented(text, indent string) []string {
+	lines := figures.Wrap(text, max(20, s.Width-len(indent)))
+	for i := range lines {
+		lines[i] = indent + lines[i]
+	}
+	return lines
+}
+
+// Tables are everything else of a status.
+func (s Style) Tables(st *operatorv1.GetStatusResponse) []string {
+	var lines []string
+	lines = append(lines, s.Summary(st)...)
+	lines = append(lines, "")
+	lines = append(lines, s.Lanes(st.GetLanes())...)
+	lines = append(lines, "")
+	lines = append(lines, s.Downstreams(st.GetDownstreams())...)
+	if len(st.GetOverrides()) > 0 {
+		lines = append(lines, "")
+		lines = append(lines, s.Overrides(st.GetOverrides(), st.GetTime().AsTime())...)
+	}
+	return lines
+}
+
+// Summary is level, admission, queue and disk in a line each.
+func (s Style) Summary(st *operatorv1.GetStatusResponse) []string {
+	level := fmt.Sprintf("%d %s", st.GetBrownoutLevel(), diagnose.LevelName(st.GetBrownoutLevel()))
+	switch {
+	case st.GetBrownoutLevel() != st.GetBrownoutLevelAsked():
+		level += fmt.Sprintf("; the signals ask for %d", st.GetBrownoutLevelAsked())
+	case st.GetBrownoutCause() != "":
+		level += ": " + st.GetBrownoutCause()
+	}
+	lines := []string{"level     " + level}
+	if a := st.GetAdmission(); a != nil {
+		lines = append(lines, fmt.Sprintf("calls     %s offered, %s let in, %s limited, %s shed, %s refused later", figures.Rate(a.GetOffered()),
+			figures.Rate(a.GetAdmitted()), figures.Rate(a.GetLimited()), figures.Rate(a.GetShed()), figures.Rate(a.GetRefused())))
+	}
+	if q := st.GetQueue(); q != nil {
+		text := fmt.Sprintf("queue     %s jobs, %s of %s (%s)", figures.Count(q.GetHeld()), figures.Bytes(q.GetBytes()),
+			figures.Bytes(q.GetMaxBytes()), figures.Share(float64(q.GetBytes())/max(1, float64(q.GetMaxBytes()))))
+		if q.GetConservation() != 0 {
+			text += ", " + s.of(screen.Red, fmt.Sprintf("conservation %d", q.GetConservation()))
+		}
+		if !q.GetAccepting() {
+			text += ", " + s.of(screen.Red, "NOT ACCEPTING: "+q.GetNotAcceptingCause())
+		}
+		lines = append(lines, text)
+	}
+	if d := st.GetDisk(); d.GetReserveBytes() > 0 {
+		left := "nothing"
+		if d.GetAvailableBytes() > d.GetReserveBytes() {
+			left = figures.Bytes(d.GetAvailableBytes() - d.GetReserveBytes())
+		}
+		lines = append(lines, fmt.Sprintf("disk      %s left above its reserve of %s", left, figures.Bytes(d.GetReserveBytes())))
+	}
+	if st.GetDraining() {
+		lines = append(lines, "draining  refuses what is new, finishes what it works on")
+	}
+	var wrapped []string
+	for _, line := range lines {
+		label, text := line[:10], line[10:]
+		for i, part := range figures.Wrap(text, max(20, s.Width-10)) {
+			if i > 0 {
+				label = strings.Repeat(" ", 10)
+			}
+			wrapped = append(wrapped, label+part)
+		}
+	}
+	return wrapped
+}

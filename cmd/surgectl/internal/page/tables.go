@@ -1,0 +1,146 @@
+package page
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/pkg/screen"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
+)
+
+// noticeable waits are in colour; what waits shorter is work as usual.
+const noticeable = 10 * time.Second
+
+// Lanes is a table.
+func (s Style) Lanes(lanes []*operatorv1.LaneStatus) []string {
+	t := figures.NewTable("LANE", ">WAIT", ">RUN", ">RETRY", ">PARKED", ">OLDEST", ">IN/s", ">OUT/s", ">DRAIN", ">WEIGHT", "")
+	for _, l := range lanes {
+		drain, state := "-", ""
+		switch {
+		case l.GetWaiting() == 0:
+			drain = "0s"
+		case l.GetDrainTime() != nil:
+			drain = figures.Duration(l.GetDrainTime().AsDuration())
+		}
+		if l.GetPaused() {
+			state = s.of(screen.Red, "PAUSED")
+		}
+		oldest := figures.Duration(l.GetOldestWait().AsDuration())
+		if l.GetWaiting() > 0 && l.GetOldestWait().AsDuration() >= noticeable {
+			oldest = s.of(screen.Yellow, oldest)
+		}
+		parked := figures.Count(l.GetParked())
+		if l.GetParked() > 0 {
+			parked = s.of(screen.Yellow, parked)
+		}
+		weight := "-"
+		if l.GetWeight() > 0 {
+			weight = strconv.FormatFloat(l.GetWeight(), 'g', 4, 64)
+		}
+		t.Add(l.GetLane(), figures.Count(l.GetWaiting()), figures.Count(l.GetLeased()), figures.Count(l.GetRetrying()), parked, oldest,
+			figures.Number(l.GetArrivalRate()), figures.Number(l.GetRate()), drain, weight, state)
+	}
+	return t.Lines()
+}
+
+// Downstreams is a table.
+func (s Style) Downstreams(downstreams []*operatorv1.DownstreamStatus) []string {
+	t := figures.NewTable("DOWNSTREAM", ">CALLS", ">MAX", ">A CALL", ">ITEMS/s", ">AT MOST", ">FAIL/s", ">BATCH", "PACE", "BREAKER")
+	for _, d := range downstreams {
+		rate := "-"
+		if d.GetRateLimit() > 0 {
+			rate = figures.Number(d.GetRateLimit())
+		}
+		took := "-"
+		if d.GetCallTime().AsDuration() > 0 {
+			took = figures.Duration(d.GetCallTime().AsDuration())
+		}
+		failures := figures.Number(d.GetFailureRate())
+		if d.GetFailureRate() >= .5 {
+			failures = s.of(screen.Yellow, failures)
+		}
+		t.Add(d.GetDownstream(), strconv.Itoa(int(d.GetInFlight())), strconv.Itoa(int(d.GetConcurrencyLimit())), took,
+			figures.Number(d.GetItemRate()), rate, failures, strconv.Itoa(int(d.GetBatch())), or(d.GetPaceMode(), "-"), s.Breaker(d))
+	}
+	return t.Lines()
+}
+
+// Breaker is its state, and the ramp while there is one.
+func (s Style) Breaker(d *operatorv1.DownstreamStatus) string {
+	text, colour := d.GetBreaker(), screen.None
+	switch d.GetBreaker() {
+	case "open":
+		text, colour = "OPEN", screen.Red
+	case "half_open":
+		text, colour = "half open", screen.Yellow
+	case "none":
+		text = "-"
+	default:
+		if d.GetRamp() > 0 && d.GetRamp() < 1 {
+			text, colour = text+" "+figures.Share(d.GetRamp()), screen.Yellow
+		}
+	}
+	if d.GetBreakerForced() {
+		text, colour = text+" (held)", screen.Red
+	}
+	return s.of(colour, text)
+}
+
+// Overrides is a table.
+func (s Style) Overrides(overrides []*operatorv1.Override, now time.Time) []string {
+	t := figures.NewTable("OVERRIDE", "SETTING", "BEFORE", "BY", ">AGO", ">ENDS IN", "REASON")
+	for _, o := range overrides {
+		t.Add(o.GetTarget(), o.GetSetting(), o.GetBefore(), o.GetWho(), figures.Duration(now.Sub(o.GetSetTime().AsTime())),
+			figures.Duration(o.GetExpireTime().AsTime().Sub(now)), o.GetReason())
+	}
+	return s.Clip(t.Lines())
+}
+
+// Clip cuts lines to the width; the rest is in the JSON.
+func (s Style) Clip(lines []string) []string {
+	for i, line := range lines {
+		lines[i] = screen.Fit(line, s.Width)
+	}
+	return lines
+}
+
+// Change tells what a call did, or would do.
+func (s Style) Change(c *operatorv1.Change, now time.Time) []string {
+	verb := ""
+	if c.GetDryRun() {
+		verb = "dry run, nothing is changed: "
+	}
+	text := verb + c.GetTarget() + ": " + or(c.GetBefore(), "-") + " → " + s.of(screen.Bold, or(c.GetAfter(), "-"))
+	if e := c.GetExpireTime(); e != nil {
+		text += fmt.Sprintf(", until %s UTC (%s)", e.AsTime().UTC().Format("15:04:05"), figures.Duration(e.AsTime().Sub(now)))
+	}
+	lines := figures.Wrap(text, s.Width)
+	for _, note := range c.GetNotes() {
+		lines = append(lines, s.indented(note, "  ")...)
+	}
+	return lines
+}
+
+func or(text, instead string) string {
+	if strings.TrimSpace(text) == "" {
+		return instead
+	}
+	return text
+}
+
+// Outages tell since when downstreams have not been working; nothing where all work.
+func (s Style) Outages(downstreams []*operatorv1.DownstreamStatus, now time.Time) []string {
+	var lines []string
+	for _, d := range downstreams {
+		if d.GetOutageStartTime() == nil {
+			continue
+		}
+		since := d.GetOutageStartTime().AsTime()
+		lines = append(lines, s.of(screen.Red, fmt.Sprintf("%s has not been working for %s, since %s UTC", d.GetDownstream(),
+			figures.Duration(now.Sub(since)), since.UTC().Format("15:04:05"))))
+	}
+	return lines
+}
