@@ -15,7 +15,6 @@ import (
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
 	"github.com/surgegate/surgegate/pkg/app"
 	"github.com/surgegate/surgegate/pkg/config"
-	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 func TestMain(m *testing.M) {
@@ -44,17 +43,11 @@ func serve() {
 	}
 }
 
-func scenes() map[string]*operatorv1.GetStatusResponse {
-	return map[string]*operatorv1.GetStatusResponse{
-		"calm": scene.Calm(), "store_slow": scene.StoreSlow(), "flood": scene.Flood(), "parked": scene.Parked(), "paused": scene.Paused(),
-	}
-}
-
 // operator SCENE ADDRESS [TOKEN] is an operator listener with a scene behind it, until it is interrupted.
 func operator() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	o := operatortest.New(scenes()[os.Args[1]])
+	o := operatortest.New(scene.All()[os.Args[1]])
 	if len(os.Args) > 3 {
 		o.Token = os.Args[3]
 	}

@@ -3,12 +3,18 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"os"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/cmd/surgectl/internal/top"
+	"github.com/surgegate/surgegate/pkg/clock"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -22,17 +28,29 @@ func (o *options) status() *cobra.Command {
 					return err
 				}
 				r := diagnose.Of(s)
+				if r.Flooded() {
+					nameClients(ctx, c, &r)
+				}
 				j, err := statusJSON(s, r)
 				if err != nil {
 					return err
 				}
 				return o.show(cmd, j, func(st page.Style) []string {
-					lines := append([]string{page.Title(s, c.Address()), ""}, st.Answers(r)...)
+					lines := append([]string{page.Title(s, c.Address()), ""}, st.Answers(r, 0)...)
 					return append(append(lines, ""), st.Tables(s)...)
 				})
 			})
 		},
 	}
+}
+
+// nameClients saves who is woken a second command. Without an answer the status is as good as it was.
+func nameClients(ctx context.Context, c *connect.Client, r *diagnose.Report) {
+	_ = c.Do(ctx, func(ctx context.Context) error {
+		clients, err := c.ListLimitedClients(ctx, &operatorv1.ListLimitedClientsRequest{})
+		r.NameClients(clients.GetClients())
+		return err
+	})
 }
 
 // statusJSON is the status with the diagnosis as one more field.
@@ -54,5 +72,43 @@ func statusJSON(s *operatorv1.GetStatusResponse, r diagnose.Report) (map[string]
 }
 
 func (o *options) top() *cobra.Command {
-	return &cobra.Command{Use: "top", Short: "The status, live", Args: exactly(0), RunE: func(*cobra.Command, []string) error { return nil }}
+	var interval time.Duration
+	cmd := &cobra.Command{
+		Use: "top", Short: "The same, live: q quits, p freezes, tab goes through everything, history, overrides", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.call(cmd, func(ctx context.Context, c *connect.Client) error { return o.runTop(ctx, cmd, c, interval) })
+		},
+	}
+	cmd.Flags().DurationVar(&interval, "interval", time.Second, "between two looks, 250ms to 1m")
+	return cmd
+}
+
+func (o *options) runTop(ctx context.Context, cmd *cobra.Command, c *connect.Client, interval time.Duration) error {
+	w := cmd.OutOrStdout()
+	deps := top.Deps{Client: c, Clock: clock.System{}, Out: w, Explain: c.Explain}
+	if o.output == "json" {
+		deps.Line = jsonLine
+	} else if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		deps.Size = func() (int, int, bool) {
+			columns, rows, err := term.GetSize(int(file.Fd()))
+			return columns, rows, err == nil
+		}
+	}
+	t, err := top.New(top.Config{Address: c.Address(), Interval: interval, NoColor: os.Getenv("NO_COLOR") != ""}, deps)
+	if err != nil {
+		return connect.Usage(err)
+	}
+	if deps.Size == nil {
+		return t.Run(ctx)
+	}
+	return t.RunOnTerminal(ctx)
+}
+
+// jsonLine is a status a line, for programs that follow.
+func jsonLine(w io.Writer, s *operatorv1.GetStatusResponse, r diagnose.Report) error {
+	j, err := statusJSON(s, r)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(w).Encode(j)
 }

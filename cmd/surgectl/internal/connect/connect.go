@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -79,7 +80,14 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, Usage(err)
 	}
-	options := []grpc.DialOption{grpc.WithTransportCredentials(transport), grpc.WithNoProxy()}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(transport), grpc.WithNoProxy(),
+		// gRPC's own goes up to two minutes: top would show a surgegate that is long back as gone.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: cfg.Timeout,
+		}),
+	}
 	if cfg.TokenFile != "" {
 		token, err := os.ReadFile(cfg.TokenFile)
 		if err != nil {

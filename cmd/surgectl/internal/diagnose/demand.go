@@ -11,6 +11,7 @@ import (
 const (
 	// floodRate is the volume from which refusals of clients are a flood: one front end that retries gets there never.
 	floodRate = 5
+	idFlood   = "client_flooding"
 	// standing is how long an override may stand before somebody should ask what for.
 	standing = 4 * time.Hour
 )
@@ -27,7 +28,7 @@ func (v *view) floodFindings() []Finding {
 		by = "client id"
 	}
 	return []Finding{{
-		ID: "client_flooding", Severity: Look, Title: "a client floods (limit by " + by + ")", Runbook: "SurgegateClientFlooding",
+		ID: idFlood, Severity: Look, Title: "a client floods (limit by " + by + ")", Runbook: "SurgegateClientFlooding",
 		Says: fmt.Sprintf("%s of %s calls are refused by the limit of each client: few clients send most of what comes. The others have "+
 			"limits of their own and are not held up by it.", figures.Share((ip+id)/offered), figures.Rate(offered)),
 		Actions: []Action{
@@ -74,11 +75,11 @@ func (v *view) levelFindings() []Finding {
 	}
 	f := Finding{
 		ID: "level", Severity: Note, Title: fmt.Sprintf("level %d (%s)", level, LevelName(level)),
-		Says:    Level(level) + ": " + sentence(v.s.GetBrownoutCause()) + " It goes back by itself.",
-		Actions: []Action{{"surgectl brownout show", "the level, its cause, and what is refused"}},
+		Says: Level(level) + ": " + sentence(v.s.GetBrownoutCause()) + " It goes back by itself.",
 	}
 	if level >= 3 {
 		f.Severity, f.Runbook = Look, "SurgegateBrownoutHigh"
+		f.Actions = []Action{{"surgectl brownout show", "the level, its cause, and what is refused"}}
 	}
 	return []Finding{f}
 }

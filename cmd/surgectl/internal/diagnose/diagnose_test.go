@@ -36,11 +36,11 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 		{"calm", scene.Calm(), nil, diagnose.Note, "^YES$", "^NOTHING$", "^NOW$", "", ""},
 		{
 			"a storm that goes well", scene.Busy(), []string{"level"}, diagnose.Note,
-			"^YES$", "^NOTHING that needs you", "^NOW$", "surgectl brownout show", "",
+			"^YES$", "^NOTHING that needs you", "^NOW$", "", "",
 		},
 		{
 			"store at half speed", scene.StoreSlow(), []string{"store_limit", "level"}, diagnose.Look,
-			"^SLOWLY$", "store: it takes no more at once", "IN ABOUT 6m", "surgectl top", "SurgegateDownstreamSlow",
+			"^SLOWLY$", "store: it takes no more at once", "IN ABOUT 14m", "surgectl pace list", "SurgegateDownstreamSlow",
 		},
 		{
 			"mail throttled", scene.MailThrottled(), []string{"mail_failing"}, diagnose.Urgent,
@@ -48,14 +48,14 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 		},
 		{
 			"mail slow", scene.MailSlow(), []string{"mail_limit"}, diagnose.Look,
-			"^SLOWLY$", "mail provider: it takes no more", "IN ABOUT 9m", "surgectl top", "SurgegateDownstreamSlow",
+			"^SLOWLY$", "mail provider: it takes no more", "IN ABOUT 9m", "surgectl pace list", "SurgegateDownstreamSlow",
 		},
 		{
 			"mail at its configured rate", with(scene.MailSlow(), func(s *status) {
 				d := scene.Downstream(s, "mail")
 				d.InFlight, d.CallTime, d.RateLimit = 1, durationpb.New(80*time.Millisecond), 9
 			}), []string{"mail_limit"}, diagnose.Look,
-			"^SLOWLY$", "mail provider's rate", "IN ABOUT", "surgectl top", "SurgegateDownstreamSlow",
+			"^SLOWLY$", "mail provider's rate", "IN ABOUT", "surgectl pace bound mail --rate RATE", "SurgegateDownstreamSlow",
 		},
 		{
 			"one client floods", scene.Flood(), []string{"client_flooding"}, diagnose.Look,
@@ -85,7 +85,7 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 				d.Breaker, d.Ramp, d.OutageStartTime, d.FailureRate = "closed", .3, nil, 0
 				scene.Lane(s, "apply").Rate, scene.Lane(s, "start").Rate = 20, 20
 			}), []string{"recovering", "level"}, diagnose.Note,
-			"^SLOWLY$", "store is coming back", "CANNOT BE SAID YET", "surgectl brownout show", "",
+			"^SLOWLY$", "store is coming back", "CANNOT BE SAID YET", "", "",
 		},
 		{
 			"relay dark while nobody waits for a mail", with(scene.Calm(), func(s *status) {
@@ -97,7 +97,7 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 		},
 		{
 			"hash pool busy", scene.HashBusy(), []string{"hash_pool_busy"}, diagnose.Look,
-			"^SLOWLY$", "all slots are busy", "IN ABOUT 41s", "surgectl top", "SurgegateHashPoolBusy",
+			"^SLOWLY$", "all slots are busy", "IN ABOUT 41s", "top -H", "SurgegateHashPoolBusy",
 		},
 		{
 			"hashes wait for the store's look-up", with(scene.StoreDark(), func(s *status) {
@@ -153,7 +153,7 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 		},
 		{
 			"new starts are shed", scene.Closing(), []string{"store_limit", "queue_full", "level"}, diagnose.Look,
-			"^SLOWLY$", "store: it takes no more at once", "IN ABOUT", "surgectl top", "SurgegateDownstreamSlow",
+			"^SLOWLY$", "store: it takes no more at once", "IN ABOUT", "surgectl pace list", "SurgegateDownstreamSlow",
 		},
 		{
 			"the level is held", with(scene.Calm(), func(s *status) {
@@ -262,7 +262,7 @@ func TestTheSentencesHaveTheFigures(t *testing.T) {
 		want   []string
 	}{
 		{scene.StoreSlow(), []string{
-			"24/s passwords set", "the oldest waits 4m10s (apply, 8.9 k in line)", "12 of 12 calls at once, 480ms a call",
+			"24/s passwords set", "the oldest waits 4m10s (apply, 8.9 k in line)", "It does 50/s with 12 of 12 calls out, 480ms a call",
 			"62/s come and 24/s get done: the line of apply grows by 38/s",
 		}},
 		{scene.Paused(), []string{`Set by alex 15m ago ("store maintenance"), ends in 45m.`, "640 jobs wait, the oldest for 14m"}},
@@ -279,6 +279,29 @@ func TestTheSentencesHaveTheFigures(t *testing.T) {
 				t.Errorf("%q is not in:\n%s", want, text)
 			}
 		}
+	}
+}
+
+func TestAFloodHasAName(t *testing.T) {
+	t.Parallel()
+	clients := []*operatorv1.LimitedClient{{Kind: "ip", Client: "203.0.113.7", Refused: 179_760}, {Kind: "id", Client: "shop", Refused: 12}}
+	r := diagnose.Of(scene.Flood())
+	r.NameClients(clients)
+	const want = "Most refused: ip 203.0.113.7, about 180 k in the last minute; then id shop, 12."
+	if !r.Flooded() || !strings.Contains(r.Limit.Says[0], want) {
+		t.Errorf("%q", r.Limit)
+	}
+	second := scene.Flood()
+	second.Draining, second.Queue.Conservation = true, 1
+	r = diagnose.Of(second)
+	r.NameClients(clients)
+	if !slices.Contains(r.Limit.Says, want) {
+		t.Errorf("%q", r.Limit)
+	}
+	calm := diagnose.Of(scene.Calm())
+	calm.NameClients(clients)
+	if calm.Flooded() || strings.Contains(strings.Join(calm.Limit.Says, ""), "203.0.113.7") {
+		t.Errorf("%q", calm.Limit)
 	}
 }
 

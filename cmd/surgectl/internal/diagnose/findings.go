@@ -219,8 +219,9 @@ func (v *view) lineFindings() []Finding {
 		return nil
 	}
 	name, d := h.name(), h.down
-	does := fmt.Sprintf("It takes %s in %s, %s a call.", figures.Rate(d.GetItemRate()), calls(d), figures.Duration(d.GetCallTime().AsDuration()))
-	f := Finding{Severity: Look, Actions: []Action{{"surgectl top", "watch the line for a minute: does it grow?"}}}
+	does := fmt.Sprintf("It does %s with %s, %s a call.", figures.Rate(d.GetItemRate()), calls(d), figures.Duration(d.GetCallTime().AsDuration()))
+	f := Finding{Severity: Look}
+	watch := Action{"surgectl top", "watch the line for a minute: does it grow?"}
 	if h.wait < long {
 		f.Severity = Note // a line of seconds needs nobody
 	}
@@ -235,15 +236,17 @@ func (v *view) lineFindings() []Finding {
 		case "hash_pool":
 			f.ID, f.Title, f.Runbook = "hash_pool_busy", "hashing passwords: all slots are busy", "SurgegateHashPoolBusy"
 			f.Says = does + " Each hash costs processor time: only more cores, or fewer people at once, make it faster."
-			f.Actions = append(f.Actions, Action{"top -H", "does anything else use this machine's cores?"})
+			f.Actions = []Action{{"top -H", "does anything else use this machine's cores?"}, watch}
 		case "mail":
 			f.ID, f.Title = "mail_limit", "the mail provider: it takes no more at once"
-			f.Actions = append(f.Actions, Action{"surgectl pace list", "calls, time a call and the bound that is in force"})
+			f.Actions = []Action{{"surgectl pace list", "CALL: how long the provider takes; PACE: whether somebody has bound it"}, watch}
 		default:
 			f.ID, f.Title = "store_limit", "the "+words(name)+": it takes no more at once"
-			f.Actions = append(f.Actions,
-				Action{"surgectl pace list", "leave the pace alone: more calls would make the store slower, not faster"},
-				Action{"surgectl lanes pause revoke --duration 15m", "frees the store of session ends; they are caught up afterwards"})
+			f.Actions = []Action{
+				{"surgectl pace list", "CALL, its time: has it grown? Leave the pace alone: more calls at once would make it slower, not faster"},
+				{"surgectl lanes pause revoke --duration 15m", "frees the store of session ends; they are caught up afterwards"},
+				watch,
+			}
 		}
 	case byRate:
 		f.ID, f.Title, f.Runbook = "rate_limit", "the "+words(name)+"'s rate: its bound is reached", "SurgegateDownstreamSlow"
@@ -253,9 +256,11 @@ func (v *view) lineFindings() []Finding {
 			f.Says += " That is mail.pace.rate of the configuration: what your provider takes from you."
 			f.Actions = append(f.Actions, Action{"surgectl pace bound mail --rate RATE", "give it more, if the provider allows it"})
 		}
+		f.Actions = append(f.Actions, watch)
 	case byNothing:
 		f.ID, f.Title, f.Runbook = "waiting", h.lane.GetLane()+" waits, and no limit is reached that shows", "SurgegateOldestPastPromise"
 		f.Says = does + " Look at the dashboard Storm, row Downstreams, and at the log."
+		f.Actions = []Action{watch}
 	default:
 		return nil // told by another rule
 	}
@@ -266,12 +271,12 @@ func (v *view) fullSays(h *held, does string) string {
 	if h.name() == "mail" {
 		return does + " If it was faster an hour ago, the provider throttles: ask there. Mails wait and are sent in order."
 	}
-	return does + " That is all it has. More people came than it serves, or it has become slower: compare a call's time with a quiet " +
-		"hour's (dashboard Storm, Downstreams); if it has grown, its owner must look."
+	return does + " That is all it has: more people came than it serves, or it got slower. Compare a call's time with a quiet hour's " +
+		"(dashboard Storm, Downstreams): if it has grown, its owner must look."
 }
 
 func calls(d *operatorv1.DownstreamStatus) string {
-	return fmt.Sprintf("%d of %d calls at once", d.GetInFlight(), d.GetConcurrencyLimit())
+	return fmt.Sprintf("%d of %d calls out", d.GetInFlight(), d.GetConcurrencyLimit())
 }
 
 // words is a downstream's name in a sentence.

@@ -56,7 +56,9 @@ func (h *held) stuck() bool { return h.lane.GetRate() < .05 && h.wait >= noticea
 type view struct {
 	s    *operatorv1.GetStatusResponse
 	now  time.Time
-	held *held
+	held *held // nil: none
+	// drain is when the last lane that is held up is through; 0: cannot be told.
+	drain time.Duration
 }
 
 func look(s *operatorv1.GetStatusResponse) *view {
@@ -78,6 +80,9 @@ func look(s *operatorv1.GetStatusResponse) *view {
 	})
 	if len(all) > 0 {
 		v.held = all[0]
+		for _, h := range all {
+			v.drain = max(v.drain, h.drain)
+		}
 	}
 	return v
 }

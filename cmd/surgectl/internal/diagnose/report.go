@@ -190,8 +190,8 @@ func (v *view) over() Answer {
 	case h.stuck():
 		a.Word, a.Severity = "CANNOT BE SAID", Urgent
 		a.Says = append(a.Says, "Nothing of "+lane+" gets done at the moment.")
-	case h.drain > 0:
-		a.Word, a.Severity = "IN ABOUT "+figures.Duration(h.drain)+", if nothing more comes", Note
+	case v.drain > 0:
+		a.Word, a.Severity = "IN ABOUT "+figures.Duration(rounded(v.drain))+", if nothing more comes", Note
 	default:
 		a.Word = "CANNOT BE SAID YET"
 	}
@@ -214,6 +214,42 @@ func (v *view) over() Answer {
 		a.Says = append(a.Says, "The queue is full in about "+figures.Duration(full)+" at this rate.")
 	}
 	return a
+}
+
+// rounded to what an estimate is worth.
+func rounded(d time.Duration) time.Duration {
+	if d >= 10*time.Minute {
+		return d.Round(time.Minute)
+	}
+	return d
+}
+
+// NameClients adds who is refused most to what is said of a flood; without one it adds nothing.
+func (r *Report) NameClients(clients []*operatorv1.LimitedClient) {
+	if len(clients) == 0 {
+		return
+	}
+	says := fmt.Sprintf("Most refused: %s %s, about %s in the last minute", clients[0].GetKind(), clients[0].GetClient(),
+		figures.Count(clients[0].GetRefused()))
+	if len(clients) > 1 {
+		says += fmt.Sprintf("; then %s %s, %s", clients[1].GetKind(), clients[1].GetClient(), figures.Count(clients[1].GetRefused()))
+	}
+	for i, f := range r.Findings {
+		if f.ID != idFlood {
+			continue
+		}
+		r.Findings[i].Says += " " + says + "."
+		if i == 0 {
+			r.Limit.Says[0] = r.Findings[i].Says
+		} else {
+			r.Limit.Says = append(r.Limit.Says, says+".")
+		}
+	}
+}
+
+// Flooded tells whether it is worth asking for the clients.
+func (r *Report) Flooded() bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.ID == idFlood })
 }
 
 // standing tells how long an override stands.

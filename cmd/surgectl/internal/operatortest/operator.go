@@ -55,7 +55,10 @@ func New(s *operatorv1.GetStatusResponse) *Server {
 }
 
 // Serve listens until Stop and returns the address.
-func (o *Server) Serve(address string) (string, error) {
+func (o *Server) Serve(address string) (string, error) { return o.ServeAs(address, o) }
+
+// ServeAs is Serve with another's calls.
+func (o *Server) ServeAs(address string, calls operatorv1.OperatorServer) (string, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return "", err
@@ -66,7 +69,7 @@ func (o *Server) Serve(address string) (string, error) {
 		}
 		return h(ctx, r)
 	}))
-	operatorv1.RegisterOperatorServer(o.grpc, o)
+	operatorv1.RegisterOperatorServer(o.grpc, calls)
 	o.done.Go(func() { _ = o.grpc.Serve(l) })
 	return l.Addr().String(), nil
 }
@@ -343,4 +346,11 @@ func (o *Server) ListAudit(_ context.Context, r *operatorv1.ListAuditRequest) (*
 		resp.NextPageToken = strings.Repeat("x", to)
 	}
 	return resp, nil
+}
+
+// Counts tells how many overrides stand and how many jobs are parked.
+func (o *Server) Counts() (overrides, parked int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.overrides), len(o.parked)
 }

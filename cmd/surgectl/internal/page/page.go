@@ -50,19 +50,94 @@ func Title(s *operatorv1.GetStatusResponse, address string) string {
 	return t
 }
 
-// Answers are the four questions.
-func (s Style) Answers(r diagnose.Report) []string {
+// Line is a line of the answers and how much it matters: 0 is never left out, more is left out first.
+type Line struct {
+	Text string
+	Rank int
+}
+
+const (
+	rankWord   = 0
+	rankDo     = 1 // what to do first, and where to read
+	rankFirst  = 2 // the first sentence of an answer
+	rankAction = 3
+	rankRest   = 4
+)
+
+// Answers are the four questions, in at most so many lines; 0 means as many as they take.
+func (s Style) Answers(r diagnose.Report, most int) []string {
+	all := s.answerLines(r)
+	rank := rankRest
+	count := func() int {
+		n := 0
+		for _, l := range all {
+			if l.Rank <= rank {
+				n++
+			}
+		}
+		return n
+	}
+	for most > 0 && rank > rankWord && count() > most {
+		rank--
+	}
+	// What is left of the room goes to the next rank, from the top.
+	room := 0
+	if most > 0 {
+		room = max(0, most-count())
+	}
 	var lines []string
+	for _, l := range all {
+		if l.Rank == rank+1 && room > 0 {
+			lines, room = append(lines, l.Text), room-1
+		} else if l.Rank <= rank {
+			lines = append(lines, l.Text)
+		}
+	}
+	return lines
+}
+
+func (s Style) answerLines(r diagnose.Report) []Line {
+	var lines []Line
+	add := func(rank int, texts ...string) {
+		for _, t := range texts {
+			lines = append(lines, Line{t, rank})
+		}
+	}
 	for _, q := range []struct {
 		question string
 		answer   diagnose.Answer
 	}{{"Are people being helped?", r.Helped}, {"What is the limit?", r.Limit}, {"When is it over?", r.Over}} {
-		lines = append(lines, s.answer(q.question, q.answer.Word, q.answer.Severity)...)
-		for _, says := range q.answer.Says {
-			lines = append(lines, s.indented(says, "  ")...)
+		add(rankWord, s.answer(q.question, q.answer.Word, q.answer.Severity)...)
+		for i, says := range q.answer.Says {
+			rank := rankFirst
+			if i > 0 {
+				rank = rankRest
+			}
+			add(rank, s.indented(says, "  ")...)
 		}
 	}
-	return append(lines, s.Actions(r)...)
+	if len(r.Actions) == 0 && len(r.Runbooks) == 0 {
+		add(rankWord, s.of(screen.Bold, "What can I do?")+" "+s.of(screen.Green, "Nothing is asked of you."))
+		return lines
+	}
+	add(rankWord, s.of(screen.Bold, "What can I do?"))
+	widest := 0
+	for _, a := range r.Actions {
+		if n := screen.Visible(a.Command); n <= s.Width*2/5 {
+			widest = max(widest, n)
+		}
+	}
+	for i, a := range r.Actions {
+		rank := rankAction
+		if i == 0 {
+			rank = rankDo
+		}
+		add(rank, s.action(a, widest)...)
+	}
+	if len(r.Runbooks) > 0 {
+		add(rankDo, s.indented("Runbooks (dashboards/runbooks): "+strings.Join(r.Runbooks, ", "), "  ")...)
+	}
+	return lines
 }
 
 // answer is the question and its word; a long word goes on under itself.
@@ -74,27 +149,6 @@ func (s Style) answer(question, word string, severity diagnose.Severity) []strin
 		} else {
 			lines[i] = strings.Repeat(" ", len(question)+1) + s.bySeverity(severity, line)
 		}
-	}
-	return lines
-}
-
-// Actions are the last question: what can I do?
-func (s Style) Actions(r diagnose.Report) []string {
-	if len(r.Actions) == 0 && len(r.Runbooks) == 0 {
-		return []string{s.of(screen.Bold, "What can I do?") + " " + s.of(screen.Green, "Nothing is asked of you.")}
-	}
-	lines := []string{s.of(screen.Bold, "What can I do?")}
-	widest := 0
-	for _, a := range r.Actions {
-		if n := screen.Visible(a.Command); n <= s.Width*2/5 {
-			widest = max(widest, n)
-		}
-	}
-	for _, a := range r.Actions {
-		lines = append(lines, s.action(a, widest)...)
-	}
-	if len(r.Runbooks) > 0 {
-		lines = append(lines, s.indented("Runbooks (dashboards/runbooks): "+strings.Join(r.Runbooks, ", "), "  ")...)
 	}
 	return lines
 }

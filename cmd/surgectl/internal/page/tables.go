@@ -46,9 +46,9 @@ func (s Style) Lanes(lanes []*operatorv1.LaneStatus) []string {
 	return t.Lines()
 }
 
-// Downstreams is a table.
+// Downstreams is a table: calls out now and at most, the time of one, items done a second and at most, calls that fail.
 func (s Style) Downstreams(downstreams []*operatorv1.DownstreamStatus) []string {
-	t := figures.NewTable("DOWNSTREAM", ">CALLS", ">MAX", ">A CALL", ">ITEMS/s", ">AT MOST", ">FAIL/s", ">BATCH", "PACE", "BREAKER")
+	t := figures.NewTable("DOWNSTREAM", ">OUT", ">MAX", ">CALL", ">DONE/s", ">MOST/s", ">FAIL/s", ">BATCH", "PACE", "BREAKER")
 	for _, d := range downstreams {
 		rate := "-"
 		if d.GetRateLimit() > 0 {
@@ -62,7 +62,7 @@ func (s Style) Downstreams(downstreams []*operatorv1.DownstreamStatus) []string 
 		if d.GetFailureRate() >= .5 {
 			failures = s.of(screen.Yellow, failures)
 		}
-		t.Add(d.GetDownstream(), strconv.Itoa(int(d.GetInFlight())), strconv.Itoa(int(d.GetConcurrencyLimit())), took,
+		t.Add(d.GetDownstream(), figures.Count(uint64(d.GetInFlight())), figures.Count(uint64(d.GetConcurrencyLimit())), took,
 			figures.Number(d.GetItemRate()), rate, failures, strconv.Itoa(int(d.GetBatch())), or(d.GetPaceMode(), "-"), s.Breaker(d))
 	}
 	return t.Lines()
@@ -80,7 +80,7 @@ func (s Style) Breaker(d *operatorv1.DownstreamStatus) string {
 		text = "-"
 	default:
 		if d.GetRamp() > 0 && d.GetRamp() < 1 {
-			text, colour = text+" "+figures.Share(d.GetRamp()), screen.Yellow
+			text, colour = "ramp "+figures.Share(d.GetRamp()), screen.Yellow
 		}
 	}
 	if d.GetBreakerForced() {

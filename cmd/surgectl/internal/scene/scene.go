@@ -208,3 +208,12 @@ func Closing() *operatorv1.GetStatusResponse {
 	offered(s, 1_300, 0, 900, 40, &operatorv1.ReasonRate{Reason: "shed_level_3", Rate: 900}, &operatorv1.ReasonRate{Reason: "queue_full", Rate: 40})
 	return s
 }
+
+// All are all of them, by name.
+func All() map[string]*operatorv1.GetStatusResponse {
+	return map[string]*operatorv1.GetStatusResponse{
+		"calm": Calm(), "busy": Busy(), "store_slow": StoreSlow(), "mail_throttled": MailThrottled(), "mail_slow": MailSlow(), "flood": Flood(),
+		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "store_dark": StoreDark(), "hash_busy": HashBusy(), "parked": Parked(),
+		"paused": Paused(), "closing": Closing(),
+	}
+}
