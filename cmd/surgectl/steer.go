@@ -200,15 +200,22 @@ func laneNames(ctx context.Context, c *connect.Client) ([]string, error) {
 	s, err := c.GetStatus(ctx, &operatorv1.GetStatusRequest{})
 	var names []string
 	for _, l := range s.GetLanes() {
+		if l.GetWeight() == 0 { // nobody works it: campaigns, until there are some
+			continue
+		}
 		names = append(names, cobra.CompletionWithDesc(l.GetLane(), figures.Count(l.GetWaiting())+" wait"))
 	}
 	return names, err
 }
 
+// downstreamNames are those with a pace of their own: revocations are paced as the store's calls.
 func downstreamNames(ctx context.Context, c *connect.Client) ([]string, error) {
 	s, err := c.GetStatus(ctx, &operatorv1.GetStatusRequest{})
 	var names []string
 	for _, d := range s.GetDownstreams() {
+		if d.GetDownstream() == "revoker" {
+			continue
+		}
 		names = append(names, cobra.CompletionWithDesc(d.GetDownstream(),
 			fmt.Sprintf("%d of %d calls, breaker %s", d.GetInFlight(), d.GetConcurrencyLimit(), d.GetBreaker())))
 	}

@@ -137,7 +137,10 @@ func invalid(s *status.Status, err error) *Error {
 			continue
 		}
 		for _, v := range bad.GetFieldViolations() {
-			field := strings.TrimPrefix(v.GetField(), "steering.")
+			field := v.GetField()
+			for _, message := range []string{"steering.", "fixed.", "bounds."} { // parts of a request that no flag has
+				field = strings.TrimPrefix(field, message)
+			}
 			e.Fields = append(e.Fields, Field{field, v.GetDescription()})
 			words = append(words, field+": "+v.GetDescription())
 		}

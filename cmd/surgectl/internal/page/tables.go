@@ -89,14 +89,24 @@ func (s Style) Breaker(d *operatorv1.DownstreamStatus) string {
 	return s.of(colour, text)
 }
 
-// Overrides is a table.
+// Overrides is a table with two rows each: what stands, and under it what was before and why.
 func (s Style) Overrides(overrides []*operatorv1.Override, now time.Time) []string {
-	t := figures.NewTable("OVERRIDE", "SETTING", "BEFORE", "BY", ">AGO", ">ENDS IN", "REASON")
+	t := figures.NewTable("OVERRIDE", "SETTING", ">ENDS IN", ">SET", "BY")
 	for _, o := range overrides {
-		t.Add(o.GetTarget(), o.GetSetting(), o.GetBefore(), o.GetWho(), figures.Duration(now.Sub(o.GetSetTime().AsTime())),
-			figures.Duration(o.GetExpireTime().AsTime().Sub(now)), o.GetReason())
+		t.Add(o.GetTarget(), o.GetSetting(), figures.Duration(o.GetExpireTime().AsTime().Sub(now)),
+			figures.Duration(now.Sub(o.GetSetTime().AsTime()))+" ago", o.GetWho())
 	}
-	return s.Clip(t.Lines())
+	rows := s.Clip(t.Lines())
+	lines := rows[:1:1]
+	for i, o := range overrides {
+		lines = append(lines, rows[i+1])
+		why := "before: " + or(o.GetBefore(), "-")
+		if o.GetReason() != "" {
+			why += "; why: " + o.GetReason()
+		}
+		lines = append(lines, s.indented(why, "    ")...)
+	}
+	return lines
 }
 
 // Clip cuts lines to the width; the rest is in the JSON.
