@@ -43,6 +43,16 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 			"^SLOWLY$", "store: it takes no more at once", "IN ABOUT 14m", "surgectl pace list", "SurgegateDownstreamSlow",
 		},
 		{
+			"a line that has just begun and grows", with(scene.StoreSlow(), func(s *status) {
+				s.BrownoutLevel, s.BrownoutLevelAsked, s.BrownoutCause = 0, 0, ""
+				for _, name := range []string{"start", "apply"} {
+					l := scene.Lane(s, name)
+					l.OldestWait, l.Waiting, l.DrainTime = durationpb.New(6*time.Second), 1_000, durationpb.New(40*time.Second)
+				}
+			}), []string{"store_limit"}, diagnose.Look,
+			"^YES, with a line$", "store: it takes no more at once", "IN ABOUT 40s", "surgectl pace list", "SurgegateDownstreamSlow",
+		},
+		{
 			"mail throttled", scene.MailThrottled(), []string{"mail_failing"}, diagnose.Urgent,
 			"^SLOWLY$", "mail provider throttles", "IN ABOUT 9m", "surgectl pace list", "SurgegateDownstreamFailing",
 		},
@@ -78,6 +88,10 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 		{
 			"store dark", scene.StoreDark(), []string{"downstream_dark", "level"}, diagnose.Urgent,
 			"^NO$", "store does not work", "AFTER THE STORE WORKS AGAIN", "surgectl breaker list", "SurgegateBreakerOpen",
+		},
+		{
+			"store that hangs", scene.StoreHangs(), []string{"downstream_hanging"}, diagnose.Urgent,
+			"^NO$", "store does not answer: calls hang", "AFTER THE STORE WORKS AGAIN", "(the store itself)", "SurgegateBreakerOpen",
 		},
 		{
 			"store coming back", with(scene.StoreDark(), func(s *status) {

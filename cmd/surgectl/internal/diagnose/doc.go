@@ -6,7 +6,7 @@
 //	       ──► the four answers
 //
 // A lane is held up when jobs wait in its line for longer than noticeable and the line would not be through in that time at
-// the present rate. Jobs between two tries do not make a line: a full mailbox is tried for an hour on the best of days. They
+// the present rate; or sooner, when it grows and is so long already that who comes now will wait for longer than people do. Jobs between two tries do not make a line: a full mailbox is tried for an hour on the best of days. They
 // count only where the downstream itself is ill.
 //
 // Of the lanes that are held up the one that does not move comes first, then the one that waits longest. What holds it is

@@ -222,7 +222,7 @@ func (v *view) lineFindings() []Finding {
 	does := fmt.Sprintf("It does %s with %s, %s a call.", figures.Rate(d.GetItemRate()), calls(d), figures.Duration(d.GetCallTime().AsDuration()))
 	f := Finding{Severity: Look}
 	watch := Action{"surgectl top", "watch the line for a minute: does it grow?"}
-	if h.wait < long {
+	if h.wait < long && !h.growing() {
 		f.Severity = Note // a line of seconds needs nobody
 	}
 	switch h.by {
@@ -230,6 +230,15 @@ func (v *view) lineFindings() []Finding {
 		f.ID, f.Title, f.Runbook = "pace_overridden", "the "+words(name)+" is held at its pace by an override", "SurgegateOverrideStanding"
 		f.Says = does + v.whose("pace/"+name)
 		f.Actions = []Action{{"surgectl pace auto " + name, "let the pace be found by measuring again"}}
+	case byHanging:
+		f.ID, f.Title, f.Runbook = "downstream_hanging", "the "+words(name)+" does not answer: calls hang", "SurgegateBreakerOpen"
+		f.Severity = Urgent
+		f.Says = fmt.Sprintf("%s, and they do not come back. surgegate sends less by itself, and goes on by itself; what is accepted waits safely.",
+			calls(d))
+		f.Actions = []Action{
+			{"(the " + words(name) + " itself)", "look what it waits for (a lock, a full pool, the network): " + whoRuns(name)},
+			{"surgectl breaker list", "whether the breaker opens, and since when it is out"},
+		}
 	case byCalls:
 		f.Says, f.Runbook = v.fullSays(h, does), "SurgegateDownstreamSlow"
 		switch name {

@@ -33,6 +33,7 @@ const (
 	byRecovering
 	byPace // an override's
 	byFailing
+	byHanging
 	byCalls
 	byRate
 	byDeferred // below every limit: bulk mail on its own budget, or deferred by the level
@@ -50,7 +51,15 @@ type held struct {
 func (h *held) name() string { return h.down.GetDownstream() }
 
 // stuck tells whether nothing at all gets done.
-func (h *held) stuck() bool { return h.lane.GetRate() < .05 && h.wait >= noticeable }
+func (h *held) stuck() bool {
+	return (h.lane.GetRate() < .05 || h.by == byHanging) && h.wait >= noticeable/2
+}
+
+// growing tells whether the line is about to be a long one: who comes now will wait longer than people do.
+func (h *held) growing() bool {
+	growth := h.lane.GetArrivalRate() - h.lane.GetRate()
+	return h.wait >= noticeable/4 && h.drain >= long && growth >= minRate && growth > .05*h.lane.GetArrivalRate()
+}
 
 // view is a status with what all rules ask of it.
 type view struct {
@@ -94,9 +103,9 @@ func (v *view) hold(l *operatorv1.LaneStatus) *held {
 	}
 	h := &held{lane: l, down: v.downstreamOf(l.GetLane()), wait: l.GetOldestWait().AsDuration(), drain: l.GetDrainTime().AsDuration()}
 	h.by = v.holder(h)
-	ill := h.by == byDark || h.by == byFailing || h.by == byForcedOpen || h.by == byRecovering
+	ill := h.by == byDark || h.by == byHanging || h.by == byFailing || h.by == byForcedOpen || h.by == byRecovering
 	switch {
-	case h.wait < noticeable, h.by == byDeferred:
+	case h.by == byDeferred, h.wait < noticeable && !h.growing():
 		return nil
 	case l.GetWaiting() == 0 && (l.GetRetrying() == 0 || !ill):
 		return nil // what is worked on now, or waits for its own next try
@@ -123,6 +132,8 @@ func (v *view) holder(h *held) by {
 		return byPace
 	case failing(d):
 		return byFailing
+	case hanging(d):
+		return byHanging
 	case fullCalls(d):
 		return byCalls
 	case fullRate(d):
@@ -175,6 +186,16 @@ func fullCalls(d *operatorv1.DownstreamStatus) bool {
 	limit := float64(d.GetConcurrencyLimit())
 	mean := (d.GetCallRate() + d.GetFailureRate()) * d.GetCallTime().AsDuration().Seconds()
 	return limit > 0 && max(float64(d.GetInFlight()), mean) >= busyShare*limit
+}
+
+// hanging tells whether the calls that are out do not come back: with a line behind them as many are out on the mean as at any
+// moment, so that far fewer ended than must have if they took the time that the ended ones took. A breaker needs longer to say
+// so: until the calls have timed out.
+func hanging(d *operatorv1.DownstreamStatus) bool {
+	took := d.GetCallTime().AsDuration().Seconds()
+	mean := (d.GetCallRate() + d.GetFailureRate()) * took
+	out := float64(d.GetInFlight())
+	return out > 0 && out >= busyShare*float64(d.GetConcurrencyLimit()) && mean < .25*out
 }
 
 func fullRate(d *operatorv1.DownstreamStatus) bool {

@@ -184,7 +184,7 @@ func (v *view) over() Answer {
 	case h.by == byForcedOpen:
 		a.Word, a.Severity = "NOT BY ITSELF SOON: the breaker is held open", Urgent
 		a.Says = append(a.Says, v.standing("breaker/"+h.name()))
-	case h.by == byDark:
+	case h.by == byDark, h.by == byHanging:
 		a.Word, a.Severity = "AFTER THE "+strings.ToUpper(words(h.name()))+" WORKS AGAIN", Urgent
 		a.Says = append(a.Says, "Then the pace ramps up by itself, and what was accepted is done in order. Nothing is lost.")
 	case h.stuck():

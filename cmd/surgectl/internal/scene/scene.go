@@ -174,6 +174,17 @@ func StoreDark() *operatorv1.GetStatusResponse {
 	return s
 }
 
+// StoreHangs is a store that stopped answering ten seconds ago: no call has timed out yet.
+func StoreHangs() *operatorv1.GetStatusResponse {
+	s := Calm()
+	line(s, "start", 690, 9800*time.Millisecond, 66, 13)
+	line(s, "apply", 294, 9600*time.Millisecond, 31, 2.2)
+	d := Downstream(s, "store")
+	d.ConcurrencyLimit, d.InFlight, d.CallRate, d.ItemRate, d.FailureRate, d.CallTime = 2, 2, 3, 15, .1, durationpb.New(46*time.Millisecond)
+	offered(s, 116, 0, 0, 0)
+	return s
+}
+
 // HashBusy is a pool of one slot before a crowd.
 func HashBusy() *operatorv1.GetStatusResponse {
 	s := Calm()
@@ -213,7 +224,7 @@ func Closing() *operatorv1.GetStatusResponse {
 func All() map[string]*operatorv1.GetStatusResponse {
 	return map[string]*operatorv1.GetStatusResponse{
 		"calm": Calm(), "busy": Busy(), "store_slow": StoreSlow(), "mail_throttled": MailThrottled(), "mail_slow": MailSlow(), "flood": Flood(),
-		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "store_dark": StoreDark(), "hash_busy": HashBusy(), "parked": Parked(),
+		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "store_dark": StoreDark(), "store_hangs": StoreHangs(), "hash_busy": HashBusy(), "parked": Parked(),
 		"paused": Paused(), "closing": Closing(),
 	}
 }
