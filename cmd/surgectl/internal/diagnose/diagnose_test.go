@@ -94,6 +94,13 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 			"^NO$", "store does not answer: calls hang", "AFTER THE STORE WORKS AGAIN", "(the store itself)", "SurgegateBreakerOpen",
 		},
 		{
+			"store whose every call fails, its breaker not open yet", with(scene.StoreDark(), func(s *status) {
+				d := scene.Downstream(s, "store")
+				d.Breaker, d.Ramp, d.OutageStartTime, d.FailureRate, d.CallTime = "closed", 1, nil, .6, durationpb.New(5*time.Second)
+			}), []string{"downstream_dark", "level"}, diagnose.Urgent,
+			"^NO$", "store does not work", "AFTER THE STORE WORKS AGAIN", "surgectl breaker list", "SurgegateBreakerOpen",
+		},
+		{
 			"store coming back", with(scene.StoreDark(), func(s *status) {
 				d := scene.Downstream(s, "store")
 				d.Breaker, d.Ramp, d.OutageStartTime, d.FailureRate = "closed", .3, nil, 0

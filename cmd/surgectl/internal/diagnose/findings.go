@@ -178,7 +178,12 @@ func (v *view) darkFinding(d *operatorv1.DownstreamStatus, severity Severity) Fi
 		since = " for " + figures.Duration(v.now.Sub(start.AsTime())) + ", since " + start.AsTime().UTC().Format("15:04:05") + " UTC"
 	}
 	says := "It has not been working" + since + ". What is accepted waits safely; surgegate tries one call at a time and goes on by itself."
-	if since == "" {
+	switch {
+	case since != "":
+	case d.GetBreaker() != "open":
+		says = fmt.Sprintf("All its calls fail (%s, %s a call). What is accepted waits safely; surgegate sends less and goes on by itself.",
+			figures.Rate(d.GetFailureRate()), figures.Duration(d.GetCallTime().AsDuration()))
+	default:
 		says = "Its breaker is open: calls failed, and nothing is sent but probes. What is accepted waits safely and goes on by itself."
 	}
 	return Finding{
@@ -219,7 +224,7 @@ func (v *view) lineFindings() []Finding {
 		return nil
 	}
 	name, d := h.name(), h.down
-	does := fmt.Sprintf("It does %s with %s, %s a call.", figures.Rate(d.GetItemRate()), calls(d), figures.Duration(d.GetCallTime().AsDuration()))
+	does := fmt.Sprintf("It does %s with %s, %s a call.", figures.Rate(max(d.GetItemRate(), d.GetCallRate())), calls(d), figures.Duration(d.GetCallTime().AsDuration()))
 	f := Finding{Severity: Look}
 	watch := Action{"surgectl top", "watch the line for a minute: does it grow?"}
 	if h.wait < long && !h.growing() {

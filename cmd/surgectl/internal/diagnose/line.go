@@ -168,7 +168,12 @@ func (v *view) downstreamOf(lane string) *operatorv1.DownstreamStatus {
 }
 
 func dark(d *operatorv1.DownstreamStatus) bool {
-	return d.GetBreaker() == "open" && !d.GetBreakerForced() || d.GetOutageStartTime() != nil && d.GetBreaker() != "half_open"
+	return d.GetBreaker() == "open" && !d.GetBreakerForced() || d.GetOutageStartTime() != nil && d.GetBreaker() != "half_open" || allFail(d)
+}
+
+// allFail tells whether as good as nothing gets through. The pace sends little then, and a breaker that counts calls trips late.
+func allFail(d *operatorv1.DownstreamStatus) bool {
+	return d.GetFailureRate() >= .2 && d.GetCallRate() < .05*d.GetFailureRate()
 }
 
 func recovering(d *operatorv1.DownstreamStatus) bool {
