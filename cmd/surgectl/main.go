@@ -127,7 +127,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return fmt.Errorf("write: %s", cmd.UseLine())
+			return fmt.Errorf("write: %s", strings.TrimSuffix(cmd.UseLine(), " [flags]"))
 		}
 		return nil
 	}
