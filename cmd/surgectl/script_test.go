@@ -8,12 +8,14 @@ import (
 	"os/signal"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/operatortest"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
 	"github.com/surgegate/surgegate/pkg/app"
+	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/config"
 )
 
@@ -78,12 +80,18 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// answers waits until surgectl gets an answer from the address.
 			"answers": func(ts *testscript.TestScript, _ bool, args []string) {
-				for range 200 {
-					if ts.Exec("surgectl", append([]string{"status"}, args...)...) == nil {
-						return
+				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				defer cancel()
+				for (clock.System{}).Sleep(ctx, 20*time.Millisecond) == nil {
+					c, err := net.Dial("tcp", ts.Getenv("SURGECTL_ADDRESS"))
+					if err != nil {
+						continue
 					}
+					ts.Check(c.Close())
+					ts.Check(ts.Exec("surgectl", append([]string{"status"}, args...)...))
+					return
 				}
-				ts.Fatalf("no answer: %v", args)
+				ts.Fatalf("nobody listens")
 			},
 			// code CODE COMMAND… wants that exit code.
 			"code": func(ts *testscript.TestScript, _ bool, args []string) {
