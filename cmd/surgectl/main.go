@@ -90,7 +90,8 @@ func newRoot(o *options, getenv func(string) string) *cobra.Command {
 	f.DurationVar(&o.Timeout, "timeout", defaults.Timeout, "how long to wait for an answer")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddGroup(&cobra.Group{ID: "see", Title: "See:"}, &cobra.Group{ID: "steer", Title: "Steer:"}, &cobra.Group{ID: "people", Title: "Jobs and people:"})
+	root.AddGroup(&cobra.Group{ID: "see", Title: "See:"}, &cobra.Group{ID: "steer", Title: "Steer:"},
+		&cobra.Group{ID: "people", Title: "Jobs and people:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group

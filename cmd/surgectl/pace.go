@@ -48,9 +48,12 @@ func (o *options) pace() *cobra.Command {
 				return connect.Usage(fmt.Errorf("calls: %q is no number from 1 to 10000", args[1]))
 			}
 			fixed.Concurrency = uint32(n)
-			question := fmt.Sprintf("Fix %s at %d calls at once %s? Nothing will notice when it can take more, or less.", args[0], n, fs.forHowLong())
+			question := fmt.Sprintf("Fix %s at %d calls at once %s? Nothing will notice when it can take more, or less.",
+				args[0], n, fs.forHowLong())
 			return o.set(cmd, fs, question, func(ctx context.Context, c *connect.Client, s *operatorv1.Steering) (changer, error) {
-				return c.SetPace(ctx, &operatorv1.SetPaceRequest{Downstream: args[0], Pace: &operatorv1.SetPaceRequest_Fixed{Fixed: fixed}, Steering: s})
+				return c.SetPace(ctx, &operatorv1.SetPaceRequest{
+					Downstream: args[0], Pace: &operatorv1.SetPaceRequest_Fixed{Fixed: fixed}, Steering: s,
+				})
 			})
 		},
 	}
@@ -71,7 +74,9 @@ func (o *options) pace() *cobra.Command {
 			}
 			question := fmt.Sprintf("Bound the pace of %s %s? A bound below what it takes makes people wait longer.", args[0], bs.forHowLong())
 			return o.set(cmd, bs, question, func(ctx context.Context, c *connect.Client, s *operatorv1.Steering) (changer, error) {
-				return c.SetPace(ctx, &operatorv1.SetPaceRequest{Downstream: args[0], Pace: &operatorv1.SetPaceRequest_Bounds{Bounds: bounds}, Steering: s})
+				return c.SetPace(ctx, &operatorv1.SetPaceRequest{
+					Downstream: args[0], Pace: &operatorv1.SetPaceRequest_Bounds{Bounds: bounds}, Steering: s,
+				})
 			})
 		},
 	}
@@ -80,8 +85,10 @@ func (o *options) pace() *cobra.Command {
 	bound.Flags().Float64Var(&bounds.Rate, "rate", 0, "items a second at most; 0 for the configured")
 	bs.standing(bound)
 	bs.asking(bound)
-	return group("pace", "How fast downstreams are fed: list, fix, bound, auto", o.downstreamList("Every downstream: what it is given and what it takes"),
-		fix, bound, o.lifter("auto DOWNSTREAM", "Find the pace by measuring, as configured", downstreamNames, func(name string) string { return "pace/" + name }))
+	return group("pace", "How fast downstreams are fed: list, fix, bound, auto",
+		o.downstreamList("Every downstream: what it is given and what it takes"), fix, bound,
+		o.lifter("auto DOWNSTREAM", "Find the pace by measuring, as configured", downstreamNames,
+			func(name string) string { return "pace/" + name }))
 }
 
 func (o *options) breaker() *cobra.Command {
@@ -90,7 +97,8 @@ func (o *options) breaker() *cobra.Command {
 		cmd := &cobra.Command{
 			Use: use + " DOWNSTREAM", Short: short, Args: exactly(1), ValidArgsFunction: o.complete(breakerNames),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				question := fmt.Sprintf("Hold the breaker of %s %s %s? %s", args[0], map[string]string{"open": "open", "close": "closed"}[use], s.forHowLong(), says)
+				question := fmt.Sprintf("Hold the breaker of %s %s %s? %s", args[0],
+					map[string]string{"open": "open", "close": "closed"}[use], s.forHowLong(), says)
 				return o.set(cmd, s, question, func(ctx context.Context, c *connect.Client, s *operatorv1.Steering) (changer, error) {
 					return c.ForceBreaker(ctx, &operatorv1.ForceBreakerRequest{Downstream: args[0], State: state, Steering: s})
 				})
@@ -100,7 +108,8 @@ func (o *options) breaker() *cobra.Command {
 		s.asking(cmd)
 		return cmd
 	}
-	return group("breaker", "Circuit breakers: list, open, close, auto", o.downstreamList("Every downstream: its breaker, and since when it is out"),
+	return group("breaker", "Circuit breakers: list, open, close, auto",
+		o.downstreamList("Every downstream: its breaker, and since when it is out"),
 		hold("open", "Send nothing to a downstream, for its maintenance", operatorv1.BreakerState_BREAKER_STATE_OPEN,
 			"Nothing is sent to it, and who needs it waits."),
 		hold("close", "Send whatever it answers; it cannot trip", operatorv1.BreakerState_BREAKER_STATE_CLOSED,

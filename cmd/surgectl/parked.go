@@ -91,7 +91,8 @@ func parkedTable(st page.Style, jobs []*operatorv1.ParkedJob) []string {
 	for _, j := range jobs {
 		t.Add(j.GetJobId(), j.GetLane(), clockTime(j.GetParkTime().AsTime()), strconv.Itoa(int(j.GetAttempts())), j.GetCause())
 	}
-	return append(t.Lines(), figures.Wrap("When the cause is gone: surgectl parked requeue JOB… or --all. Else: surgectl parked give-up JOB…", st.Width)...)
+	const then = "When the cause is gone: surgectl parked requeue JOB… or --all. Else: surgectl parked give-up JOB…"
+	return append(t.Lines(), figures.Wrap(then, st.Width)...)
 }
 
 // decision is one of the two about parked jobs.
@@ -264,7 +265,8 @@ func ticketLines(r *operatorv1.GetTicketResponse, c clock.Clock) []string {
 	at("accepted  ", r.GetAcceptTime())
 	at("changed   ", r.GetUpdateTime())
 	if r.GetEtaHigh() != nil {
-		lines = append(lines, fmt.Sprintf("told      %s to %s more", figures.Duration(r.GetEtaLow().AsDuration()), figures.Duration(r.GetEtaHigh().AsDuration())))
+		lines = append(lines, fmt.Sprintf("told      %s to %s more",
+			figures.Duration(r.GetEtaLow().AsDuration()), figures.Duration(r.GetEtaHigh().AsDuration())))
 	}
 	return lines
 }

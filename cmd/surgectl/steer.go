@@ -138,7 +138,8 @@ func askable() error {
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil
 	}
-	return connect.Usage(errors.New("refused: this asks first, and there is no terminal to ask on. Add --yes, or --dry-run to see what it would do"))
+	return connect.Usage(errors.New("refused: this asks first, and there is no terminal to ask on. " +
+		"Add --yes, or --dry-run to see what it would do"))
 }
 
 // ask is an error of kind nothing_done unless the answer is yes.

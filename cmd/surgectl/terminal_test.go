@@ -157,7 +157,8 @@ func TestWhatTakesFromPeopleAsks(t *testing.T) {
 			[]string{"nothing is changed", "over 3"}, 0, 3,
 		},
 		{
-			"what cannot be undone", "parked give-up --all", "Give up 3 parked jobs for good? Their people are told that it failed", []string{"yes", "Enter"},
+			"what cannot be undone", "parked give-up --all", "Give up 3 parked jobs for good? Their people are told that it failed",
+			[]string{"yes", "Enter"},
 			[]string{"00000000000000000000000000000002  given up", "over 0"}, 0, 0,
 		},
 	} {

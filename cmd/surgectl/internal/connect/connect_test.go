@@ -163,13 +163,28 @@ func TestTLS(t *testing.T) {
 		{"plain", connect.Config{Address: plain}, "", ""},
 		{"TLS", connect.Config{Address: open, CA: ca}, "", ""},
 		{"mutual", connect.Config{Address: mutual, CA: ca, Cert: cert, Key: key}, "", ""},
-		{"no certificate", connect.Config{Address: mutual, CA: ca}, connect.KindLoginRefused, "wants a client certificate that it knows: give --cert"},
-		{"foreign authority", connect.Config{Address: open, CA: foreignCA}, connect.KindUnreachable, "does not fit --ca or the address: certificate signed by unknown authority"},
-		{"another's certificate", connect.Config{Address: elsewhere, CA: ca}, connect.KindUnreachable, "does not fit --ca or the address: certificate is valid for 192.0.2.7"},
+		{
+			"no certificate", connect.Config{Address: mutual, CA: ca}, connect.KindLoginRefused,
+			"wants a client certificate that it knows: give --cert",
+		},
+		{
+			"foreign authority", connect.Config{Address: open, CA: foreignCA}, connect.KindUnreachable,
+			"does not fit --ca or the address: certificate signed by unknown authority",
+		},
+		{
+			"another's certificate", connect.Config{Address: elsewhere, CA: ca}, connect.KindUnreachable,
+			"does not fit --ca or the address: certificate is valid for 192.0.2.7",
+		},
 		{"TLS to a plain port", connect.Config{Address: plain, CA: ca}, connect.KindUnreachable, "does not speak TLS: leave --ca and --cert out"},
-		{"in clear to a TLS port", connect.Config{Address: open}, connect.KindUnreachable, "hung up before it answered: if it speaks TLS give --ca"},
+		{
+			"in clear to a TLS port", connect.Config{Address: open}, connect.KindUnreachable,
+			"hung up before it answered: if it speaks TLS give --ca",
+		},
 		{"not PEM", connect.Config{Address: open, CA: key + "x"}, connect.KindUsage, "ca: open"},
-		{"key of another", connect.Config{Address: open, CA: ca, Cert: cert, Key: filepath.Join(ours.dir, "ours.key")}, connect.KindUsage, "cert and key: "},
+		{
+			"key of another", connect.Config{Address: open, CA: ca, Cert: cert, Key: filepath.Join(ours.dir, "ours.key")}, connect.KindUsage,
+			"cert and key: ",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -223,7 +238,10 @@ func TestErrorsOfCallsAreSentences(t *testing.T) {
 		{status.Error(codes.FailedPrecondition, "surgegate.yaml:3: rate"), connect.KindFault, 1, "surgegate.yaml:3: rate"},
 		{detailed(codes.Unavailable, "the disk is full"), connect.KindFault, 1, "cannot do it now: the disk is full"},
 		{status.Error(codes.Unavailable, "lookup nowhere: no such host"), connect.KindUnreachable, 4, "no such host"},
-		{status.Error(codes.Unavailable, "dial tcp: i/o timeout"), connect.KindUnreachable, 4, "a firewall, a wrong address, or the machine is down"},
+		{
+			status.Error(codes.Unavailable, "dial tcp: i/o timeout"), connect.KindUnreachable, 4,
+			"a firewall, a wrong address, or the machine is down",
+		},
 		{status.Error(codes.Unavailable, "something new"), connect.KindUnreachable, 4, "cannot be reached: something new; --address"},
 		{status.Error(codes.Canceled, "x"), connect.KindNothingDone, 3, "what was asked for may have been done"},
 		{status.Error(codes.Internal, "a fault"), connect.KindFault, 1, ": a fault"},

@@ -291,7 +291,9 @@ func TestTheSentencesHaveTheFigures(t *testing.T) {
 		{scene.Flood(), []string{"98 % of 3.0 k/s calls", "3.0 k/s refused with a time to come back (over the limit of one address)"}},
 		{scene.MailThrottled(), []string{"55 % of its calls fail (11/s of 20/s)"}},
 		{scene.DiskFilling(), []string{"700 MiB are left above the reserve of 2.0 GiB"}},
-		{scene.Closing(), []string{"360/s are let in and 940/s refused", "Also: the line is as long", "shed by level 3, could not be finished in time"}},
+		{scene.Closing(), []string{
+			"360/s are let in and 940/s refused", "Also: the line is as long", "shed by level 3, could not be finished in time",
+		}},
 	} {
 		r := diagnose.Of(c.status)
 		text := strings.Join(slices.Concat(r.Helped.Says, r.Limit.Says, r.Over.Says), "\n")

@@ -6,8 +6,9 @@
 //	       ──► the four answers
 //
 // A lane is held up when jobs wait in its line for longer than noticeable and the line would not be through in that time at
-// the present rate; or sooner, when it grows and is so long already that who comes now will wait for longer than people do. Jobs between two tries do not make a line: a full mailbox is tried for an hour on the best of days. They
-// count only where the downstream itself is ill.
+// the present rate; or sooner, when it grows and is so long already that who comes now will wait for longer than people do.
+// Jobs between two tries do not make a line: a full mailbox is tried for an hour on the best of days. They count only where the
+// downstream itself is ill.
 //
 // Of the lanes that are held up the one that does not move comes first, then the one that waits longest. What holds it is
 // asked in this order, because each would hide what comes after it: an override of an operator's, a breaker or an outage, calls

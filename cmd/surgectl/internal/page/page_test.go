@@ -51,7 +51,8 @@ func TestTablesOfAHugeStormFit(t *testing.T) {
 		l.Waiting, l.Leased, l.Retrying, l.Parked, l.Rate, l.ArrivalRate = 15_400_000, 10_000, 99_400, 99_400, 12_345, 23_456
 	}
 	for _, d := range s.GetDownstreams() {
-		d.InFlight, d.ConcurrencyLimit, d.ItemRate, d.RateLimit, d.FailureRate, d.Batch, d.PaceMode = 9_999, 10_000, 23_456, 23_456, 999, 256, "bounded"
+		d.InFlight, d.ConcurrencyLimit, d.Batch, d.PaceMode = 9_999, 10_000, 256, "bounded"
+		d.ItemRate, d.RateLimit, d.FailureRate = 23_456, 23_456, 999
 		d.CallTime, d.Ramp = durationpb.New(65*time.Second), .25
 	}
 	st := page.Style{Width: 80}
@@ -103,8 +104,13 @@ func TestWhatIsOutOfTheOrdinaryIsSeen(t *testing.T) {
 		status *operatorv1.GetStatusResponse
 		want   []string
 	}{
-		{full, []string{"NOT ACCEPTING: queue: not durable", "conservation -3", "nothing left above its reserve of 2.0 GiB", "draining  refuses"}},
-		{forced, []string{"PAUSED", "OPEN (held)", "ramp 25 %", "half open", "level     3 completions only; the signals ask for 0", "lane/apply/paused", "store maintenance"}},
+		{full, []string{
+			"NOT ACCEPTING: queue: not durable", "conservation -3", "nothing left above its reserve of 2.0 GiB", "draining  refuses",
+		}},
+		{forced, []string{
+			"PAUSED", "OPEN (held)", "ramp 25 %", "half open", "level     3 completions only; the signals ask for 0", "lane/apply/paused",
+			"store maintenance",
+		}},
 		{scene.StoreDark(), []string{"OPEN"}},
 	} {
 		text := strings.Join(st.Tables(c.status), "\n")

@@ -216,7 +216,8 @@ func Paused() *operatorv1.GetStatusResponse {
 func Closing() *operatorv1.GetStatusResponse {
 	s := StoreSlow()
 	s.BrownoutLevel, s.BrownoutLevelAsked, s.BrownoutCause = 3, 3, "the line of starts is 82 % of what may be promised"
-	offered(s, 1_300, 0, 900, 40, &operatorv1.ReasonRate{Reason: "shed_level_3", Rate: 900}, &operatorv1.ReasonRate{Reason: "queue_full", Rate: 40})
+	offered(s, 1_300, 0, 900, 40, &operatorv1.ReasonRate{Reason: "shed_level_3", Rate: 900},
+		&operatorv1.ReasonRate{Reason: "queue_full", Rate: 40})
 	return s
 }
 
@@ -224,7 +225,8 @@ func Closing() *operatorv1.GetStatusResponse {
 func All() map[string]*operatorv1.GetStatusResponse {
 	return map[string]*operatorv1.GetStatusResponse{
 		"calm": Calm(), "busy": Busy(), "store_slow": StoreSlow(), "mail_throttled": MailThrottled(), "mail_slow": MailSlow(), "flood": Flood(),
-		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "store_dark": StoreDark(), "store_hangs": StoreHangs(), "hash_busy": HashBusy(), "parked": Parked(),
+		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "store_dark": StoreDark(), "store_hangs": StoreHangs(),
+		"hash_busy": HashBusy(), "parked": Parked(),
 		"paused": Paused(), "closing": Closing(),
 	}
 }

@@ -196,9 +196,11 @@ func plainLine(w io.Writer, s *operatorv1.GetStatusResponse, r diagnose.Report) 
 		done[l.GetLane()] = l.GetRate()
 	}
 	a := s.GetAdmission()
-	_, err := fmt.Fprintf(w, "%s  helped: %s  limit: %s  over: %s  level %d  offered %s  refused %s  set %s  mails %s  waiting %s  oldest %s  parked %s\n",
-		s.GetTime().AsTime().UTC().Format(time.TimeOnly), r.Helped.Word, r.Limit.Word, r.Over.Word, s.GetBrownoutLevel(), figures.Rate(a.GetOffered()),
-		figures.Rate(a.GetLimited()+a.GetShed()+a.GetRefused()), figures.Rate(done["apply"]), figures.Rate(done["mail"]), figures.Count(waiting),
+	_, err := fmt.Fprintf(w, "%s  helped: %s  limit: %s  over: %s  level %d  offered %s  refused %s"+
+		"  set %s  mails %s  waiting %s  oldest %s  parked %s\n",
+		s.GetTime().AsTime().UTC().Format(time.TimeOnly), r.Helped.Word, r.Limit.Word, r.Over.Word, s.GetBrownoutLevel(),
+		figures.Rate(a.GetOffered()), figures.Rate(a.GetLimited()+a.GetShed()+a.GetRefused()),
+		figures.Rate(done["apply"]), figures.Rate(done["mail"]), figures.Count(waiting),
 		figures.Duration(oldest), figures.Count(parked))
 	return err
 }

@@ -95,6 +95,11 @@ func (h *history) all(shown *operatorv1.GetStatusResponse) []series {
 			return oldest.Seconds()
 		}), seconds},
 	}
+	if shown.GetDisk().GetReserveBytes() > 0 {
+		list = append(list, series{"disk left", h.of(func(s *operatorv1.GetStatusResponse) float64 {
+			return float64(s.GetDisk().GetAvailableBytes()) - float64(s.GetDisk().GetReserveBytes())
+		}), func(v float64) string { return figures.Bytes(uint64(max(0, v))) }})
+	}
 	for _, d := range shown.GetDownstreams() {
 		name := strings.ReplaceAll(d.GetDownstream(), "_", " ")
 		of := func(value func(*operatorv1.DownstreamStatus) float64) []float64 {

@@ -291,7 +291,7 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	v.section = histories
-	if !shows("SINCE 03:12:44 UTC") || !shows("store a call") {
+	if !shows("SINCE 03:12:44 UTC") || !shows("store a call") || !shows("disk left") {
 		t.Errorf("%s", strings.Join(v.frame(99, 40), "\n"))
 	}
 	if v.key('x') || !v.key('q') || !v.key(screen.CtrlC) {
