@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
+)
+
+// runbooks is where the links lead unless the dashboard's variable says otherwise: a private copy, a wiki.
+const runbooks = "https://github.com/surgegate/surgegate/blob/main/dashboards/runbooks"
+
+// pageWidth is Grafana's grid.
+const pageWidth = 24
+
+// board is one dashboard.
+type board struct {
+	File, UID, Title, About string
+	// One: an instance at a time; otherwise several or all.
+	One         bool
+	Annotations []annotation
+	Rows        []row
+	// Links lead to the other dashboards, by uid.
+	Links []link
+}
+
+type link struct{ Title, UID string }
+
+// row is a question, its answer in panels from left to right; a line ends when the page's width is used up.
+type row struct {
+	Title     string
+	Collapsed bool
+	// Aside panels stand left of the others, from the row's top to its end.
+	Aside  *panel
+	Panels []panel
+}
+
+// annotation marks moments on all charts.
+type annotation struct {
+	Name, Expr, Title, Colour string
+	Off                       bool // until somebody wants it
+}
+
+// json is the dashboard as Grafana imports it.
+func (b board) json() ([]byte, error) {
+	d := dashboard.NewDashboardBuilder(b.Title).Uid(b.UID).Description(b.About).Tags([]string{"surgegate"}).
+		Timezone("browser").Editable().Tooltip(dashboard.DashboardCursorSyncCrosshair).Refresh("10s").Time("now-1h", "now").
+		Version(1)
+	for _, v := range b.variables() {
+		d = d.WithVariable(v)
+	}
+	for _, a := range b.Annotations {
+		d = d.Annotation(dashboard.NewAnnotationQueryBuilder().Name(a.Name).Datasource(source()).Enable(!a.Off).
+			IconColor(a.Colour).Expr(a.Expr).TitleFormat(a.Title).Step("15s").
+			Target(prometheus.NewDataqueryBuilder().RefId("A").Expr(a.Expr).Range().EditorMode(prometheus.QueryEditorModeCode)))
+	}
+	for _, l := range b.Links {
+		d = d.Link(dashboard.NewDashboardLinkBuilder(l.Title).Type(dashboard.DashboardLinkTypeLink).Url("/d/" + l.UID).
+			KeepTime(true).IncludeVars(true).Icon("dashboard"))
+	}
+	made, err := d.Build()
+	if err != nil {
+		return nil, err
+	}
+	if made.Panels, err = b.panels(); err != nil {
+		return nil, err
+	}
+	return encode(made)
+}
+
+// panels lays the rows out below each other.
+func (b board) panels() ([]dashboard.PanelOrRowPanel, error) {
+	var all []dashboard.PanelOrRowPanel
+	id, y := uint32(0), uint32(0)
+	for _, r := range b.Rows {
+		id++
+		header := dashboard.RowPanel{Type: "row", Title: cog.ToPtr(r.Title), Id: id, Collapsed: r.Collapsed,
+			GridPos: &dashboard.GridPos{Y: y, W: pageWidth, H: 1}, Panels: []dashboard.Panel{}}
+		y++
+		placed, height, err := r.place(&id, y)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Title, err)
+		}
+		if r.Collapsed {
+			header.Panels = placed
+		}
+		all = append(all, dashboard.PanelOrRowPanel{RowPanel: &header})
+		y += height
+		if r.Collapsed {
+			continue
+		}
+		for i := range placed {
+			all = append(all, dashboard.PanelOrRowPanel{Panel: &placed[i]})
+		}
+	}
+	return all, nil
+}
+
+func (r row) place(id *uint32, top uint32) (placed []dashboard.Panel, height uint32, err error) {
+	left := uint32(0)
+	if r.Aside != nil {
+		left = r.Aside.Width
+	}
+	x, y, line := left, top, uint32(0)
+	add := func(p panel, at dashboard.GridPos) error {
+		*id++
+		made, err := p.build(*id, at)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Title, err)
+		}
+		placed = append(placed, made)
+		return nil
+	}
+	at := make([]dashboard.GridPos, 0, len(r.Panels))
+	for _, p := range r.Panels {
+		if x+p.Width > pageWidth {
+			x, y, line = left, y+line, 0
+		}
+		at = append(at, dashboard.GridPos{X: x, Y: y, W: p.Width, H: p.Height})
+		x, line = x+p.Width, max(line, p.Height)
+	}
+	height = y + line - top
+	if r.Aside != nil {
+		if err := add(*r.Aside, dashboard.GridPos{Y: top, W: left, H: height}); err != nil {
+			return nil, 0, err
+		}
+	}
+	for i, p := range r.Panels {
+		if err := add(p, at[i]); err != nil {
+			return nil, 0, err
+		}
+	}
+	return placed, height, nil
+}
+
+func (b board) variables() []cog.Builder[dashboard.VariableModel] {
+	text := func(s string) dashboard.StringOrArrayOfString { return dashboard.StringOrArrayOfString{String: &s} }
+	all := dashboard.VariableOption{Selected: cog.ToPtr(true), Text: text("All"), Value: text("$__all")}
+	choose := func(name, label, query string) *dashboard.QueryVariableBuilder {
+		return dashboard.NewQueryVariableBuilder(name).Label(label).Datasource(source()).
+			Query(dashboard.StringOrMap{String: &query}).Definition(query).
+			Refresh(dashboard.VariableRefreshOnTimeRangeChanged).Sort(dashboard.VariableSortAlphabeticalAsc)
+	}
+	instance := choose("instance", "Instance", `label_values(surgegate_build_info{job=~"$job"}, instance)`)
+	if !b.One {
+		instance = instance.Multi(true).IncludeAll(true).AllValue(".+").Current(all)
+	}
+	return []cog.Builder[dashboard.VariableModel]{
+		dashboard.NewDatasourceVariableBuilder("datasource").Label("Prometheus").Type("prometheus").
+			Current(dashboard.VariableOption{Text: text("Prometheus"), Value: text("prometheus")}),
+		choose("job", "Job", `label_values(surgegate_build_info, job)`).
+			Multi(true).IncludeAll(true).AllValue(".+").Current(all),
+		instance,
+		dashboard.NewConstantVariableBuilder("runbook_base").Label("Runbooks").
+			Description("Where the runbooks' pages are.").Value(dashboard.StringOrMap{String: cog.ToPtr(runbooks)}),
+	}
+}
+
+// encode leaves out what the SDK writes for variables and rows without meaning it: Grafana's own types do not know it.
+func encode(d dashboard.Dashboard) ([]byte, error) {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&tree); err != nil {
+		return nil, err
+	}
+	templating, _ := tree["templating"].(map[string]any)
+	list, _ := templating["list"].([]any)
+	for _, v := range list {
+		variable, _ := v.(map[string]any)
+		for _, key := range []string{"auto", "auto_min", "auto_count"} {
+			delete(variable, key)
+		}
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(tree); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
