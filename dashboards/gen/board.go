@@ -159,7 +159,27 @@ func (b board) variables() []cog.Builder[dashboard.VariableModel] {
 	}
 }
 
-// encode leaves out what the SDK writes for variables and rows without meaning it: Grafana's own types do not know it.
+// prune leaves out what the SDK writes without being asked: keys of another kind of variable, and the placement that hides
+// links and annotations in a menu.
+func prune(node any) {
+	switch node := node.(type) {
+	case []any:
+		for _, child := range node {
+			prune(child)
+		}
+	case map[string]any:
+		if node["placement"] == "inControlsMenu" {
+			delete(node, "placement")
+		}
+		for _, key := range []string{"auto", "auto_min", "auto_count"} {
+			delete(node, key)
+		}
+		for _, child := range node {
+			prune(child)
+		}
+	}
+}
+
 func encode(d dashboard.Dashboard) ([]byte, error) {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -171,14 +191,7 @@ func encode(d dashboard.Dashboard) ([]byte, error) {
 	if err := decoder.Decode(&tree); err != nil {
 		return nil, err
 	}
-	templating, _ := tree["templating"].(map[string]any)
-	list, _ := templating["list"].([]any)
-	for _, v := range list {
-		variable, _ := v.(map[string]any)
-		for _, key := range []string{"auto", "auto_min", "auto_count"} {
-			delete(variable, key)
-		}
-	}
+	prune(tree)
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)

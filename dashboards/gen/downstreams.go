@@ -105,7 +105,7 @@ func saturation() row {
 			chart("Goroutines", "Grows with callers that are held and watched tickets; without them, a leak.", "short", "SurgegateBrownoutHigh", 0,
 				query{biggest(metric("go_goroutines"), each...), "{{instance}}"}),
 			chart("Longest pause of the garbage collector", "The longest of the last pauses.", seconds, "SurgegateBrownoutHigh", 0,
-				query{biggest(metric("go_gc_duration_seconds", `quantile="1"`), each...), "{{instance}}"}),
+				query{biggest(metric("go_gc_duration_seconds", `quantile=~"1(\\.0)?"`), each...), "{{instance}}"}),
 			chart("Disk left above the reserve", "At 0 the instance accepts nothing more.", size, "SurgegateDiskFilling", 0,
 				query{smallest(metric("surgegate_disk_available_bytes")+" - "+metric("surgegate_disk_reserve_bytes"), each...), "{{instance}}"}),
 			chart("Hash pool: slots in use", "Share of the slots that hash now. The pool has one slot less than cores, or what hash.slots says.", ratio, "SurgegateHashPoolBusy", 1,

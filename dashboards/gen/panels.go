@@ -87,8 +87,10 @@ func (p panel) runbookURL() string { return "${runbook_base}/" + p.Runbook + ".m
 func (p panel) build(id uint32, at dashboard.GridPos) (dashboard.Panel, error) {
 	switch {
 	case p.Markdown != "":
-		return text.NewPanelBuilder().Id(id).Title(p.Title).Description(p.About).GridPos(at).Transparent(true).
+		made, err := text.NewPanelBuilder().Id(id).Title(p.Title).Description(p.About).GridPos(at).Transparent(true).
 			Mode(text.TextModeMarkdown).Content(p.Markdown).Build()
+		made.FieldConfig = dashboard.NewFieldConfigSource() // Grafana itself writes an empty one for texts too
+		return made, err
 	case p.Tile:
 		return p.tile(id, at)
 	default:
@@ -129,6 +131,9 @@ func (p panel) chart(id uint32, at dashboard.GridPos) (dashboard.Panel, error) {
 	stacking, fill := common.StackingModeNone, 6.0
 	if p.Stack {
 		stacking, fill = common.StackingModeNormal, 60
+	}
+	if p.Log {
+		fill = 0 // the area under a logarithm means nothing
 	}
 	scale := common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLinear)
 	if p.Log {

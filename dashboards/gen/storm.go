@@ -36,16 +36,15 @@ func storm() board {
 	}
 }
 
+// annotations mark what changed. Grafana makes an event of every value above 0.
 func annotations() []annotation {
+	build := metric("surgegate_build_info")
 	return []annotation{
-		{Name: "Brownout level", Colour: red, Title: "Brownout level {{level}}, because of {{signal}}",
-			Expr: "increase(" + metric("surgegate_brownout_changes_total") + "[$__rate_interval]) > 0"},
-		{Name: "Breakers", Colour: amber, Title: "Breaker of the {{downstream}}: {{state}}",
-			Expr: "increase(" + metric("surgegate_breaker_transitions_total") + "[$__rate_interval]) > 0"},
-		{Name: "Overrides", Colour: blue, Title: "Overrides of {{kind}} changed",
-			Expr: "changes(" + metric("surgegate_overrides") + "[$__rate_interval]) > 0"},
-		{Name: "Versions", Colour: green, Title: "{{instance}} runs {{version}}",
-			Expr: metric("surgegate_build_info") + " unless " + metric("surgegate_build_info") + " offset $__rate_interval"},
+		{Name: "Brownout level", Colour: red, Title: "Brownout level {{level}}, because of {{signal}}", Expr: increase("surgegate_brownout_changes_total")},
+		{Name: "Breakers", Colour: amber, Title: "Breaker of the {{downstream}}: {{state}}", Expr: increase("surgegate_breaker_transitions_total")},
+		{Name: "Overrides", Colour: blue, Title: "Override changed: {{kind}}", Expr: "changes(" + metric("surgegate_overrides") + "[$__rate_interval])"},
+		// 1 while an interval ago there was none of this version.
+		{Name: "Versions", Colour: green, Title: "{{instance}} runs {{version}}", Expr: build + " - (" + build + " offset $__rate_interval or 0 * " + build + ")"},
 	}
 }
 
