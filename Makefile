@@ -41,6 +41,7 @@ test: build gcc chromium postgresql tmux $(BIN)/grpcurl $(BIN)/ghz ## All tests 
 	go test -race -run '^$$' $(CONCURRENT) >/dev/null # builds with all cores; the tests then run one package at a time,
 	go test -race -p 1 -timeout 10m $(CONCURRENT)      # because some of them measure time
 	go test -p 1 -timeout 10m $(VIRTUAL)
+	cd dashboards/gen && go test -race ./...
 
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## Build grpcurl into build/bin, to call the API by hand
@@ -57,12 +58,26 @@ lint: $(BIN)/golangci-lint ## golangci-lint: layers (depguard), the clock rule, 
 generate: $(BIN)/buf $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc ## Generate the Go code of the protos
 	cd proto && $(BIN)/buf generate
 
+.PHONY: dashboards
+dashboards: dashboards-json build $(BIN)/prometheus ## Generate the Grafana dashboards and start what is needed to look at them
+	dashboards/look
+
+.PHONY: dashboards-json
+dashboards-json:
+	cd dashboards/gen && go run . ../grafana
+
+.PHONY: dashboards-types
+dashboards-types: dashboards-json ## Check the dashboards against the types of Grafana's own schema (npm, 60 MB)
+	dashboards/types/check build/types dashboards/grafana/*.json
+
 .PHONY: verify
-verify: lint generate ## Lint, layers, buf, generated files fresh, known vulnerabilities
+verify: lint generate dashboards-json ## Lint, layers, buf, generated files fresh, known vulnerabilities
 	@test -z "$$(gofmt -l $(GO_FILES))" || { echo "gofmt would change: $$(gofmt -l $(GO_FILES))"; exit 1; }
 	go mod tidy -diff
 	cd proto && $(BIN)/buf lint
 	@tag=$$(git describe --tags --abbrev=0 2>/dev/null || true); if [ -n "$$tag" ]; then cd proto && $(BIN)/buf breaking --against "../.git#tag=$$tag,subdir=proto"; else echo "buf breaking: no release tag yet, nothing to compare with"; fi
+	cd dashboards/gen && go mod tidy -diff && $(BIN)/golangci-lint run --timeout 15m
+	@test -z "$$(git status --porcelain -- dashboards/grafana)" || { echo "dashboards are stale: commit what 'make dashboards-json' has made"; exit 1; }
 	@test -z "$$(git status --porcelain -- proto)" || { echo "generated code is stale: run 'make generate' and commit proto/"; git status --porcelain -- proto; exit 1; }
 	@$(MAKE) --no-print-directory vulncheck
 

@@ -46,6 +46,7 @@ type annotation struct {
 
 // json is the dashboard as Grafana imports it.
 func (b board) json() ([]byte, error) {
+	//nolint:staticcheck // classic JSON is what every Grafana imports; the schema that it is to be replaced by is not
 	d := dashboard.NewDashboardBuilder(b.Title).Uid(b.UID).Description(b.About).Tags([]string{"surgegate"}).
 		Timezone("browser").Editable().Tooltip(dashboard.DashboardCursorSyncCrosshair).Refresh("10s").Time("now-1h", "now").
 		Version(1)
@@ -54,7 +55,7 @@ func (b board) json() ([]byte, error) {
 	}
 	for _, a := range b.Annotations {
 		d = d.Annotation(dashboard.NewAnnotationQueryBuilder().Name(a.Name).Datasource(source()).Enable(!a.Off).
-			IconColor(a.Colour).Expr(a.Expr).TitleFormat(a.Title).Step("15s").
+			IconColor(a.Colour).TitleFormat(a.Title).
 			Target(prometheus.NewDataqueryBuilder().RefId("A").Expr(a.Expr).Range().EditorMode(prometheus.QueryEditorModeCode)))
 	}
 	for _, l := range b.Links {
@@ -141,7 +142,7 @@ func (b board) variables() []cog.Builder[dashboard.VariableModel] {
 	all := dashboard.VariableOption{Selected: cog.ToPtr(true), Text: text("All"), Value: text("$__all")}
 	choose := func(name, label, query string) *dashboard.QueryVariableBuilder {
 		return dashboard.NewQueryVariableBuilder(name).Label(label).Datasource(source()).
-			Query(dashboard.StringOrMap{String: &query}).Definition(query).
+			Query(dashboard.StringOrMap{String: &query}).
 			Refresh(dashboard.VariableRefreshOnTimeRangeChanged).Sort(dashboard.VariableSortAlphabeticalAsc)
 	}
 	instance := choose("instance", "Instance", `label_values(surgegate_build_info{job=~"$job"}, instance)`)
@@ -180,7 +181,7 @@ func prune(node any) {
 	}
 }
 
-func encode(d dashboard.Dashboard) ([]byte, error) {
+func encode(d dashboard.Dashboard) ([]byte, error) { //nolint:staticcheck // classic JSON, as above
 	text, err := json.Marshal(d)
 	if err != nil {
 		return nil, err
