@@ -249,7 +249,8 @@ func TestTheFirstRowNamesEachFault(t *testing.T) {
 		"disk filling":        "surgegate_disk_reserve_bytes",
 	} {
 		shown := slices.ContainsFunc(storm.Panels, func(p audit.Panel) bool {
-			return p.Type == "stat" && p.GridPos.Y < 12 && slices.ContainsFunc(p.Targets, func(t audit.Target) bool { return strings.Contains(t.Expr, evidence) })
+			return p.Type == "stat" && p.GridPos.Y < 12 &&
+				slices.ContainsFunc(p.Targets, func(t audit.Target) bool { return strings.Contains(t.Expr, evidence) })
 		})
 		if !shown {
 			t.Errorf("%s: no tile of the first screen asks for %s", fault, evidence)

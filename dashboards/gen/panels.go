@@ -61,9 +61,9 @@ type panel struct {
 	Stack  bool
 	Log    bool
 	// Max of the axis; 0: free. Free: the axis begins where the data do, below 0 too.
-	Max      float64
-	Free     bool
-	Decimals *float64
+	Max   float64
+	Free  bool
+	Whole bool // no decimals
 
 	Tile     bool
 	Names    bool   // a tile shows the names of its series, not their values
@@ -114,8 +114,8 @@ func (p panel) tile(id uint32, at dashboard.GridPos) (dashboard.Panel, error) {
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
 		DataLinks([]cog.Builder[dashboard.DashboardLink]{runbookLink(link)}).
 		Links([]cog.Builder[dashboard.DashboardLink]{runbookLink(p.runbookURL())})
-	if p.Decimals != nil {
-		b = b.Decimals(*p.Decimals)
+	if p.Whole {
+		b = b.Decimals(0)
 	}
 	for i, q := range p.Queries {
 		b = b.WithTarget(p.target(i, q).Instant())
@@ -159,8 +159,8 @@ func (p panel) chart(id uint32, at dashboard.GridPos) (dashboard.Panel, error) {
 	if p.Max > 0 {
 		b = b.AxisSoftMax(p.Max)
 	}
-	if p.Decimals != nil {
-		b = b.Decimals(*p.Decimals)
+	if p.Whole {
+		b = b.Decimals(0)
 	}
 	names := make([]string, 0, len(p.Colours))
 	for name := range p.Colours {
@@ -213,7 +213,8 @@ func (p panel) mappings() []dashboard.ValueMapping {
 		if w.To >= w.From {
 			options.To = cog.ToPtr(w.To)
 		}
-		mappings = append(mappings, dashboard.ValueMapping{RangeMap: &dashboard.RangeMap{Type: dashboard.MappingTypeRangeToText, Options: options}})
+		mappings = append(mappings, dashboard.ValueMapping{
+			RangeMap: &dashboard.RangeMap{Type: dashboard.MappingTypeRangeToText, Options: options}})
 	}
 	return mappings
 }

@@ -40,16 +40,16 @@ func share(part, whole string) string { return fmt.Sprintf("%s / (%s > 0)", part
 func otherwise(expr string, value int) string { return fmt.Sprintf("(%s) or vector(%d)", expr, value) }
 
 // quantile of a histogram, by labels: from the native histogram, else from the classic buckets. A Prometheus that keeps
-// both answers natively.
+// both answers natively. Where nothing was observed there is no value, rather than one that is no number.
 func quantile(q float64, name string, by []string, more ...string) string {
 	le := append(append([]string{}, by...), "le")
-	return fmt.Sprintf("histogram_quantile(%[1]v, %[2]s) or histogram_quantile(%[1]v, %[3]s)",
+	return fmt.Sprintf("(histogram_quantile(%[1]v, %[2]s) or histogram_quantile(%[1]v, %[3]s)) >= 0",
 		q, sum(rate(name, more...), by...), sum(rate(name+"_bucket", more...), le...))
 }
 
-// mean of what a histogram observed.
+// mean of what a histogram observed; no value where that is nothing.
 func mean(name string, by []string, more ...string) string {
-	return fmt.Sprintf("histogram_avg(%s) or %s", sum(rate(name, more...), by...),
+	return fmt.Sprintf("(histogram_avg(%s) or %s) >= 0", sum(rate(name, more...), by...),
 		share(sum(rate(name+"_sum", more...), by...), sum(rate(name+"_count", more...), by...)))
 }
 

@@ -40,25 +40,30 @@ func storm() board {
 func annotations() []annotation {
 	build := metric("surgegate_build_info")
 	return []annotation{
-		{Name: "Brownout level", Colour: red, Title: "Brownout level {{level}}, because of {{signal}}", Expr: increase("surgegate_brownout_changes_total")},
-		{Name: "Breakers", Colour: amber, Title: "Breaker of the {{downstream}}: {{state}}", Expr: increase("surgegate_breaker_transitions_total")},
-		{Name: "Overrides", Colour: blue, Title: "Override changed: {{kind}}", Expr: "changes(" + metric("surgegate_overrides") + "[$__rate_interval])"},
+		{Name: "Brownout level", Colour: red, Title: "Brownout level {{level}}, because of {{signal}}",
+			Expr: increase("surgegate_brownout_changes_total")},
+		{Name: "Breakers", Colour: amber, Title: "Breaker of the {{downstream}}: {{state}}",
+			Expr: increase("surgegate_breaker_transitions_total")},
+		{Name: "Overrides", Colour: blue, Title: "Override changed: {{kind}}", Expr: "changes(" + metric("surgegate_overrides") +
+			"[$__rate_interval])"},
 		// 1 while an interval ago there was none of this version.
-		{Name: "Versions", Colour: green, Title: "{{instance}} runs {{version}}", Expr: build + " - (" + build + " offset $__rate_interval or 0 * " + build + ")"},
+		{Name: "Versions", Colour: green, Title: "{{instance}} runs {{version}}", Expr: build + " - (" + build +
+			" offset $__rate_interval or 0 * " + build + ")"},
 	}
 }
 
 func onFire() row {
 	const height = 3
-	tile := func(title, about, runbook, unit, expr string, steps []step, words ...words) panel {
-		return panel{Title: title, About: about, Runbook: runbook, Unit: unit, Tile: true, Width: 4, Height: height,
-			Queries: []query{{Expr: expr}}, Steps: steps, Words: words}
+	tile := func(p panel, expr string) panel {
+		p.Tile, p.Width, p.Height, p.Whole, p.Queries = true, 4, height, p.Unit == ratio, []query{{Expr: expr}}
+		return p
 	}
 	zeroIsGood := []step{{0, green}, {1, red}}
 	asked := sum(rate("surgegate_gate_requests_total", asks))
 	refused := sum(rate("surgegate_gate_requests_total", asks, refusedVerdicts))
 	waiting := sum(metric("surgegate_queue_jobs", interactive, `state=~"waiting|retrying"`))
 	net := sum(rate("surgegate_queue_out_total", interactive)) + " - " + sum(rate("surgegate_queue_in_total", interactive))
+	oldest := biggest(metric("surgegate_queue_oldest_wait_seconds", interactive))
 	// A downstream's speed counts only while somebody waits for it: with no work it delivers little and is well.
 	speed := func(downstream string) string {
 		name := `downstream="` + downstream + `"`
@@ -68,62 +73,87 @@ func onFire() row {
 	slow := []step{{0, red}, {0.6, amber}, {0.85, green}}
 	never := func(text string) words { return words{From: day, To: 0, Text: text, Colour: green} }
 	return row{Title: "1 · Is it on fire? Who limits?",
-		Aside: &panel{Width: 4, Markdown: "**Top line**: how bad is it for people?\n\n**Middle line**: what stands still? Firing alerts lead to " +
-			"their runbooks.\n\n**Bottom line: who limits?** The red tile is the cause; click it.\n\nAll of the bottom line green and the top " +
-			"one not: no fault, more people than the pace allows. Let it work; see *time to drained*.",
-			Title: "Read from the top", About: "How to read the tiles."},
+		Aside: &panel{Width: 4, Markdown: "**Top line**: how bad is it for people?\n\n**Middle line**: what stands still? Firing alerts lead " +
+			"to their runbooks.\n\n**Bottom line: who limits?** The red tile is the cause; click it.\n\nAll of the bottom line green and the top " +
+			"one not: no fault, more people than the pace allows. Let it work; see *drained in*.",
+			Title: "How to read", About: "How to read the tiles."},
 		Panels: []panel{
-			tile("Brownout level", "The highest level of all instances. 1 puts off revocations and confirmations, 2 refuses suspects, 3 refuses new "+
-				"starts and takes completions, 4 refuses all but reads. It goes down by itself.", "SurgegateBrownoutHigh", number,
-				biggest(metric("surgegate_brownout_level")), []step{{0, green}, {1, yellow}, {2, amber}, {3, red}},
-				words{0, 0, "0 normal", ""}, words{1, 1, "1 extras wait", ""}, words{2, 2, "2 no bulk", ""},
-				words{3, 3, "3 no starts", ""}, words{4, 4, "4 closed", ""}),
-			tile("Refused", "Share of asks (starts and completions) that were sent away with a time to come back, for whatever reason.",
-				"SurgegateGlobalLimitHit", ratio, otherwise(share(refused, asked), 0), []step{{0, green}, {0.01, yellow}, {0.1, amber}, {0.5, red}}),
-			tile("Oldest waits", "How long the oldest job that a person waits for has been in its lane. Colours are for the default promise of 5 minutes.",
-				"SurgegateOldestPastPromise", seconds, biggest(metric("surgegate_queue_oldest_wait_seconds", interactive)),
-				[]step{{0, green}, {60, yellow}, {150, amber}, {300, red}}),
-			tile("Queue full in", "Time until an instance's queue is at its bound of bytes, if it grows as now.", "SurgegateQueueFullSoon", seconds,
+			tile(panel{Title: "Brownout level", Runbook: "SurgegateBrownoutHigh", Unit: number,
+				About: "The highest level of all instances. 1 puts off revocations and confirmations, 2 refuses suspects, 3 refuses new " +
+					"starts and takes completions, 4 refuses all but reads. It goes down by itself.",
+				Steps: []step{{0, green}, {1, yellow}, {2, amber}, {3, red}},
+				Words: []words{{0, 0, "0 fine", ""}, {1, 1, "1 extras", ""}, {2, 2, "2 no bulk", ""}, {3, 3, "3 no starts", ""}, {4, 4, "4 closed", ""}}},
+				biggest(metric("surgegate_brownout_level"))),
+			tile(panel{Title: "Refused", Runbook: "SurgegateGlobalLimitHit", Unit: ratio,
+				About: "Share of asks (starts and completions) that were sent away with a time to come back, for whatever reason.",
+				Steps: []step{{0, green}, {0.01, yellow}, {0.1, amber}, {0.5, red}}},
+				otherwise(share(refused, asked), 0)),
+			tile(panel{Title: "Oldest waits", Runbook: "SurgegateOldestPastPromise", Unit: seconds,
+				About: "How long the oldest job that a person waits for has been in its lane. Colours are for the default promise of 5 minutes.",
+				Steps: []step{{0, green}, {60, yellow}, {150, amber}, {300, red}}},
+				oldest),
+			tile(panel{Title: "Queue full in", Runbook: "SurgegateQueueFullSoon", Unit: seconds,
+				About: "Time until an instance's queue is at its bound of bytes, if it grows as now.",
+				Steps: []step{{0, red}, {600, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not growing")}},
 				smallest(timeUntil(metric("surgegate_queue_max_bytes")+" - "+metric("surgegate_queue_bytes"),
-					"deriv("+metric("surgegate_queue_bytes")+"[$__rate_interval])")),
-				[]step{{0, red}, {600, amber}, {3600, yellow}, {6 * 3600, green}}, never("not growing")),
-			tile("Drained in", "Time until nobody waits any more, if work goes in and out as now.", "SurgegateOldestPastPromise", seconds,
-				timeUntil(waiting, net), []step{{0, green}, {600, yellow}, {3600, amber}},
-				words{0, 0, "nobody waits", green}, words{day, 0, "growing", red}),
-			tile("Queue fill", "The fullest instance's queue against its bound of bytes.", "SurgegateQueueFullSoon", ratio,
-				biggest(metric("surgegate_queue_bytes")+" / "+metric("surgegate_queue_max_bytes")),
-				[]step{{0, green}, {0.3, yellow}, {0.5, amber}, {0.8, red}}),
-			tile("Breakers not closed", "Breakers that are open or try half-open, over all instances and downstreams. What waits for such a downstream "+
-				"stays in line and uses up no try.", "SurgegateBreakerOpen", number,
-				sum(metric("surgegate_breaker_state", `state!="closed"`)), zeroIsGood),
-			tile("Down or not accepting", "Instances that Prometheus cannot reach, and instances that cannot make anything durable (disk reserve, fault).",
-				"SurgegateNotAccepting", number, "("+otherwise(sum("1 - "+metric("up")), 0)+") + ("+
-					otherwise(sum("1 - "+metric("surgegate_queue_accepting")), 0)+")", zeroIsGood),
-			tile("Promise kept", "Share of the resets that ended just now within the promise (reset.promise, 5 minutes by default). Resets still in "+
-				"line are not in it: see the oldest.", "SurgegatePromiseFastBurn", ratio,
-				otherwise(share(sum(rate("surgegate_promise_resets_total", `outcome="kept"`)), sum(rate("surgegate_promise_resets_total"))), 1),
-				[]step{{0, red}, {0.9, amber}, {0.99, green}}),
-			tile("Overrides", "What somebody holds by hand now: lanes, pace, breakers, level, limits. surgectl overrides list says who and why.",
-				"SurgegateOverrideStanding", number, otherwise(sum(metric("surgegate_overrides")), 0), []step{{0, green}, {1, blue}}),
-			tile("Store's speed", "What the store delivers ÷ its best minute of the last hour, while somebody waits for it; else 100 %. Far below: the store "+
-				"is slow or fails. Pace and breaker follow by themselves.", "SurgegateDownstreamSlow", ratio, speed("store"), slow),
-			tile("Mail's speed", "What the mail provider takes ÷ its best minute of the last hour, while somebody waits for it; else 100 %. Far below: it "+
-				"throttles or fails.", "SurgegateDownstreamSlow", ratio, speed("mail"), slow),
-			tile("Hashing waits", "How long the oldest completion has waited for the hash pool. It is the bottleneck of most storms: more cores, or more "+
-				"instances, and nothing else, make it shorter.", "SurgegateHashPoolBusy", seconds,
-				biggest(metric("surgegate_queue_oldest_wait_seconds", `lane="hash"`)), []step{{0, green}, {30, amber}, {300, red}}),
-			tile("One client floods", "Share of all calls that single clients' limits refuse. Far from 0: one address or login sends most of it. "+
-				"surgectl limits get names the clients.", "SurgegateClientFlooding", ratio,
+					"deriv("+metric("surgegate_queue_bytes")+"[$__rate_interval])"))),
+			tile(panel{Title: "Drained in", Runbook: "SurgegateOldestPastPromise", Unit: seconds,
+				About: "Time until nobody waits any more, if work goes in and out as now. Nobody: no job for longer than 5 s.",
+				Steps: []step{{0, green}, {600, yellow}, {3600, amber}}, Words: []words{{0, 0, "nobody waits", green}, {day, 0, "growing", red}}},
+				timeUntil(waiting, net)+" * on () ("+oldest+" > bool 5)"),
+			tile(panel{Title: "Queue fill", Runbook: "SurgegateQueueFullSoon", Unit: ratio,
+				About: "The fullest instance's queue against its bound of bytes.",
+				Steps: []step{{0, green}, {0.3, yellow}, {0.5, amber}, {0.8, red}}},
+				biggest(metric("surgegate_queue_bytes")+" / "+metric("surgegate_queue_max_bytes"))),
+			tile(panel{Title: "Breakers open", Runbook: "SurgegateBreakerOpen", Unit: number,
+				About: "Breakers that are open or half-open, over all instances and downstreams. What waits for such a downstream " +
+					"stays in line and uses up no try.",
+				Steps: zeroIsGood},
+				sum(metric("surgegate_breaker_state", `state!="closed"`))),
+			tile(panel{Title: "Not accepting", Runbook: "SurgegateNotAccepting", Unit: number,
+				About: "Instances that Prometheus cannot reach, and instances that cannot make anything durable (disk reserve, fault).",
+				Steps: zeroIsGood},
+				"("+otherwise(sum("1 - "+metric("up")), 0)+") + ("+
+					otherwise(sum("1 - "+metric("surgegate_queue_accepting")), 0)+")"),
+			tile(panel{Title: "Promise kept", Runbook: "SurgegatePromiseFastBurn", Unit: ratio,
+				About: "Share of the resets that ended just now within the promise (reset.promise, 5 minutes by default). Resets still in " +
+					"line are not in it: see the oldest.",
+				Steps: []step{{0, red}, {0.9, amber}, {0.99, green}}},
+				otherwise(share(sum(rate("surgegate_promise_resets_total", `outcome="kept"`)), sum(rate("surgegate_promise_resets_total"))), 1)),
+			tile(panel{Title: "Overrides", Runbook: "SurgegateOverrideStanding", Unit: number,
+				About: "What somebody holds by hand now: lanes, pace, breakers, level, limits. surgectl overrides list says who and why.",
+				Steps: []step{{0, green}, {1, blue}}},
+				otherwise(sum(metric("surgegate_overrides")), 0)),
+			tile(panel{Title: "Store's speed", Runbook: "SurgegateDownstreamSlow", Unit: ratio,
+				About: "What the store delivers ÷ its best minute of the last hour, while somebody waits for it; else 100 %. Far below: the store " +
+					"is slow or fails. Pace and breaker follow by themselves.",
+				Steps: slow},
+				speed("store")),
+			tile(panel{Title: "Mail's speed", Runbook: "SurgegateDownstreamSlow", Unit: ratio,
+				About: "What the mail provider takes ÷ its best minute of the last hour, while somebody waits for it; else 100 %. Far below: it " +
+					"throttles or fails.",
+				Steps: slow},
+				speed("mail")),
+			tile(panel{Title: "Hashing waits", Runbook: "SurgegateHashPoolBusy", Unit: seconds,
+				About: "How long the oldest completion has waited for the hash pool. It is the bottleneck of most storms: more cores, or more " +
+					"instances, and nothing else, make it shorter.",
+				Steps: []step{{0, green}, {30, amber}, {300, red}}},
+				biggest(metric("surgegate_queue_oldest_wait_seconds", `lane="hash"`))),
+			tile(panel{Title: "One client floods", Runbook: "SurgegateClientFlooding", Unit: ratio,
+				About: "Share of all calls that single clients' limits refuse. Far from 0: one address or login sends most of it. " +
+					"surgectl limits get names the clients.",
+				Steps: []step{{0, green}, {0.1, yellow}, {0.3, amber}, {0.5, red}}},
 				otherwise(share(sum(rate("surgegate_admission_decisions_total", `reason=~"limit_client_.+"`)),
-					sum(rate("surgegate_admission_decisions_total"))), 0),
-				[]step{{0, green}, {0.1, yellow}, {0.3, amber}, {0.5, red}}),
-			tile("Disk at reserve in", "Time until the queue's disk is down to the reserve, if it fills as now: then nothing is accepted. If the queue does "+
-				"not grow as fast, something else writes.", "SurgegateDiskFilling", seconds,
+					sum(rate("surgegate_admission_decisions_total"))), 0)),
+			tile(panel{Title: "Disk at reserve in", Runbook: "SurgegateDiskFilling", Unit: seconds,
+				About: "Time until the queue's disk is down to the reserve, if it fills as now: then nothing is accepted. If the queue does " +
+					"not grow as fast, something else writes.",
+				Steps: []step{{0, red}, {900, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not filling")}},
 				smallest(timeUntil(metric("surgegate_disk_available_bytes")+" - "+metric("surgegate_disk_reserve_bytes"),
-					"-deriv("+metric("surgegate_disk_available_bytes")+"[$__rate_interval])")),
-				[]step{{0, red}, {900, amber}, {3600, yellow}, {6 * 3600, green}}, never("not filling")),
-			{Title: "Firing alerts", About: "By name; a click leads to the alert's runbook. Until Prometheus has the rules of dashboards/prometheus nothing can fire.",
-				Runbook: "SurgegateDown", Unit: number, Tile: true, Names: true, Width: 20, Height: 2,
+					"-deriv("+metric("surgegate_disk_available_bytes")+"[$__rate_interval])"))),
+			{Title: "Firing alerts", About: "By name; a click leads to the alert's runbook. Until Prometheus has the rules of " +
+				"dashboards/prometheus nothing can fire.",
+				Runbook: "SurgegateDown", Unit: number, Tile: true, Names: true, Width: 20, Height: 3,
 				Queries: []query{{`max by (alertname) (ALERTS{alertstate="firing",alertname=~"Surgegate.+"}) or on () ` +
 					`label_replace(vector(0), "alertname", "nothing fires", "", "")`, "{{alertname}}"}},
 				Steps: zeroIsGood},
@@ -132,43 +162,51 @@ func onFire() row {
 
 func demand() row {
 	soon := "(histogram_fraction(0, 10, " + sum(rate("surgegate_gate_eta_seconds")) + ") * histogram_count(" +
-		sum(rate("surgegate_gate_eta_seconds")) + ")) or " + sum(rate("surgegate_gate_eta_seconds_bucket", `le=~"10(\\.0)?"`))
+		sum(rate("surgegate_gate_eta_seconds")) + ")) >= 0 or " + sum(rate("surgegate_gate_eta_seconds_bucket", `le=~"10(\\.0)?"`))
 	accepted := observations("surgegate_gate_eta_seconds")
 	refused := sum(rate("surgegate_gate_requests_total", asks, refusedVerdicts))
 	return row{Title: "2 · Demand and admission: what is asked, what is let in",
-		Aside: &panel{Width: 4, Title: "How to read", About: "How to read demand and admission.", Markdown: "**Red** is sent away with a time to come back, **orange** " +
-			"is told to wait, **green** is done at once.\n\n`limit_client_*` high: **one client floods**, see who with `surgectl limits get`.\n\n" +
+		Aside: &panel{Width: 4, Title: "How to read", About: "How to read demand and admission.", Markdown: "**Red** is sent away with a time " +
+			"to come back, **orange** is told to wait, **green** is done at once.\n\n`limit_client_*` high: **one client floods**, see who with " +
+			"`surgectl limits get`.\n\n" +
 			"`shed_level_*`: the brownout level; `queue_full`: the line is too long.\n\n`not_durable`: **the disk**."},
 		Panels: []panel{
-			{Title: "What becomes of asks", About: "Starts and completions a second, stacked: accepted with an ETA of up to 10 s, accepted into a longer line, refused.",
+			{Title: "What becomes of asks", About: "Starts and completions a second, stacked: accepted with an ETA of up to 10 s, accepted into " +
+				"a longer line, refused.",
 				Runbook: "SurgegateGlobalLimitHit", Unit: perSecond, Width: 10, Height: 7, Stack: true,
 				Queries: []query{{soon, "accepted, done within 10 s"},
 					{"clamp_min(" + accepted + " - (" + soon + "), 0)", "accepted, waits in line"}, {refused, "refused"}},
 				Colours: map[string]string{"accepted, done within 10 s": green, "accepted, waits in line": amber, "refused": red}},
-			{Title: "Refused, by reason", About: "Asks a second that were refused, by what refused them: a client's limits (by address, by login), the global limit, " +
-				"a brownout level, a line too long, a disk that takes nothing.",
+			{Title: "Refused, by reason", About: "Asks a second that were refused, by what refused them: a client's limits (by address, by " +
+				"login), the global limit, a brownout level, a line too long, a disk that takes nothing.",
 				Runbook: "SurgegateClientFlooding", Unit: perSecond, Width: 10, Height: 7,
-				Queries: []query{{sum(rate("surgegate_admission_decisions_total", `decision!="admitted"`), "reason"), "{{reason}}"},
+				Queries: []query{{sum(rate("surgegate_admission_decisions_total", `decision!="admitted"`), "reason") +
+					` > 0 or on () label_replace(vector(0), "reason", "by limit or level: none", "", "")`, "{{reason}}"},
 					{sum(rate("surgegate_gate_requests_total", asks, `verdict=~"queue_full|not_durable|draining|key_unknown|store_unknown|internal"`),
-						"verdict"), "{{verdict}}"}},
+						"verdict") + ` > 0 or on () label_replace(vector(0), "verdict", "for want of room: none", "", "")`, "{{verdict}}"}},
 				Colours: map[string]string{"limit_client_ip": red, "limit_client_id": "dark-red", "limit_global": amber, "shed_level_2": yellow,
 					"shed_level_3": "dark-yellow", "shed_level_4": "dark-orange", "queue_full": purple, "not_durable": blue, "draining": grey,
-					"key_unknown": teal, "store_unknown": green, "internal": "#FF00FF"}},
-			{Title: "Offered, beside a day ago", About: "Calls a second that came in, reads left out, and the same a day ago (0 where Prometheus has nothing from then).",
+					"key_unknown": teal, "store_unknown": green, "internal": "#FF00FF", "by limit or level: none": grey, "for want of room: none": grey}},
+			{Title: "Offered, now and then", About: "Calls a second that came in, reads left out, and the same a day ago (0 where Prometheus has " +
+				"nothing from then).",
 				Runbook: "SurgegateGlobalLimitHit", Unit: perSecond, Width: 5, Height: 6,
 				Queries: []query{{sum(rate("surgegate_admission_decisions_total")), "now"},
 					{otherwise(sum("rate("+metric("surgegate_admission_decisions_total")+"[$__rate_interval] offset 1d)"), 0), "a day ago"}},
 				Colours: map[string]string{"now": blue, "a day ago": grey}, Dashed: []string{"a day ago"}},
-			{Title: "Answers, by code", About: "Answers a second of the public API, by gRPC code. RESOURCE_EXHAUSTED is designed; INTERNAL and UNKNOWN never are.",
+			{Title: "Answers, by code", About: "Answers a second of the public API, by gRPC code. RESOURCE_EXHAUSTED is designed; INTERNAL and " +
+				"UNKNOWN never are.",
 				Runbook: "SurgegateAcceptFastBurn", Unit: perSecond, Width: 5, Height: 6,
-				Queries: []query{{sum(rate("grpc_server_handled_total", `grpc_service="surgegate.reset.v1.PasswordReset"`), "grpc_code") + " > 0 or on () " +
+				Queries: []query{{sum(rate("grpc_server_handled_total", `grpc_service="surgegate.reset.v1.PasswordReset"`), "grpc_code") +
+					" > 0 or on () " +
 					`label_replace(vector(0), "grpc_code", "OK", "", "")`, "{{grpc_code}}"}},
 				Colours: map[string]string{"OK": green, "ResourceExhausted": amber, "Unavailable": red, "Internal": "#FF00FF"}},
-			{Title: "Time to answer, p99", About: "From a call's arrival to its answer. A call that asked to wait for its end is held on purpose, up to 30 s.",
+			{Title: "Time to answer, p99", About: "From a call's arrival to its answer. A call that asked to wait for its end is held on " +
+				"purpose, up to 30 s.",
 				Runbook: "SurgegateAcceptFastBurn", Unit: seconds, Width: 5, Height: 6, Log: true,
 				Queries: []query{{quantile(0.99, "surgegate_gate_request_seconds", []string{"call"}, `call!="watch_ticket"`), "{{call}}"}},
 				Colours: map[string]string{"start": blue, "complete": green, "check_token": yellow, "get_ticket": grey}},
-			{Title: "Global limit: tokens left", About: "Tokens left in the global bucket of the emptiest instance, beside what comes in again each second. At 0 the global limit refuses.",
+			{Title: "Global limit: tokens left", About: "Tokens left in the global bucket of the emptiest instance, beside what comes in again " +
+				"each second. At 0 the global limit refuses.",
 				Runbook: "SurgegateGlobalLimitHit", Unit: "short", Width: 5, Height: 6,
 				Queries: []query{{smallest(metric("surgegate_admission_tokens")), "left"},
 					{smallest(metric("surgegate_admission_limit", `rule="global"`)), "refill a second"}},
@@ -181,43 +219,54 @@ func promiseRow() row {
 		return quantile(q, "surgegate_ticket_age_seconds", nil, lanes, `state="done"`)
 	}
 	return row{Title: "3 · The promise to people: accepted, and then?",
-		Aside: &panel{Width: 4, Title: "How to read", About: "How to read the promise.", Markdown: "A **link** waits for the mail, a **password** for hashing and the store.\n\n" +
+		Aside: &panel{Width: 4, Title: "How to read", About: "How to read the promise.", Markdown: "A **link** waits for the mail, a " +
+			"**password** for hashing and the store.\n\n" +
 			"Above the dashed line the promise is broken.\n\nOnly links late: **mail**. Only passwords late: **store** or **hash pool**.\n\n" +
 			"Burn 1 uses up just the budget; at 14 it is gone in two days."},
 		Panels: []panel{
-			{Title: "From accepted to done", About: "Age of what ended just now: link mails, and passwords in the store. The line is the promise. What still waits is in " +
-				"\"Oldest wait, by lane\".", Runbook: "SurgegateOldestPastPromise", Unit: seconds, Width: 10, Height: 7, Log: true,
-				Queries: []query{{ages(0.5, `lane="mail"`), "link, p50"}, {ages(0.99, `lane="mail"`), "link, p99"},
+			{Title: "From accepted to done", About: "Age of what ended just now: mails sent, and passwords in the store. Confirmations, which " +
+				"wait by design, are in the mails' p99. The line is the promise. What still waits is in \"Oldest wait, by lane\".",
+				Runbook: "SurgegateOldestPastPromise",
+				Unit:    seconds, Width: 10, Height: 7, Log: true,
+				Queries: []query{{ages(0.5, `lane="mail"`), "mail, p50"}, {ages(0.99, `lane="mail"`), "mail, p99"},
 					{ages(0.5, `lane="apply"`), "password, p50"}, {ages(0.99, `lane="apply"`), "password, p99"},
 					{biggest(metric("surgegate_promise_seconds")), "promise"}},
-				Colours: map[string]string{"link, p50": "light-purple", "link, p99": purple, "password, p50": "light-green", "password, p99": green,
+				Colours: map[string]string{"mail, p50": "light-purple", "mail, p99": purple, "password, p50": "light-green", "password, p99": green,
 					"promise": red}, Dashed: []string{"promise"}},
-			{Title: "Kept within the promise", About: "Share of the resets that ended just now and were in time, by part; 1 where none ended. The objective is 99 %.",
+			{Title: "Kept within the promise", About: "Share of the resets that ended just now and were in time, by part; 1 where none ended. " +
+				"The objective is 99 %.",
 				Runbook: "SurgegatePromiseFastBurn", Unit: ratio, Width: 5, Height: 7, Max: 1,
 				Queries: []query{{share(sum(rate("surgegate_promise_resets_total", `outcome="kept"`), "part"),
-					sum(rate("surgegate_promise_resets_total"), "part")) + " or 1 + 0 * " + sum(rate("surgegate_promise_resets_total"), "part"), "{{part}}"}},
+					sum(rate("surgegate_promise_resets_total"), "part")) + " or 1 + 0 * " + sum(rate("surgegate_promise_resets_total"), "part"),
+					"{{part}}"}},
 				Colours: map[string]string{"link": purple, "password": green}},
-			{Title: "Error budget: burn", About: "How many times faster than allowed the budget of 1 % broken promises is used up, over an hour and five minutes. " +
-				"Both above 14.4 pages.", Runbook: "SurgegatePromiseFastBurn", Unit: number, Width: 5, Height: 7,
+			{Title: "Error budget: burn", About: "How many times faster than allowed the budget of 1 % broken promises is used up, over an hour " +
+				"and five minutes. Both above 14.4 pages.", Runbook: "SurgegatePromiseFastBurn", Unit: number, Width: 5, Height: 7,
 				Queries: []query{{biggest(recorded("surgegate:promise:burn1h"), "part"), "{{part}}, 1 h"},
 					{biggest(recorded("surgegate:promise:burn5m"), "part"), "{{part}}, 5 min"}},
-				Colours: map[string]string{"link, 1 h": purple, "password, 1 h": green, "link, 5 min": "light-purple", "password, 5 min": "light-green"},
-				Steps:   []step{{0, green}, {14.4, red}}},
-			{Title: "ETA told, beside the truth", About: "What callers were told at acceptance (high end, median), and how old completions were at their end. Told far below the " +
-				"truth: something became slower than measured.", Runbook: "SurgegateDownstreamSlow", Unit: seconds, Width: 5, Height: 6, Log: true,
-				Queries: []query{{quantile(0.5, "surgegate_gate_eta_seconds", []string{"line"}), "told: {{line}}"}, {ages(0.5, `lane="apply"`), "truth: completion"}},
+				Colours: map[string]string{"link, 1 h": purple, "password, 1 h": green, "link, 5 min": "light-purple",
+					"password, 5 min": "light-green"},
+				Steps: []step{{0, green}, {14.4, red}}},
+			{Title: "ETA told, beside the truth", About: "What callers were told at acceptance (high end, median), and how old completions were " +
+				"at their end. Told far below the truth: something became slower than measured.", Runbook: "SurgegateDownstreamSlow", Unit: seconds,
+				Width: 5, Height: 6, Log: true,
+				Queries: []query{{quantile(0.5, "surgegate_gate_eta_seconds", []string{"line"}), "told: {{line}}"}, {ages(0.5, `lane="apply"`),
+					"truth: completion"}},
 				Colours: map[string]string{"told: start": purple, "told: completion": "light-green", "truth: completion": green}},
-			{Title: "Mails, by what became of them", About: "Mails a second. Withheld: a link mailed earlier is still good. Refused: the provider will never take it.",
+			{Title: "Mails, by what became of them", About: "Mails a second. Withheld: a link mailed earlier is still good. Refused: the " +
+				"provider will never take it.",
 				Runbook: "SurgegateDownstreamFailing", Unit: perSecond, Width: 5, Height: 6,
 				Queries: []query{{sum(rate("surgegate_mails_total"), "purpose", "outcome") + " > 0 or on () " +
 					`label_replace(label_replace(vector(0), "purpose", "link", "", ""), "outcome", "sent", "", "")`, "{{purpose}} {{outcome}}"}},
 				Colours: map[string]string{"link sent": purple, "confirmation sent": green, "link withheld": amber, "link refused": red}},
-			{Title: "Given up, parked, tried again", About: "Expired: a sealed password waited too long. Parked: tries used up, an operator must look (surgectl parked list). " +
-				"Tried again: by whether a try was used up.", Runbook: "SurgegateParkedJobs", Unit: perSecond, Width: 5, Height: 6,
+			{Title: "Given up, parked, tried again", About: "Expired: a sealed password waited too long. Parked: tries used up, an operator must " +
+				"look (surgectl parked list). Tried again: by whether a try was used up.", Runbook: "SurgegateParkedJobs", Unit: perSecond,
+				Width: 5, Height: 6,
 				Queries: []query{{sum(rate("surgegate_jobs_expired_total")), "expired"}, {sum(rate("surgegate_jobs_parked_total")), "parked"},
 					{sum(rate("surgegate_jobs_retried_total"), "tries"), "again, try {{tries}}"}},
 				Colours: map[string]string{"expired": red, "parked": "dark-red", "again, try used": amber, "again, try kept": yellow}},
-			{Title: "Error budget left", About: "Of the budget of broken promises for the window that the rules keep, by part: 1 is untouched, 0 is used up.",
+			{Title: "Error budget left", About: "Of the budget of broken promises for the window that the rules keep, by part: 1 is untouched, 0 " +
+				"is used up.",
 				Runbook: "SurgegatePromiseSlowBurn", Unit: ratio, Width: 5, Height: 6, Max: 1, Free: true,
 				Queries: []query{{smallest(recorded("surgegate:promise:budget_left"), "part"), "{{part}}"}},
 				Colours: map[string]string{"link": purple, "password": green}, Steps: []step{{0, red}, {0, red}}},

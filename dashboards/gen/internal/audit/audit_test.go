@@ -75,8 +75,14 @@ func TestAGoodBoardHasNoFindings(t *testing.T) {
 // ask makes the panel ask something else.
 func ask(expr, legend string) func(b, panel map[string]any) {
 	return func(_, panel map[string]any) {
-		panel["targets"] = []any{map[string]any{"expr": strings.ReplaceAll(expr, "{", `{job=~"$job",instance=~"$instance",`), "legendFormat": legend}}
+		chosen := strings.ReplaceAll(expr, "{", `{job=~"$job",instance=~"$instance",`)
+		panel["targets"] = []any{map[string]any{"expr": chosen, "legendFormat": legend}}
 	}
+}
+
+// lead makes the panel's link lead elsewhere.
+func lead(url string) func(b, panel map[string]any) {
+	return func(_, panel map[string]any) { panel["links"] = []any{map[string]any{"url": url}} }
 }
 
 func TestEachFaultIsFound(t *testing.T) {
@@ -108,8 +114,8 @@ func TestEachFaultIsFound(t *testing.T) {
 		}, `unit "secs"`},
 		"asks nothing": {func(_, p map[string]any) { p["targets"] = nil }, "asks nothing"},
 		"no runbook":   {func(_, p map[string]any) { p["links"] = nil }, "no link to a runbook"},
-		"lost runbook": {func(_, p map[string]any) { p["links"] = []any{map[string]any{"url": "${runbook_base}/ShopOpen.md"}} }, "ShopOpen.md, which is not there"},
-		"link off":     {func(_, p map[string]any) { p["links"] = []any{map[string]any{"url": "https://example.com"}} }, "not to a runbook"},
+		"lost runbook": {lead("${runbook_base}/ShopOpen.md"), "ShopOpen.md, which is not there"},
+		"link off":     {lead("https://example.com"), "not to a runbook"},
 		"tile of old":  {func(_, p map[string]any) { p["type"] = "stat" }, "a tile asks for now"},
 		"off the page": {func(_, p map[string]any) { p["gridPos"] = map[string]any{"x": 20, "w": 8, "h": 1} }, "does not fit"},
 		"overlap":      {func(b, p map[string]any) { b["panels"] = []any{p, p} }, "lies over"},

@@ -24,7 +24,8 @@ func (w World) query(expr, legend string) (found []string) {
 	if fixed := regexp.MustCompile(`\[\d+[smhd]\]`).FindString(expr); fixed != "" {
 		say("looks back over a fixed %s", fixed)
 	}
-	tree, err := parser.NewParser(parser.Options{}).ParseExpr(strings.NewReplacer("$__rate_interval", "1m", "$job", "variable", "$instance", "variable").Replace(expr))
+	plain := strings.NewReplacer("$__rate_interval", "1m", "$job", "variable", "$instance", "variable").Replace(expr)
+	tree, err := parser.NewParser(parser.Options{}).ParseExpr(plain)
 	if err != nil {
 		return []string{"does not parse: " + err.Error()}
 	}
