@@ -67,6 +67,7 @@ type panel struct {
 
 	Tile     bool
 	Names    bool   // a tile shows the names of its series, not their values
+	ByAlert  bool   // each name is an alert's, and leads to its runbook
 	Markdown string // makes it a text
 }
 
@@ -103,6 +104,8 @@ func (p panel) tile(id uint32, at dashboard.GridPos) (dashboard.Panel, error) {
 	link := p.runbookURL()
 	if p.Names {
 		show = common.BigValueTextModeName
+	}
+	if p.ByAlert {
 		link = "${runbook_base}/${__field.labels.alertname}.md"
 	}
 	b := stat.NewPanelBuilder().Id(id).Title(p.Title).Description(p.About).GridPos(at).Datasource(source()).Unit(p.Unit).

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // The colours of lanes and downstreams, the same on all panels.
 func laneColours() map[string]string {
 	return map[string]string{"start": blue, "mail": purple, "hash": yellow, "apply": green, "revoke": grey, "campaign": teal}
@@ -58,6 +60,13 @@ func onFire() row {
 		p.Tile, p.Width, p.Height, p.Whole, p.Queries = true, 4, height, p.Unit == ratio, []query{{Expr: expr}}
 		return p
 	}
+	// named shows which of a label's values have a series above 0.
+	named := func(p panel, label, none, expr string) panel {
+		p.Tile, p.Names, p.Height = true, true, height
+		p.Queries = []query{{fmt.Sprintf(`%s > 0 or on () label_replace(vector(0), %q, %q, "", "")`, biggest(expr, label), label, none),
+			"{{" + label + "}}"}}
+		return p
+	}
 	zeroIsGood := []step{{0, green}, {1, red}}
 	asked := sum(rate("surgegate_gate_requests_total", asks))
 	refused := sum(rate("surgegate_gate_requests_total", asks, refusedVerdicts))
@@ -82,7 +91,8 @@ func onFire() row {
 				About: "The highest level of all instances. 1 puts off revocations and confirmations, 2 refuses suspects, 3 refuses new " +
 					"starts and takes completions, 4 refuses all but reads. It goes down by itself.",
 				Steps: []step{{0, green}, {1, yellow}, {2, amber}, {3, red}},
-				Words: []words{{0, 0, "0 fine", ""}, {1, 1, "1 extras", ""}, {2, 2, "2 no bulk", ""}, {3, 3, "3 no starts", ""}, {4, 4, "4 closed", ""}}},
+				Words: []words{{0, 0, "0 fine", ""}, {1, 1, "1 extras", ""}, {2, 2, "2 no bulk", ""}, {3, 3, "3 no starts", ""},
+					{4, 4, "4 closed", ""}}},
 				biggest(metric("surgegate_brownout_level"))),
 			tile(panel{Title: "Refused", Runbook: "SurgegateGlobalLimitHit", Unit: ratio,
 				About: "Share of asks (starts and completions) that were sent away with a time to come back, for whatever reason.",
@@ -105,11 +115,9 @@ func onFire() row {
 				About: "The fullest instance's queue against its bound of bytes.",
 				Steps: []step{{0, green}, {0.3, yellow}, {0.5, amber}, {0.8, red}}},
 				biggest(metric("surgegate_queue_bytes")+" / "+metric("surgegate_queue_max_bytes"))),
-			tile(panel{Title: "Breakers open", Runbook: "SurgegateBreakerOpen", Unit: number,
-				About: "Breakers that are open or half-open, over all instances and downstreams. What waits for such a downstream " +
-					"stays in line and uses up no try.",
-				Steps: zeroIsGood},
-				sum(metric("surgegate_breaker_state", `state!="closed"`))),
+			named(panel{Title: "Breakers open", Runbook: "SurgegateBreakerOpen", Unit: number, Width: 4, Steps: zeroIsGood,
+				About: "Downstreams whose breaker is open or half-open on an instance. What waits for them stays in line and uses up no try."},
+				"downstream", "none", metric("surgegate_breaker_state", `state!="closed"`)),
 			tile(panel{Title: "Not accepting", Runbook: "SurgegateNotAccepting", Unit: number,
 				About: "Instances that Prometheus cannot reach, and instances that cannot make anything durable (disk reserve, fault).",
 				Steps: zeroIsGood},
@@ -151,12 +159,9 @@ func onFire() row {
 				Steps: []step{{0, red}, {900, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not filling")}},
 				smallest(timeUntil(metric("surgegate_disk_available_bytes")+" - "+metric("surgegate_disk_reserve_bytes"),
 					"-deriv("+metric("surgegate_disk_available_bytes")+"[$__rate_interval])"))),
-			{Title: "Firing alerts", About: "By name; a click leads to the alert's runbook. Until Prometheus has the rules of " +
-				"dashboards/prometheus nothing can fire.",
-				Runbook: "SurgegateDown", Unit: number, Tile: true, Names: true, Width: 20, Height: 3,
-				Queries: []query{{`max by (alertname) (ALERTS{alertstate="firing",alertname=~"Surgegate.+"}) or on () ` +
-					`label_replace(vector(0), "alertname", "nothing fires", "", "")`, "{{alertname}}"}},
-				Steps: zeroIsGood},
+			named(panel{Title: "Firing alerts", Runbook: "SurgegateDown", Unit: number, ByAlert: true, Width: 20, Steps: zeroIsGood,
+				About: "By name; a click leads to the alert's runbook. Until Prometheus has the rules of dashboards/prometheus nothing can fire."},
+				"alertname", "nothing fires", `ALERTS{alertstate="firing",alertname=~"Surgegate.+"}`),
 		}}
 }
 
