@@ -23,8 +23,9 @@
 //   - Everything asked of Prometheus parses, and exists in the registry of the program as it runs, or in the recording rules.
 //   - Counters are read through rate or increase, over $__rate_interval; a share is never a division by 0.
 //   - A histogram is read natively and, where a Prometheus keeps none of that kind, by its buckets: `native or classic`.
-//   - A tile always has a value. It asks for this moment only, so an old value never stands where a new one is missing, and
-//     "as good as never" is a number (a day) that is shown in words.
+//   - A tile asks for this moment only, so that an old value never stands where a new one is missing. While the program
+//     answers it has a value; "as good as never" is a number (a day) that is shown in words. When nothing is known it says
+//     so, and not that all is well.
 //   - One colour means one thing: green is well or done, amber waits, red is refused or broken. Lanes and downstreams have
 //     one colour each on all panels.
 //

@@ -210,9 +210,9 @@ func steeringRow() row {
 			query{increase("surgegate_config_reloads_total"), "{{result}}"}),
 		inner(panel{Title: "Recording and tracing", Unit: perSecond, Runbook: "SurgegateBrownoutHigh",
 			About: "Calls a second that serve --record wrote, and what it and the tracer left out because they were behind."},
-			query{otherwise(sum(rate("surgegate_record_events_total")), 0), "recorded"},
-			query{otherwise(sum(rate("surgegate_record_dropped_total")), 0), "not recorded"},
-			query{otherwise(sum(rate("surgegate_trace_dropped_total")), 0), "spans dropped"}),
+			query{orZero(sum(rate("surgegate_record_events_total"))), "recorded"},
+			query{orZero(sum(rate("surgegate_record_dropped_total"))), "not recorded"},
+			query{sum(rate("surgegate_trace_dropped_total")), "spans dropped"}),
 	}}
 }
 

@@ -10,6 +10,11 @@ func metric(name string, more ...string) string {
 	return fmt.Sprintf(`%s{%s}`, name, strings.Join(append([]string{`job=~"$job"`, `instance=~"$instance"`}, more...), ","))
 }
 
+// now is a gauge's last value of the last four scrapes: one scrape that failed, as some do in a storm, empties no tile.
+func now(name string, more ...string) string {
+	return fmt.Sprintf("last_over_time(%s[$__rate_interval])", metric(name, more...))
+}
+
 // recorded selects what a recording rule keeps. Rules sum over the instances of a job.
 func recorded(name string, more ...string) string {
 	return fmt.Sprintf(`%s{%s}`, name, strings.Join(append([]string{`job=~"$job"`}, more...), ","))
@@ -34,10 +39,17 @@ func aggregate(op, expr string, by []string) string {
 	return fmt.Sprintf("%s by (%s) (%s)", op, strings.Join(by, ", "), expr)
 }
 
-// share is part ÷ whole. It has no value where the whole is 0; otherwise gives a tile one.
+// share is part ÷ whole. It has no value where the whole is 0.
 func share(part, whole string) string { return fmt.Sprintf("%s / (%s > 0)", part, whole) }
 
-func otherwise(expr string, value int) string { return fmt.Sprintf("(%s) or vector(%d)", expr, value) }
+// orZero is for series that need not be there.
+func orZero(expr string) string { return "(" + expr + ") or vector(0)" }
+
+// otherwise gives a value where expr has none but there has something. Where that has nothing either, as when nobody answers
+// Prometheus, there is none: a tile must not say that all is well because it knows nothing.
+func otherwise(expr string, value int, there string) string {
+	return fmt.Sprintf("(%s) or %d + 0 * %s", expr, value, there)
+}
 
 // quantile of a histogram, by labels: from the native histogram, else from the classic buckets. A Prometheus that keeps
 // both answers natively. Where nothing was observed there is no value, rather than one that is no number.

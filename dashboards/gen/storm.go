@@ -60,24 +60,26 @@ func onFire() row {
 		p.Tile, p.Width, p.Height, p.Whole, p.Queries = true, 4, height, p.Unit == ratio, []query{{Expr: expr}}
 		return p
 	}
-	// named shows which of a label's values have a series above 0.
-	named := func(p panel, label, none, expr string) panel {
+	// named shows which of a label's values have a series above 0, or else none, where there is anything.
+	named := func(p panel, label, expr, none, there string) panel {
 		p.Tile, p.Names, p.Height = true, true, height
-		p.Queries = []query{{fmt.Sprintf(`%s > 0 or on () label_replace(vector(0), %q, %q, "", "")`, biggest(expr, label), label, none),
+		p.Queries = []query{{fmt.Sprintf(`%s > 0 or on () label_replace(0 * %s, %q, %q, "", "")`, biggest(expr, label), there, label, none),
 			"{{" + label + "}}"}}
 		return p
 	}
 	zeroIsGood := []step{{0, green}, {1, red}}
 	asked := sum(rate("surgegate_gate_requests_total", asks))
 	refused := sum(rate("surgegate_gate_requests_total", asks, refusedVerdicts))
-	waiting := sum(metric("surgegate_queue_jobs", interactive, `state=~"waiting|retrying"`))
+	offered := sum(rate("surgegate_admission_decisions_total"))
+	ended := sum(rate("surgegate_promise_resets_total"))
+	waiting := sum(now("surgegate_queue_jobs", interactive, `state=~"waiting|retrying"`))
 	net := sum(rate("surgegate_queue_out_total", interactive)) + " - " + sum(rate("surgegate_queue_in_total", interactive))
-	oldest := biggest(metric("surgegate_queue_oldest_wait_seconds", interactive))
+	oldest := biggest(now("surgegate_queue_oldest_wait_seconds", interactive))
 	// A downstream's speed counts only while somebody waits for it: with no work it delivers little and is well.
 	speed := func(downstream string) string {
 		name := `downstream="` + downstream + `"`
 		return otherwise(smallest(recorded("surgegate:downstream:speed_ratio", name)+
-			" and "+recorded("surgegate:downstream:oldest_wait_seconds", name)+" > 5"), 1)
+			" and "+recorded("surgegate:downstream:oldest_wait_seconds", name)+" > 5"), 1, biggest(now("surgegate_downstream_in_flight", name)))
 	}
 	slow := []step{{0, red}, {0.6, amber}, {0.85, green}}
 	never := func(text string) words { return words{From: day, To: 0, Text: text, Colour: green} }
@@ -93,11 +95,11 @@ func onFire() row {
 				Steps: []step{{0, green}, {1, yellow}, {2, amber}, {3, red}},
 				Words: []words{{0, 0, "0 fine", ""}, {1, 1, "1 extras", ""}, {2, 2, "2 no bulk", ""}, {3, 3, "3 no starts", ""},
 					{4, 4, "4 closed", ""}}},
-				biggest(metric("surgegate_brownout_level"))),
+				biggest(now("surgegate_brownout_level"))),
 			tile(panel{Title: "Refused", Runbook: "SurgegateGlobalLimitHit", Unit: ratio,
 				About: "Share of asks (starts and completions) that were sent away with a time to come back, for whatever reason.",
 				Steps: []step{{0, green}, {0.01, yellow}, {0.1, amber}, {0.5, red}}},
-				otherwise(share(refused, asked), 0)),
+				otherwise(share(refused, asked), 0, asked)),
 			tile(panel{Title: "Oldest waits", Runbook: "SurgegateOldestPastPromise", Unit: seconds,
 				About: "How long the oldest job that a person waits for has been in its lane. Colours are for the default promise of 5 minutes.",
 				Steps: []step{{0, green}, {60, yellow}, {150, amber}, {300, red}}},
@@ -105,7 +107,7 @@ func onFire() row {
 			tile(panel{Title: "Queue full in", Runbook: "SurgegateQueueFullSoon", Unit: seconds,
 				About: "Time until an instance's queue is at its bound of bytes, if it grows as now.",
 				Steps: []step{{0, red}, {600, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not growing")}},
-				smallest(timeUntil(metric("surgegate_queue_max_bytes")+" - "+metric("surgegate_queue_bytes"),
+				smallest(timeUntil(now("surgegate_queue_max_bytes")+" - "+now("surgegate_queue_bytes"),
 					"deriv("+metric("surgegate_queue_bytes")+"[$__rate_interval])"))),
 			tile(panel{Title: "Drained in", Runbook: "SurgegateOldestPastPromise", Unit: seconds,
 				About: "Time until nobody waits any more, if work goes in and out as now. Nobody: no job for longer than 5 s.",
@@ -114,24 +116,23 @@ func onFire() row {
 			tile(panel{Title: "Queue fill", Runbook: "SurgegateQueueFullSoon", Unit: ratio,
 				About: "The fullest instance's queue against its bound of bytes.",
 				Steps: []step{{0, green}, {0.3, yellow}, {0.5, amber}, {0.8, red}}},
-				biggest(metric("surgegate_queue_bytes")+" / "+metric("surgegate_queue_max_bytes"))),
+				biggest(now("surgegate_queue_bytes")+" / "+now("surgegate_queue_max_bytes"))),
 			named(panel{Title: "Breakers open", Runbook: "SurgegateBreakerOpen", Unit: number, Width: 4, Steps: zeroIsGood,
 				About: "Downstreams whose breaker is open or half-open on an instance. What waits for them stays in line and uses up no try."},
-				"downstream", "none", metric("surgegate_breaker_state", `state!="closed"`)),
+				"downstream", now("surgegate_breaker_state", `state!="closed"`), "none", biggest(now("surgegate_breaker_state"))),
 			tile(panel{Title: "Not accepting", Runbook: "SurgegateNotAccepting", Unit: number,
 				About: "Instances that Prometheus cannot reach, and instances that cannot make anything durable (disk reserve, fault).",
 				Steps: zeroIsGood},
-				"("+otherwise(sum("1 - "+metric("up")), 0)+") + ("+
-					otherwise(sum("1 - "+metric("surgegate_queue_accepting")), 0)+")"),
+				sum("1 - "+metric("up"))+" + ("+otherwise(sum("1 - "+metric("surgegate_queue_accepting")), 0, sum(metric("up")))+")"),
 			tile(panel{Title: "Promise kept", Runbook: "SurgegatePromiseFastBurn", Unit: ratio,
 				About: "Share of the resets that ended just now within the promise (reset.promise, 5 minutes by default). Resets still in " +
 					"line are not in it: see the oldest.",
 				Steps: []step{{0, red}, {0.9, amber}, {0.99, green}}},
-				otherwise(share(sum(rate("surgegate_promise_resets_total", `outcome="kept"`)), sum(rate("surgegate_promise_resets_total"))), 1)),
+				otherwise(share(sum(rate("surgegate_promise_resets_total", `outcome="kept"`)), ended), 1, ended)),
 			tile(panel{Title: "Overrides", Runbook: "SurgegateOverrideStanding", Unit: number,
 				About: "What somebody holds by hand now: lanes, pace, breakers, level, limits. surgectl overrides list says who and why.",
 				Steps: []step{{0, green}, {1, blue}}},
-				otherwise(sum(metric("surgegate_overrides")), 0)),
+				sum(now("surgegate_overrides"))),
 			tile(panel{Title: "Store's speed", Runbook: "SurgegateDownstreamSlow", Unit: ratio,
 				About: "What the store delivers ÷ its best minute of the last hour, while somebody waits for it; else 100 %. Far below: the store " +
 					"is slow or fails. Pace and breaker follow by themselves.",
@@ -146,22 +147,21 @@ func onFire() row {
 				About: "How long the oldest completion has waited for the hash pool. It is the bottleneck of most storms: more cores, or more " +
 					"instances, and nothing else, make it shorter.",
 				Steps: []step{{0, green}, {30, amber}, {300, red}}},
-				biggest(metric("surgegate_queue_oldest_wait_seconds", `lane="hash"`))),
+				biggest(now("surgegate_queue_oldest_wait_seconds", `lane="hash"`))),
 			tile(panel{Title: "One client floods", Runbook: "SurgegateClientFlooding", Unit: ratio,
 				About: "Share of all calls that single clients' limits refuse. Far from 0: one address or login sends most of it. " +
 					"surgectl limits get names the clients.",
 				Steps: []step{{0, green}, {0.1, yellow}, {0.3, amber}, {0.5, red}}},
-				otherwise(share(sum(rate("surgegate_admission_decisions_total", `reason=~"limit_client_.+"`)),
-					sum(rate("surgegate_admission_decisions_total"))), 0)),
+				otherwise(share(sum(rate("surgegate_admission_decisions_total", `reason=~"limit_client_.+"`)), offered), 0, offered)),
 			tile(panel{Title: "Disk at reserve in", Runbook: "SurgegateDiskFilling", Unit: seconds,
 				About: "Time until the queue's disk is down to the reserve, if it fills as now: then nothing is accepted. If the queue does " +
 					"not grow as fast, something else writes.",
 				Steps: []step{{0, red}, {900, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not filling")}},
-				smallest(timeUntil(metric("surgegate_disk_available_bytes")+" - "+metric("surgegate_disk_reserve_bytes"),
+				smallest(timeUntil(now("surgegate_disk_available_bytes")+" - "+now("surgegate_disk_reserve_bytes"),
 					"-deriv("+metric("surgegate_disk_available_bytes")+"[$__rate_interval])"))),
 			named(panel{Title: "Firing alerts", Runbook: "SurgegateDown", Unit: number, ByAlert: true, Width: 20, Steps: zeroIsGood,
 				About: "By name; a click leads to the alert's runbook. Until Prometheus has the rules of dashboards/prometheus nothing can fire."},
-				"alertname", "nothing fires", `ALERTS{alertstate="firing",alertname=~"Surgegate.+"}`),
+				"alertname", `ALERTS{alertstate="firing",alertname=~"Surgegate.+"}`, "nothing fires", "vector(1)"),
 		}}
 }
 
@@ -196,7 +196,7 @@ func demand() row {
 				"nothing from then).",
 				Runbook: "SurgegateGlobalLimitHit", Unit: perSecond, Width: 5, Height: 6,
 				Queries: []query{{sum(rate("surgegate_admission_decisions_total")), "now"},
-					{otherwise(sum("rate("+metric("surgegate_admission_decisions_total")+"[$__rate_interval] offset 1d)"), 0), "a day ago"}},
+					{orZero(sum("rate(" + metric("surgegate_admission_decisions_total") + "[$__rate_interval] offset 1d)")), "a day ago"}},
 				Colours: map[string]string{"now": blue, "a day ago": grey}, Dashed: []string{"a day ago"}},
 			{Title: "Answers, by code", About: "Answers a second of the public API, by gRPC code. RESOURCE_EXHAUSTED is designed; INTERNAL and " +
 				"UNKNOWN never are.",

@@ -141,6 +141,9 @@ func guarded(e parser.Expr) bool {
 		zero, ok := e.RHS.(*parser.NumberLiteral)
 		return e.Op == parser.GTR && ok && zero.Val >= 0
 	case *parser.Call:
+		if e.Func.Name == "last_over_time" {
+			return guarded(e.Args[0].(*parser.MatrixSelector).VectorSelector)
+		}
 		if e.Func.Name != "clamp_min" {
 			return false
 		}
