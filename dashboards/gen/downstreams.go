@@ -59,8 +59,9 @@ func downstreamsRow() row {
 			"breaker is open.\n\n" +
 			"*overload, timeout*: it refuses; the pace follows by itself, do not raise it."},
 		Panels: []panel{
-			{Title: "Who limits: busy share of the pace", About: "The fuller of calls at once ÷ limit and items a second ÷ rate, by downstream. " +
-				"Near 1: people wait for this one.",
+			{Title: "Who limits: busy share of the pace",
+				About: "The fuller of calls at once ÷ limit and items a second ÷ rate, by downstream, all instances together. " +
+					"Near 1: people wait for this one.",
 				Runbook: "SurgegateDownstreamSlow", Unit: ratio, Width: 10, Height: 7, Max: 1,
 				Queries: []query{{biggest(recorded("surgegate:downstream:busy_ratio"), each...), "{{downstream}}"}}, Colours: downstreamColours()},
 			{Title: "Delivered ÷ best minute of the hour", About: "What each downstream takes now ÷ the best it took in a minute of the last " +

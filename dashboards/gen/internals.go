@@ -13,6 +13,12 @@ func internals() board {
 // inner is a chart of Internals: four stand in a line.
 func inner(p panel, queries ...query) panel {
 	p.Width, p.Height, p.Queries = 6, 7, queries
+	switch queries[0].Legend {
+	case "{{lane}}":
+		p.Colours = laneColours()
+	case "{{downstream}}":
+		p.Colours = downstreamColours()
+	}
 	return p
 }
 

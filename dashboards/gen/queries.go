@@ -73,7 +73,7 @@ func observations(name string, more ...string) string {
 // day bounds every "time until": what is further away is as good as never.
 const day = 86400
 
-// timeUntil is how long room lasts at a speed of use, a second, at most a day: a speed near 0 makes it a day, no room makes it 0.
-func timeUntil(room, speed string) string {
-	return fmt.Sprintf("clamp_max(clamp_min(%s, 0) / clamp_min(%s, 1e-6), %d)", room, speed, day)
+// timeUntil is how long work lasts at a speed, a second, at most a day: a speed near 0 makes it a day, no work makes it 0.
+func timeUntil(work, speed string) string {
+	return fmt.Sprintf("clamp_max(%s / clamp_min(%s, 1e-6), %d)", work, speed, day)
 }

@@ -60,6 +60,11 @@ func onFire() row {
 		p.Tile, p.Width, p.Height, p.Whole, p.Queries = true, 4, height, p.Unit == ratio, []query{{Expr: expr}}
 		return p
 	}
+	// until is a recorded time of the worst instance, the same that its alert goes by. The rule has none where nothing grows:
+	// that is a day where there is room, and no time at all where there is none.
+	until := func(rule, room string) string {
+		return smallest(fmt.Sprintf(`clamp_max(%s, %d) or %[2]d * (%[3]s > bool 0)`, recorded(rule, `instance=~"$instance"`), day, room))
+	}
 	// named shows which of a label's values have a series above 0, or else none, where there is anything.
 	named := func(p panel, label, expr, none, there string) panel {
 		p.Tile, p.Names, p.Height = true, true, height
@@ -107,8 +112,7 @@ func onFire() row {
 			tile(panel{Title: "Queue full in", Runbook: "SurgegateQueueFullSoon", Unit: seconds,
 				About: "Time until an instance's queue is at its bound of bytes, if it grows as now.",
 				Steps: []step{{0, red}, {600, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not growing")}},
-				smallest(timeUntil(now("surgegate_queue_max_bytes")+" - "+now("surgegate_queue_bytes"),
-					"deriv("+metric("surgegate_queue_bytes")+"[$__rate_interval])"))),
+				until("surgegate:queue:seconds_to_full", now("surgegate_queue_max_bytes")+" - "+now("surgegate_queue_bytes"))),
 			tile(panel{Title: "Drained in", Runbook: "SurgegateOldestPastPromise", Unit: seconds,
 				About: "Time until nobody waits any more, if work goes in and out as now. Nobody: no job for longer than 5 s.",
 				Steps: []step{{0, green}, {600, yellow}, {3600, amber}}, Words: []words{{0, 0, "nobody waits", green}, {day, 0, "growing", red}}},
@@ -157,8 +161,7 @@ func onFire() row {
 				About: "Time until the queue's disk is down to the reserve, if it fills as now: then nothing is accepted. If the queue does " +
 					"not grow as fast, something else writes.",
 				Steps: []step{{0, red}, {900, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not filling")}},
-				smallest(timeUntil(now("surgegate_disk_available_bytes")+" - "+now("surgegate_disk_reserve_bytes"),
-					"-deriv("+metric("surgegate_disk_available_bytes")+"[$__rate_interval])"))),
+				until("surgegate:disk:seconds_left", now("surgegate_disk_available_bytes")+" - "+now("surgegate_disk_reserve_bytes"))),
 			named(panel{Title: "Firing alerts", Runbook: "SurgegateDown", Unit: number, ByAlert: true, Width: 20, Steps: zeroIsGood,
 				About: "By name; a click leads to the alert's runbook. Until Prometheus has the rules of dashboards/prometheus nothing can fire."},
 				"alertname", `ALERTS{alertstate="firing",alertname=~"Surgegate.+"}`, "nothing fires", "vector(1)"),
