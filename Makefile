@@ -15,7 +15,9 @@ GOVULNCHECK_VERSION := v1.9.0
 GHZ_VERSION := v0.93.0
 K6_VERSION := v1.8.1
 GRPCURL_VERSION := v1.9.4
+PROMETHEUS_VERSION := v0.316.0
 
+RULES = $(filter-out %_test.yml,$(wildcard dashboards/prometheus/*.yml))
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null))
 PACKAGES := ./cmd/... ./pkg/... ./loadtest/... ./proto/...
 # Virtual time on one goroutine: nothing to race, and the detector makes minutes of seconds.
@@ -37,11 +39,16 @@ demo: build ## Replay one reset storm twice: straight at a store that falls over
 	$(BIN)/storm demo --surgegate $(BIN)/surgegate --out build/demo
 
 .PHONY: test
-test: build gcc chromium postgresql tmux $(BIN)/grpcurl $(BIN)/ghz ## All tests with the race detector: unit, conformance, crash, canary
+test: build gcc chromium postgresql tmux rules $(BIN)/grpcurl $(BIN)/ghz $(BIN)/prometheus ## All tests with the race detector: unit, conformance, crash, canary, rules
 	go test -race -run '^$$' $(CONCURRENT) >/dev/null # builds with all cores; the tests then run one package at a time,
 	go test -race -p 1 -timeout 10m $(CONCURRENT)      # because some of them measure time
 	go test -p 1 -timeout 10m $(VIRTUAL)
 	cd dashboards/gen && go test -race ./...
+
+.PHONY: rules
+rules: $(BIN)/promtool ## Prometheus rules: lint, then every alert shown to fire and to resolve
+	$(BIN)/promtool check rules --lint=all --lint-fatal $(RULES)
+	cd dashboards/prometheus && $(BIN)/promtool test rules *_test.yml
 
 .PHONY: grpcurl
 grpcurl: $(BIN)/grpcurl ## Build grpcurl into build/bin, to call the API by hand
@@ -153,6 +160,9 @@ $(BIN)/ghz:
 	GOBIN=$(BIN) go install github.com/bojand/ghz/cmd/ghz@$(GHZ_VERSION)
 $(BIN)/k6:
 	GOBIN=$(BIN) go install go.k6.io/k6@$(K6_VERSION)
+# Without service discovery: its clouds' libraries are most of the build, and nothing here is discovered.
+$(BIN)/prometheus $(BIN)/promtool: $(BIN)/%:
+	GOBIN=$(BIN) go install -tags remove_all_sd github.com/prometheus/prometheus/cmd/$*@$(PROMETHEUS_VERSION)
 
 # The same by their short names, as the tests' messages have them.
 build/bin/%: FORCE
