@@ -87,7 +87,8 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 			t.Errorf("%s has no runbook under its name", a.Alert)
 		}
 		at := 0
-		for _, part := range []string{"**People feel:**", "## Look here", "## Tell the causes apart", "## Do this", "## Do not", "## It is over when"} {
+		for _, part := range []string{"**People feel:**", "## Look here", "## Tell the causes apart", "## Do this", "## Do not",
+			"## It is over when"} {
 			i := strings.Index(page[at:], "\n"+part)
 			if i < 0 {
 				t.Errorf("%s: its runbook lacks %q, or has it in another place", a.Alert, part)
