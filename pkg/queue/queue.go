@@ -228,8 +228,14 @@ type Records interface {
 	Get(ctx context.Context, kind RecordKind, key string) (Record, error)
 	// Put writes durably if the version matches, else ErrConflict.
 	Put(ctx context.Context, w RecordWrite) error
+	// PutAll writes all of them durably in one step if every version matches, else none and ErrConflict. At most 64, each
+	// key once: what is done and the record of it belong together.
+	PutAll(ctx context.Context, writes []RecordWrite) error
 	// List returns up to limit records of a kind whose key is greater than after, in key order.
 	List(ctx context.Context, kind RecordKind, after string, limit int) ([]Record, error)
+	// ListBack is List from the end: records whose key is less than before (all of them where that is empty), in falling
+	// key order.
+	ListBack(ctx context.Context, kind RecordKind, before string, limit int) ([]Record, error)
 	// Mark returns the account's mark, 0 when absent.
 	Mark(ctx context.Context, account reset.Key) (uint64, error)
 }
@@ -257,6 +263,9 @@ type Record struct {
 	Version    uint64
 	ExpireTime time.Time // zero: never
 }
+
+// MaxRecordWrites bounds PutAll.
+const MaxRecordWrites = 64
 
 // AnyVersion in RecordWrite.Version writes whatever is there.
 const AnyVersion = ^uint64(0)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -407,13 +408,27 @@ func expired(r queue.Record, wall int64) bool {
 
 // Put implements queue.Records.
 func (e *Engine) Put(ctx context.Context, w queue.RecordWrite) error {
-	if err := checkRecord(w); err != nil {
-		return err
+	return e.PutAll(ctx, []queue.RecordWrite{w})
+}
+
+// PutAll implements queue.Records.
+func (e *Engine) PutAll(ctx context.Context, writes []queue.RecordWrite) error {
+	if len(writes) > queue.MaxRecordWrites {
+		return fmt.Errorf("%w: %d records at once, at most %d", queue.ErrTooLarge, len(writes), queue.MaxRecordWrites)
+	}
+	writes = slices.Clone(writes)
+	for i := range writes {
+		if err := checkRecord(writes[i]); err != nil {
+			return err
+		}
+		writes[i].Value = bytes.Clone(writes[i].Value)
 	}
 	var result error
-	w.Value = bytes.Clone(w.Value)
 	if err := e.do(ctx, func(t *tx) {
-		if result = t.checkVersions([]queue.RecordWrite{w}); result == nil {
+		if result = t.checkVersions(writes); result != nil {
+			return
+		}
+		for _, w := range writes {
 			t.write(w)
 		}
 	}); err != nil {
@@ -467,19 +482,38 @@ func (t *tx) write(w queue.RecordWrite) {
 }
 
 // List implements queue.Records.
-func (e *Engine) List(ctx context.Context, kind queue.RecordKind, after string, limit int) (out []queue.Record, err error) {
+func (e *Engine) List(ctx context.Context, kind queue.RecordKind, after string, limit int) ([]queue.Record, error) {
+	lower := keyRecord(kind, after)
+	if after != "" {
+		lower = append(lower, 0)
+	}
+	return e.list(ctx, kind, lower, pastRecords(kind), limit, (*pebble.Iterator).First, (*pebble.Iterator).Next)
+}
+
+// ListBack implements queue.Records.
+func (e *Engine) ListBack(ctx context.Context, kind queue.RecordKind, before string, limit int) ([]queue.Record, error) {
+	upper := pastRecords(kind)
+	if before != "" {
+		upper = keyRecord(kind, before)
+	}
+	return e.list(ctx, kind, keyRecord(kind, ""), upper, limit, (*pebble.Iterator).Last, (*pebble.Iterator).Prev)
+}
+
+// pastRecords is the key behind the kind's last.
+func pastRecords(kind queue.RecordKind) []byte {
+	upper := keyRecord(kind, "")
+	upper[len(upper)-1] = 1
+	return upper
+}
+
+func (e *Engine) list(ctx context.Context, kind queue.RecordKind, lower, upper []byte, limit int, begin, step func(*pebble.Iterator) bool,
+) (out []queue.Record, err error) {
 	err = e.view(ctx, func(wall int64) error {
-		lower := keyRecord(kind, after)
-		if after != "" {
-			lower = append(lower, 0)
-		}
-		upper := keyRecord(kind, "")
-		upper[len(upper)-1] = 1
 		it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		if err != nil {
 			return fmt.Errorf("queue: list records: %w", err)
 		}
-		for ok := it.First(); ok && len(out) < limit; ok = it.Next() {
+		for ok := begin(it); ok && len(out) < limit; ok = step(it) {
 			r, err := decodeRecord(kind, string(it.Key()[2+len(kind):]), it.Value())
 			if err != nil {
 				return errors.Join(err, it.Close())

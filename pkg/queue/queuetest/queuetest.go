@@ -75,6 +75,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"retention", retention},
 		{"bounds are typed and lose nothing", bounds},
 		{"records", records},
+		{"records together", recordsTogether},
 		{"after close", closed},
 		{"power cuts at random moments", powerCuts},
 		{"model", model},

@@ -243,6 +243,42 @@ func records(f *fixture) {
 	f.wantErr(put("k1", "new", 0, 0), nil) // an expired record is absent
 }
 
+func recordsTogether(f *fixture) {
+	both := func(audit, override uint64) []queue.RecordWrite {
+		return []queue.RecordWrite{
+			{Kind: queue.RecordAudit, Key: "a", Value: []byte("done"), Version: audit},
+			{Kind: queue.RecordOverride, Key: "o", Value: []byte("set"), Version: override},
+		}
+	}
+	f.wantErr(f.q.PutAll(f.ctx(), both(0, 1)), queue.ErrConflict)
+	_, err := f.q.Get(f.ctx(), queue.RecordAudit, "a")
+	f.wantErr(err, queue.ErrNotFound) // none of them
+	f.wantErr(f.q.PutAll(f.ctx(), both(0, 0)), nil)
+	f.wantErr(f.q.PutAll(f.ctx(), make([]queue.RecordWrite, queue.MaxRecordWrites+1)), queue.ErrTooLarge)
+	f.wantErr(f.q.PutAll(f.ctx(), nil), nil)
+	for i := range 5 {
+		f.wantErr(f.q.Put(f.ctx(), queue.RecordWrite{Kind: queue.RecordAudit, Key: fmt.Sprintf("b%d", i), Value: []byte("x")}), nil)
+	}
+	f.crash()
+	if r, err := f.q.Get(f.ctx(), queue.RecordOverride, "o"); err != nil || string(r.Value) != "set" {
+		f.t.Fatalf("%+v, %v", r, err)
+	}
+	for _, c := range []struct {
+		before string
+		limit  int
+		want   string
+	}{{"", 2, "b4 b3 "}, {"b3", 10, "b2 b1 b0 a "}, {"a", 10, ""}, {"b2x", 1, "b2 "}} {
+		l, err := f.q.ListBack(f.ctx(), queue.RecordAudit, c.before, c.limit)
+		got := ""
+		for _, r := range l {
+			got += r.Key + " "
+		}
+		if err != nil || got != c.want {
+			f.t.Fatalf("before %q: %q, %v; want %q", c.before, got, err, c.want)
+		}
+	}
+}
+
 func closed(f *fixture) {
 	f.accept(f.start(1), nil)
 	l := f.lease1(reset.LaneStart)
