@@ -90,20 +90,20 @@ func (s *Server) decode(ctx context.Context, m any, fallback func(any) error) er
 	if ctx.Err() != nil {
 		return &edgeError{statusError(ctx, s.clock.Now(), ctx.Err())}
 	}
-	var bad violations
+	var bad reset.Violations
 	switch {
 	case errors.Is(err, errOversize):
-		bad.add("request", "larger than this server takes; do not send it again")
+		bad.Add("request", "larger than this server takes; do not send it again")
 		setPushback(ctx, -time.Millisecond)
 		s.metrics.badMessages[reasonOversize].Inc()
 	case errors.Is(err, errCompressed):
-		bad.add("request", "compressed; send it uncompressed")
+		bad.Add("request", "compressed; send it uncompressed")
 		s.metrics.badMessages[reasonCompressed].Inc()
 	case errors.Is(err, errMalformed):
-		bad.add("request", "not a valid message of this call; strings must be valid UTF-8")
+		bad.Add("request", "not a valid message of this call; strings must be valid UTF-8")
 		s.metrics.badMessages[reasonMalformed].Inc()
 	default:
-		bad.add("request", "must be exactly one whole message")
+		bad.Add("request", "must be exactly one whole message")
 		s.metrics.badMessages[reasonMalformed].Inc()
 	}
 	return &edgeError{statusError(ctx, s.clock.Now(), bad)}
@@ -221,7 +221,7 @@ func (s *Server) refuse(ctx context.Context, method string, err error) error {
 	if e := (*edgeError)(nil); errors.As(err, &e) {
 		return e.status
 	}
-	var bad violations
+	var bad reset.Violations
 	if !errors.As(err, &bad) && reset.KindOf(err) == reset.KindInternal && ctx.Err() == nil {
 		s.internal.log(ctx, s, "call failed", "method", method, "error", err)
 	}

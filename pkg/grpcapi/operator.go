@@ -103,18 +103,18 @@ func (o *operator) GetStatus(ctx context.Context, _ *operatorv1.GetStatusRequest
 
 // ListParked implements the call.
 func (o *operator) ListParked(ctx context.Context, r *operatorv1.ListParkedRequest) (*operatorv1.ListParkedResponse, error) {
-	var bad violations
+	var bad reset.Violations
 	var lane reset.Lane
 	if r.GetLane() != "" {
 		var err error
 		if lane, err = reset.ParseLane(r.GetLane()); err != nil {
-			bad.add("lane", "must be start, mail, hash, apply, revoke, campaign or empty")
+			bad.Add("lane", "must be start, mail, hash, apply, revoke, campaign or empty")
 		}
 	}
 	size := int(r.GetPageSize())
 	switch {
 	case size < 0 || size > maxParkedIDs:
-		bad.add("page_size", "must be between 0 and 1000")
+		bad.Add("page_size", "must be between 0 and 1000")
 	case size == 0:
 		size = defaultPageSize
 	}
@@ -122,10 +122,10 @@ func (o *operator) ListParked(ctx context.Context, r *operatorv1.ListParkedReque
 	if r.GetPageToken() != "" {
 		var err error
 		if after, err = reset.ParseID(r.GetPageToken()); err != nil {
-			bad.add("page_token", "must be the next_page_token of the page before")
+			bad.Add("page_token", "must be the next_page_token of the page before")
 		}
 	}
-	if err := bad.err(); err != nil {
+	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	jobs, err := o.queue.Parked(ctx, lane, after, size)
@@ -258,20 +258,20 @@ func (o *operator) parked(ctx context.Context, ids []reset.ID) (map[reset.ID]boo
 }
 
 func parseJobIDs(texts []string) ([]reset.ID, error) {
-	var bad violations
+	var bad reset.Violations
 	if len(texts) == 0 || len(texts) > maxParkedIDs {
-		bad.add("job_ids", "must name 1 to 1000 jobs")
+		bad.Add("job_ids", "must name 1 to 1000 jobs")
 		return nil, bad
 	}
 	ids := make([]reset.ID, len(texts))
 	for i, s := range texts {
 		id, err := reset.ParseID(s)
 		if err != nil {
-			bad.add(fmt.Sprintf("job_ids[%d]", i), "must be 32 hexadecimal digits")
+			bad.Add(fmt.Sprintf("job_ids[%d]", i), "must be 32 hexadecimal digits")
 		}
 		ids[i] = id
 	}
-	return ids, bad.err()
+	return ids, bad.Err()
 }
 
 func idTexts(ids []reset.ID) []string {

@@ -52,11 +52,11 @@ type passwordReset struct {
 
 // StartReset implements the call.
 func (p *passwordReset) StartReset(ctx context.Context, r *resetv1.StartResetRequest) (*resetv1.StartResetResponse, error) {
-	var bad violations
+	var bad reset.Violations
 	checkText(&bad, "identifier", r.GetIdentifier(), maxIdentifier)
 	client := p.client(ctx, r.GetClient(), &bad)
 	wait := checkWait(&bad, r.GetWait())
-	if err := bad.err(); err != nil {
+	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	a, err := p.gate.StartReset(ctx, gate.StartRequest{Identifier: r.GetIdentifier(), Client: client, Wait: wait})
@@ -68,10 +68,10 @@ func (p *passwordReset) StartReset(ctx context.Context, r *resetv1.StartResetReq
 
 // CheckToken implements the call.
 func (p *passwordReset) CheckToken(ctx context.Context, r *resetv1.CheckTokenRequest) (*resetv1.CheckTokenResponse, error) {
-	var bad violations
+	var bad reset.Violations
 	checkToken(&bad, r.GetToken())
 	client := p.client(ctx, r.GetClient(), &bad)
-	if err := bad.err(); err != nil {
+	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	expire, err := p.gate.CheckToken(ctx, r.GetToken(), client)
@@ -83,16 +83,16 @@ func (p *passwordReset) CheckToken(ctx context.Context, r *resetv1.CheckTokenReq
 
 // CompleteReset implements the call.
 func (p *passwordReset) CompleteReset(ctx context.Context, r *resetv1.CompleteResetRequest) (*resetv1.CompleteResetResponse, error) {
-	var bad violations
+	var bad reset.Violations
 	checkToken(&bad, r.GetToken())
 	switch n := len(r.GetNewPassword()); {
 	case n == 0:
-		bad.add("new_password", "required")
+		bad.Add("new_password", "required")
 	case n > maxPassword:
-		bad.add("new_password", "at most 4096 bytes")
+		bad.Add("new_password", "at most 4096 bytes")
 	}
 	if s := r.GetSignOut(); s < resetv1.SignOut_SIGN_OUT_UNSPECIFIED || s > resetv1.SignOut_SIGN_OUT_EVERYWHERE {
-		bad.add("sign_out", "unknown value")
+		bad.Add("sign_out", "unknown value")
 	}
 	client := p.client(ctx, r.GetClient(), &bad)
 	wait := checkWait(&bad, r.GetWait())
@@ -101,11 +101,11 @@ func (p *passwordReset) CompleteReset(ctx context.Context, r *resetv1.CompleteRe
 		// uuid.Parse takes braces and urn: too; those are other spellings of one id, which a replay must not depend on.
 		id, err := uuid.Parse(requestID)
 		if err != nil || len(requestID) != 36 {
-			bad.add("request_id", "must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, or empty")
+			bad.Add("request_id", "must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, or empty")
 		}
 		requestID = id.String()
 	}
-	if err := bad.err(); err != nil {
+	if err := bad.Err(); err != nil {
 		return nil, err
 	}
 	a, err := p.gate.CompleteReset(ctx, gate.CompleteRequest{
@@ -155,7 +155,7 @@ func (p *passwordReset) WatchTicket(r *resetv1.WatchTicketRequest, stream grpc.S
 }
 
 // client tells on whose behalf a call is made: what a trusted caller says, else the peer.
-func (p *passwordReset) client(ctx context.Context, c *resetv1.Client, bad *violations) gate.Client {
+func (p *passwordReset) client(ctx context.Context, c *resetv1.Client, bad *reset.Violations) gate.Client {
 	addr, trusted := p.trust.caller(ctx)
 	if !trusted {
 		if c != nil {
@@ -164,19 +164,19 @@ func (p *passwordReset) client(ctx context.Context, c *resetv1.Client, bad *viol
 		return gate.Client{IP: addr}
 	}
 	if c.GetIp() == "" {
-		bad.add("client.ip", "required from a trusted caller")
+		bad.Add("client.ip", "required from a trusted caller")
 		return gate.Client{}
 	}
 	ip, err := netip.ParseAddr(c.GetIp())
 	if err != nil || ip.Zone() != "" || ip.IsUnspecified() {
-		bad.add("client.ip", "must be an IPv4 or IPv6 address without a zone")
+		bad.Add("client.ip", "must be an IPv4 or IPv6 address without a zone")
 	}
 	if id := c.GetId(); id != "" {
 		checkText(bad, "client.id", id, maxClientID)
 	}
 	checkLocale(bad, c.GetLocale())
 	if v := c.GetVerdict(); v < resetv1.Verdict_VERDICT_UNSPECIFIED || v > resetv1.Verdict_VERDICT_SUSPECT {
-		bad.add("client.verdict", "unknown value")
+		bad.Add("client.verdict", "unknown value")
 	}
 	return gate.Client{IP: ip.Unmap(), ID: c.GetId(), Locale: c.GetLocale(), Suspect: c.GetVerdict() == resetv1.Verdict_VERDICT_SUSPECT}
 }
@@ -259,57 +259,57 @@ func (w *watches) begin(conn netip.AddrPort) (done func(), ok bool) {
 }
 
 // checkText wants 1 to limit bytes that say something. That they are UTF-8 was checked by decode.
-func checkText(bad *violations, field, s string, limit int) {
+func checkText(bad *reset.Violations, field, s string, limit int) {
 	switch {
 	case strings.TrimSpace(s) == "":
-		bad.add(field, "required")
+		bad.Add(field, "required")
 	case len(s) > limit:
-		bad.add(field, "too long")
+		bad.Add(field, "too long")
 	case strings.IndexFunc(strings.TrimSpace(s), unicode.IsControl) >= 0:
-		bad.add(field, "must not have control characters")
+		bad.Add(field, "must not have control characters")
 	}
 }
 
-func checkToken(bad *violations, token string) {
+func checkToken(bad *reset.Violations, token string) {
 	switch {
 	case token == "":
-		bad.add("token", "required")
+		bad.Add("token", "required")
 	case len(token) > maxToken:
-		bad.add("token", "too long")
+		bad.Add("token", "too long")
 	}
 }
 
 func checkTicketID(id string) error {
-	var bad violations
+	var bad reset.Violations
 	switch {
 	case id == "":
-		bad.add("ticket_id", "required")
+		bad.Add("ticket_id", "required")
 	case len(id) > maxTicketID:
-		bad.add("ticket_id", "too long")
+		bad.Add("ticket_id", "too long")
 	}
-	return bad.err()
+	return bad.Err()
 }
 
-func checkWait(bad *violations, d *durationpb.Duration) time.Duration {
+func checkWait(bad *reset.Violations, d *durationpb.Duration) time.Duration {
 	if d == nil {
 		return 0
 	}
 	if !d.IsValid() || d.AsDuration() < 0 || d.AsDuration() > maxWait {
-		bad.add("wait", "must be between 0 and 30 s")
+		bad.Add("wait", "must be between 0 and 30 s")
 		return 0
 	}
 	return d.AsDuration()
 }
 
 // checkLocale wants the letters of a BCP 47 tag; which tags there are is the templates' to know.
-func checkLocale(bad *violations, s string) {
+func checkLocale(bad *reset.Violations, s string) {
 	ok := len(s) <= maxLocale
 	for i := 0; i < len(s) && ok; i++ {
 		c := s[i]
 		ok = c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 	}
 	if !ok {
-		bad.add("client.locale", "must be a BCP 47 language tag such as pt-BR")
+		bad.Add("client.locale", "must be a BCP 47 language tag such as pt-BR")
 	}
 }
 

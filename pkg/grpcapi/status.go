@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -69,33 +68,11 @@ func rowOf(k reset.Kind) row {
 		return row{code: codes.NotFound, message: "no such ticket"}
 	case reset.KindCanceled:
 		return row{code: codes.Canceled, message: "the caller went away"}
+	case reset.KindPrecondition:
+		return row{code: codes.FailedPrecondition, message: "not as things are now", info: true}
 	default:
 		return row{code: codes.Internal, message: "internal error"}
 	}
-}
-
-// violation is one bad field.
-type violation struct{ field, detail string }
-
-// violations are all bad fields of one request. Details never repeat what was submitted.
-type violations []violation
-
-func (v *violations) add(field, detail string) { *v = append(*v, violation{field, detail}) }
-
-func (v violations) err() error {
-	if len(v) == 0 {
-		return nil
-	}
-	return v
-}
-
-// Error implements error.
-func (v violations) Error() string {
-	s := make([]string, len(v))
-	for i, x := range v {
-		s[i] = x.field + ": " + x.detail
-	}
-	return strings.Join(s, "; ")
 }
 
 // statusError turns any error into the status that the caller sees and sets the pushback trailer. Nothing but the
@@ -104,7 +81,7 @@ func statusError(ctx context.Context, now time.Time, err error) error {
 	if err == nil {
 		return nil
 	}
-	var bad violations
+	var bad reset.Violations
 	if errors.As(err, &bad) {
 		return invalidStatus(bad).Err()
 	}
@@ -132,7 +109,7 @@ func statusError(ctx context.Context, now time.Time, err error) error {
 		if field == "" {
 			field = defaultField(e.Kind)
 		}
-		details = append(details, badRequest(violation{field, message}))
+		details = append(details, badRequest(reset.Violation{Field: field, Detail: message}))
 	}
 	if r.retry {
 		retryAfter := e.RetryAfter
@@ -170,14 +147,14 @@ func defaultField(k reset.Kind) string {
 	return "request"
 }
 
-func invalidStatus(bad violations) *status.Status {
+func invalidStatus(bad reset.Violations) *status.Status {
 	return withDetails(codes.InvalidArgument, bad.Error(), []protoadapt.MessageV1{badRequest(bad...)})
 }
 
-func badRequest(bad ...violation) *errdetails.BadRequest {
+func badRequest(bad ...reset.Violation) *errdetails.BadRequest {
 	b := &errdetails.BadRequest{}
 	for _, v := range bad {
-		b.FieldViolations = append(b.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.field, Description: v.detail})
+		b.FieldViolations = append(b.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: v.Detail})
 	}
 	return b
 }

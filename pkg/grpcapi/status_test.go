@@ -74,6 +74,7 @@ func TestEveryKind(t *testing.T) {
 		reset.KindStoreUnknown: {code: codes.Unavailable, info: "STORE_UNKNOWN", retry: true},
 		reset.KindNotFound:     {code: codes.NotFound},
 		reset.KindCanceled:     {code: codes.Canceled},
+		reset.KindPrecondition: {code: codes.FailedPrecondition, info: "PRECONDITION"},
 	}
 	var kind atomic.Int32
 	f := serve(t, &stubGate{start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
@@ -81,8 +82,8 @@ func TestEveryKind(t *testing.T) {
 			Field: "f", Level: 3, RetryAfter: after, Cause: errors.New(secret)})
 	}}, Config{}, nil)
 	client := resetClient(t, f, grpc.WithDisableRetry())
-	// KindCanceled is the last one: a new kind must be put into the table, here and there.
-	for k := range reset.KindCanceled + 1 {
+	// KindPrecondition is the last one: a new kind must be put into the table, here and there.
+	for k := range reset.KindPrecondition + 1 {
 		want, ok := tests[k]
 		if !ok {
 			t.Fatalf("kind %d is not in the table", k)

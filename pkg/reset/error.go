@@ -27,6 +27,7 @@ const (
 	KindStoreUnknown // the store has never described itself: completions cannot be accepted yet
 	KindNotFound     // unknown ticket
 	KindCanceled     // the caller went away
+	KindPrecondition // an operator's call that the present state does not allow: Detail says what to do first
 )
 
 // Error is the one error type that leaves a package towards a caller. Zero RetryAfter means that no time is known.
@@ -91,6 +92,8 @@ func (e *Error) Info() string {
 		return "NOT_FOUND"
 	case KindCanceled:
 		return "CANCELED"
+	case KindPrecondition:
+		return "PRECONDITION"
 	default:
 		return "INTERNAL"
 	}
