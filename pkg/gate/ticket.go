@@ -36,6 +36,38 @@ func (g *Gate) GetTicket(ctx context.Context, id string) (Answer, error) {
 	return g.tell(ref, id, st, g.clock.Now()), nil
 }
 
+// Inspection is a ticket as whoever helps its holder sees it: nothing that the holder is not told, and of the work behind a
+// completion where it is.
+type Inspection struct {
+	Ticket reset.Ticket
+	// Lane is where its job is; 0 once it is final.
+	Lane reset.Lane
+	// Retrying is true while the job waits for another try, or is parked. Never so for an ask: what its job meets after the
+	// look-up would tell whether there is an account.
+	Retrying bool
+}
+
+// Inspect is GetTicket for operators. It is not counted among the calls of people.
+func (g *Gate) Inspect(ctx context.Context, id string) (Inspection, error) {
+	ref, err := g.open(id)
+	if err != nil {
+		return Inspection{}, err
+	}
+	st, err := g.status(ctx, ref)
+	if err != nil {
+		return Inspection{}, err
+	}
+	i := Inspection{Ticket: g.tell(ref, id, st, g.clock.Now()).Ticket}
+	switch {
+	case i.Ticket.State.Final():
+	case ref.Lane == reset.LaneStart:
+		i.Lane = ref.Lane
+	default:
+		i.Lane, i.Retrying = st.Lane, st.Retrying
+	}
+	return i, nil
+}
+
 // WatchTicket sends the ticket at once and at every change (see the package comment), and returns nil after a final
 // state. It returns send's error as it is.
 func (g *Gate) WatchTicket(ctx context.Context, id string, send func(reset.Ticket) error) error {
