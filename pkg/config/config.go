@@ -2,7 +2,7 @@ package config
 
 import "github.com/surgegate/surgegate/pkg/admission"
 
-// Config is the whole configuration. Field order is the order of `surgegate check --explain`.
+// Config is the whole configuration. What is tagged hot can be changed by a reload (Diff). Field order is the order of `surgegate check --explain`.
 type Config struct {
 	Role      string    `yaml:"role" doc:"Which half this process runs: all, front or worker. The embedded queue lives in one process, so it needs all."`
 	DataDir   string    `yaml:"data_dir" doc:"Folder of the queue, and of the default store and maildir. Made if absent."`
@@ -16,7 +16,9 @@ type Config struct {
 	Queue     Queue     `yaml:"queue"`
 	Store     Store     `yaml:"store"`
 	Mail      Mail      `yaml:"mail"`
+	Lanes     Lanes     `yaml:"lanes"`
 	Admission Admission `yaml:"admission"`
+	Brownout  Brownout  `yaml:"brownout"`
 	Password  Password  `yaml:"password"`
 	Hash      Hash      `yaml:"hash"`
 	Token     Token     `yaml:"token"`
@@ -76,7 +78,7 @@ type Store struct {
 	SQLite   *SQLite    `yaml:"sqlite"`
 	GRPC     *GRPCStore `yaml:"grpc"`
 	Postgres *Postgres  `yaml:"postgres"`
-	Headroom float64    `yaml:"headroom" doc:"Share of the store's concurrency and rate that is left for its other callers, such as sign-ins; 0 to 0.9."`
+	Headroom float64    `yaml:"headroom" hot:"true" doc:"Share of the store's concurrency and rate that is left for its other callers, such as sign-ins; 0 to 0.9."`
 	Pace     Pace       `yaml:"pace"`
 	Timeout  Duration   `yaml:"timeout" doc:"Deadline of one call to the store."`
 }
@@ -153,11 +155,11 @@ type PostgresStatements struct {
 
 // Pace is how fast a downstream is fed: as it can take, which is found by measuring, unless it is fixed here.
 type Pace struct {
-	Concurrency int     `yaml:"concurrency" doc:"Calls at once; 0 to find by measuring how many the downstream can take."`
-	Min         int     `yaml:"min_concurrency" doc:"Fewest calls at once that measuring may settle on."`
-	Max         int     `yaml:"max_concurrency" doc:"Most calls at once that measuring may try; 0 for as many as there are connections, or 1000."`
-	Rate        float64 `yaml:"rate" doc:"Most items a second; 0 for no bound."`
-	Batch       int     `yaml:"batch" doc:"Most items in one call; 0 for what measuring finds and the downstream takes, or 64 where concurrency fixes it."`
+	Concurrency int     `yaml:"concurrency" hot:"true" doc:"Calls at once; 0 to find by measuring how many the downstream can take."`
+	Min         int     `yaml:"min_concurrency" hot:"true" doc:"Fewest calls at once that measuring may settle on."`
+	Max         int     `yaml:"max_concurrency" hot:"true" doc:"Most calls at once that measuring may try; 0 for as many as there are connections, or 1000."`
+	Rate        float64 `yaml:"rate" hot:"true" doc:"Most items a second; 0 for no bound."`
+	Batch       int     `yaml:"batch" hot:"true" doc:"Most items in one call; 0 for what measuring finds and the downstream takes, or 64 where concurrency fixes it."`
 	Floor       float64 `yaml:"floor" doc:"Items a second that ETAs assume before anything was measured."`
 }
 
@@ -172,18 +174,18 @@ type Mail struct {
 	Interactive InteractiveMail `yaml:"interactive"`
 	Bulk        BulkMail        `yaml:"bulk"`
 	Timeout     Duration        `yaml:"timeout" doc:"Deadline of one hand-off."`
-	AccountCap  int             `yaml:"account_per_day" doc:"Most link mails to one account or one recipient in 24 h."`
+	AccountCap  int             `yaml:"account_per_day" hot:"true" doc:"Most link mails to one account or one recipient in 24 h."`
 }
 
 // InteractiveMail is what somebody waits for: the link that he asked for.
 type InteractiveMail struct {
-	Rate float64 `yaml:"rate" doc:"Most mails a second that people wait for, whoever asks; over it they wait in line. 0 for no bound but mail.pace."`
+	Rate float64 `yaml:"rate" hot:"true" doc:"Most mails a second that people wait for, whoever asks; over it they wait in line. 0 for no bound but mail.pace."`
 }
 
 // BulkMail is what nobody waits for: confirmations, and links that replace expired passwords.
 type BulkMail struct {
-	Rate  float64 `yaml:"rate" doc:"Most mails a second that nobody waits for (confirmations, links that replace an expired password). 0 for no bound but share."`
-	Share float64 `yaml:"share" doc:"Share of mail.pace (calls at once, and rate where it is set) that such mails may use, so that a link finds a free call; over 0 to 1."`
+	Rate  float64 `yaml:"rate" hot:"true" doc:"Most mails a second that nobody waits for (confirmations, links that replace an expired password). 0 for no bound but share."`
+	Share float64 `yaml:"share" hot:"true" doc:"Share of mail.pace (calls at once, and rate where it is set) that such mails may use, so that a link finds a free call; over 0 to 1."`
 }
 
 // Maildir delivers into a folder.
@@ -206,7 +208,7 @@ type Admission struct {
 	Global     Bucket   `yaml:"global"`
 	Client     Bucket   `yaml:"client"`
 	Identifier Bucket   `yaml:"identifier"`
-	DryRun     []string `yaml:"dry_run" doc:"Rules that are counted but not enforced: global, client, level."`
+	DryRun     []string `yaml:"dry_run" hot:"true" doc:"Rules that are counted but not enforced: global, client, level."`
 	MaxKeys    int      `yaml:"max_keys" doc:"Most client ips, and most client ids, remembered; further ones share a bucket."`
 }
 
@@ -214,8 +216,34 @@ type Admission struct {
 // tokens and passwords of one client, by ip (/32, /64) and by id, each; identifier for the link mails of one
 // identifier (over it: a ticket, no mail).
 type Bucket struct {
-	Rate  admission.Rate `yaml:"rate" doc:"A count and a unit of time: 20000/s, 20/m, 5/h."`
-	Burst int            `yaml:"burst" doc:"How many may come at once after a pause."`
+	Rate  admission.Rate `yaml:"rate" hot:"true" doc:"A count and a unit of time: 20000/s, 20/m, 5/h."`
+	Burst int            `yaml:"burst" hot:"true" doc:"How many may come at once after a pause."`
+}
+
+// Lanes are the shares of lanes that wait for the same downstream.
+type Lanes struct {
+	Start  Lane `yaml:"start"`
+	Mail   Lane `yaml:"mail"`
+	Hash   Lane `yaml:"hash"`
+	Apply  Lane `yaml:"apply"`
+	Revoke Lane `yaml:"revoke"`
+}
+
+// Lane is one lane.
+type Lane struct {
+	Weight float64 `yaml:"weight" hot:"true" doc:"Share of a downstream while other lanes wait for it too, beside theirs; 0.1 to 1000."`
+}
+
+// Brownout is from where the gateway degrades, by steps. A list has the values for levels 1, 2, 3 and 4; 0 is never.
+type Brownout struct {
+	Wait      Duration  `yaml:"wait" hot:"true" doc:"Oldest wait of a person above which the level is at least 1."`
+	WaitShare []float64 `yaml:"wait_share" hot:"true" doc:"That wait as a share of what is accepted, for levels 1, 2, 3 and 4; 0 for never."`
+	QueueFill []float64 `yaml:"queue_fill" hot:"true" doc:"Queue as a share of queue.max_bytes, for levels 1, 2, 3 and 4."`
+	DiskFill  []float64 `yaml:"disk_fill" hot:"true" doc:"Disk as a share of what may be used before queue.disk_reserve, for levels 1, 2, 3 and 4."`
+	HeapFill  []float64 `yaml:"heap_fill" hot:"true" doc:"Heap as a share of GOMEMLIMIT, for levels 1, 2, 3 and 4."`
+	CPUFill   []float64 `yaml:"cpu_fill" hot:"true" doc:"Processors busy outside the hash pool, as a share, for levels 1, 2, 3 and 4."`
+	Release   float64   `yaml:"release" hot:"true" doc:"A level is left when every signal is under this share of what asks for it; over 0 to 1."`
+	Hold      Duration  `yaml:"hold" hot:"true" doc:"How long it must have been calm before the level goes down by one."`
 }
 
 // Password is the policy for new passwords.
@@ -245,7 +273,7 @@ type Reset struct {
 
 // Log is the log.
 type Log struct {
-	Level  string `yaml:"level" doc:"debug, info, warn or error."`
+	Level  string `yaml:"level" hot:"true" doc:"debug, info, warn or error."`
 	Format string `yaml:"format" doc:"text or json."`
 	// Decisions are decision.Reasons.
 	Decisions []string `yaml:"decisions" doc:"Decisions that are logged with their numbers, at most a line a second for each cause and without names: shed, limited, refused, paced, levelled, parked, breaker. The last three always are."`

@@ -69,6 +69,10 @@ func (c Config) Work() dispatch.Config {
 		Account:       dispatch.Budget{Mails: c.Mail.AccountCap, Per: 24 * time.Hour, Burst: c.Mail.AccountCap},
 		Recipient:     dispatch.Budget{Mails: c.Mail.AccountCap, Per: 24 * time.Hour, Burst: c.Mail.AccountCap},
 		MailBudget:    c.mailBudget(),
+		Weights: map[reset.Lane]float64{
+			reset.LaneStart: c.Lanes.Start.Weight, reset.LaneMail: c.Lanes.Mail.Weight, reset.LaneHash: c.Lanes.Hash.Weight,
+			reset.LaneApply: c.Lanes.Apply.Weight, reset.LaneRevoke: c.Lanes.Revoke.Weight,
+		},
 		Floors: map[reset.Lane]float64{
 			reset.LaneStart: c.Store.Pace.Floor,
 			reset.LaneApply: c.Store.Pace.Floor,
@@ -105,6 +109,20 @@ func (c Config) Admit() admission.Config {
 
 // Promise is the configuration of promise.
 func (c Config) Promise() promise.Config { return promise.Config{Within: c.Reset.Promise.Std()} }
+
+// Ladder is the configuration of the brownout ladder.
+func (c Config) Ladder() admission.LadderConfig {
+	b := c.Brownout
+	return admission.LadderConfig{
+		Wait: b.Wait.Std(), WaitShare: steps(b.WaitShare), QueueFill: steps(b.QueueFill), DiskFill: steps(b.DiskFill),
+		HeapFill: steps(b.HeapFill), CPUFill: steps(b.CPUFill), Release: b.Release, Hold: b.Hold.Std(),
+	}
+}
+
+func steps(list []float64) (s admission.Steps) {
+	copy(s[:], list)
+	return s
+}
 
 // HashPool is the configuration of hashpool.
 func (c Config) HashPool() hashpool.Config {

@@ -26,6 +26,8 @@ func Default() Config {
 	admit := admission.Config{}.WithDefaults()
 	hash := hashpool.Config{}.WithDefaults()
 	engine := embedded.Config{}.WithDefaults()
+	ladder := admission.LadderConfig{}.WithDefaults()
+	lane := func(l reset.Lane) Lane { return Lane{Weight: work.Weights[l]} }
 	return Config{
 		Role:    "all",
 		DataDir: "./data",
@@ -58,6 +60,14 @@ func Default() Config {
 			Bulk:       BulkMail{Share: work.MailBudget.BulkShare},
 			Timeout:    Duration(work.MailTimeout),
 			AccountCap: work.Account.Mails,
+		},
+		Lanes: Lanes{
+			Start: lane(reset.LaneStart), Mail: lane(reset.LaneMail), Hash: lane(reset.LaneHash),
+			Apply: lane(reset.LaneApply), Revoke: lane(reset.LaneRevoke),
+		},
+		Brownout: Brownout{
+			Wait: Duration(ladder.Wait), WaitShare: ladder.WaitShare[:], QueueFill: ladder.QueueFill[:], DiskFill: ladder.DiskFill[:],
+			HeapFill: ladder.HeapFill[:], CPUFill: ladder.CPUFill[:], Release: ladder.Release, Hold: Duration(ladder.Hold),
 		},
 		Admission: Admission{
 			Global:     bucket(admit.Global),

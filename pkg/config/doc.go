@@ -13,5 +13,7 @@
 //     one and milliseconds to the other.
 //   - Without a file the embedded queue, an SQLite store with sample accounts and a maildir are used, on loopback
 //     only. With a file, store and mail must be named: samples are never made by leaving something out.
+//   - A key that is tagged hot can be changed while the process runs (Diff, `check --explain`): it bounds or shares out, and
+//     nothing that was accepted, sealed, mailed or connected relies on it.
 //   - Secrets are never values: passwords and tokens are given as paths of files.
 package config

@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
 	"github.com/surgegate/surgegate/pkg/policy"
@@ -67,6 +68,7 @@ func (c *Config) validate() []FieldError {
 	c.validateQueue(&p)
 	c.validateStore(&p)
 	c.validateMail(&p)
+	c.validateSteps(&p)
 	c.validateRest(&p)
 	c.validateFiles(&p)
 	return p
@@ -406,6 +408,49 @@ func (c *Config) validateMail(p *problems) {
 	between(p, "mail.timeout", m.Timeout, 100*time.Millisecond, 10*time.Minute)
 	if m.AccountCap < 1 {
 		p.add("mail.account_per_day", "%d is out of bounds: write at least 1", m.AccountCap)
+	}
+}
+
+// validateSteps is for what shares out and what sheds.
+func (c *Config) validateSteps(p *problems) {
+	for _, l := range []struct {
+		name string
+		lane Lane
+	}{{"start", c.Lanes.Start}, {"mail", c.Lanes.Mail}, {"hash", c.Lanes.Hash}, {"apply", c.Lanes.Apply}, {"revoke", c.Lanes.Revoke}} {
+		if w := l.lane.Weight; !(w >= 0.1 && w <= 1000) {
+			p.add("lanes."+l.name+".weight", "%v is out of bounds: write 0.1 to 1000", w)
+		}
+	}
+	b := c.Brownout
+	for _, f := range []struct {
+		path string
+		list []float64
+	}{
+		{"wait_share", b.WaitShare}, {"queue_fill", b.QueueFill}, {"disk_fill", b.DiskFill}, {"heap_fill", b.HeapFill}, {"cpu_fill", b.CPUFill},
+	} {
+		path := "brownout." + f.path
+		if len(f.list) != admission.MaxLevel {
+			p.add(path, "has %d values: write one for each of the levels 1, 2, 3 and 4, such as [0.6, 0.75, 0.85, 0.95]; 0 for never", len(f.list))
+			continue
+		}
+		last := 0.0
+		for i, at := range f.list {
+			switch {
+			case at == 0:
+			case !(at > last) || math.IsInf(at, 1):
+				p.add(path, "%v for level %d is not over the %v before it: write rising values, 0 for never", at, i+1, last)
+			default:
+				last = at
+			}
+		}
+		if !slices.ContainsFunc(f.list, func(at float64) bool { return at != 0 }) {
+			p.add(path, "never asks for a level: write at least one value over 0")
+		}
+	}
+	between(p, "brownout.wait", b.Wait, 100*time.Millisecond, 24*time.Hour)
+	between(p, "brownout.hold", b.Hold, time.Second, time.Hour)
+	if !(b.Release > 0 && b.Release <= 1) {
+		p.add("brownout.release", "%v is out of bounds: write a share over 0 and up to 1", b.Release)
 	}
 }
 

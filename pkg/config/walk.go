@@ -13,6 +13,7 @@ type leaf struct {
 	path  string // listen.grpc
 	value reflect.Value
 	doc   string // what it means, with its unit
+	hot   bool   // a reload can change it
 	// sections are the optional sections (pointers) on the way, outermost first; they are set once the leaf is.
 	sections []section
 }
@@ -67,13 +68,15 @@ func leaves(v reflect.Value, path string, sections []section) []leaf {
 		case f.Type.Kind() == reflect.Struct && !isText(f.Type):
 			out = append(out, leaves(field, name, sections)...)
 		default:
-			out = append(out, leaf{path: name, value: field, doc: f.Tag.Get("doc"), sections: sections})
+			out = append(out, leaf{path: name, value: field, doc: f.Tag.Get("doc"),
+				hot: f.Tag.Get("hot") == "true", sections: sections})
 		}
 	}
 	return out
 }
 
-// Explain writes one block a key: the key, its default, its environment variable, what it means.
+// Explain writes one block a key: the key, its default, its environment variable, whether a reload can change it, what it
+// means.
 func Explain(w io.Writer) error {
 	c := Default()
 	for _, l := range leaves(reflect.ValueOf(&c).Elem(), "", nil) {
@@ -81,7 +84,11 @@ func Explain(w io.Writer) error {
 		if def == "" {
 			def = "none"
 		}
-		if _, err := fmt.Fprintf(w, "%s\n    default %s, environment %s\n    %s\n", l.path, def, l.env(), l.doc); err != nil {
+		change := "needs a restart"
+		if l.hot {
+			change = "hot: surgectl reload or SIGHUP"
+		}
+		if _, err := fmt.Fprintf(w, "%s\n    default %s, environment %s, %s\n    %s\n", l.path, def, l.env(), change, l.doc); err != nil {
 			return err
 		}
 	}
@@ -97,9 +104,49 @@ func format(v reflect.Value) string {
 	if v.Kind() == reflect.Slice {
 		parts := make([]string, v.Len())
 		for i := range parts {
-			parts[i] = fmt.Sprintf("%q", fmt.Sprint(v.Index(i).Interface()))
+			parts[i] = fmt.Sprint(v.Index(i).Interface())
+			if v.Index(i).Kind() == reflect.String {
+				parts[i] = fmt.Sprintf("%q", parts[i])
+			}
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	}
 	return fmt.Sprint(v.Interface())
+}
+
+// Change is a key whose value differs. Values are as Explain writes them; of a URL, which may carry a secret, only that it
+// has changed.
+type Change struct {
+	Key, Before, After string
+	Hot                bool // a reload can change it
+}
+
+// Diff lists the keys whose values differ, in the order of Explain.
+func Diff(before, after Config) []Change {
+	var changes []Change
+	old, now := leaves(reflect.ValueOf(&before).Elem(), "", nil), leaves(reflect.ValueOf(&after).Elem(), "", nil)
+	for i, l := range old {
+		b, a := l.told(), now[i].told()
+		if b == a {
+			continue
+		}
+		if strings.HasSuffix(l.path, ".url") {
+			b, a = "(not shown)", "(not shown)"
+		}
+		changes = append(changes, Change{Key: l.path, Before: b, After: a, Hot: l.hot})
+	}
+	return changes
+}
+
+// told is the leaf's value; that of a section that is not there is none, whatever its default would be.
+func (l leaf) told() string {
+	for _, s := range l.sections {
+		if s.pointer.IsNil() {
+			return "none"
+		}
+	}
+	if s := format(l.value); s != "" {
+		return s
+	}
+	return "none"
 }
