@@ -62,7 +62,16 @@ func serve() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.Run(cmd.Context(), app.Options{Config: c, Output: cmd.ErrOrStderr(), Record: record})
+			o := app.Options{Config: c, Output: cmd.ErrOrStderr(), Record: record}
+			if path != "" {
+				o.Reload = func() (config.Config, error) { return config.Load(path, os.Environ()) }
+			}
+			// Without a file too: a hang-up that ends the gateway would be a surprise. One waits while another is under way.
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			o.Hangup = hangup
+			return app.Run(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "YAML `file`; surgegate check --explain lists its keys")

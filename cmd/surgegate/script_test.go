@@ -1,8 +1,12 @@
 package main
 
 import (
+	"io"
 	"net"
+	"net/http"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -43,8 +47,34 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Fatalf("nobody listens on %s", args[0])
 			},
+			// hangup sends SIGHUP to what runs in the background.
+			"hangup": func(ts *testscript.TestScript, _ bool, _ []string) {
+				for _, c := range ts.BackgroundCmds() {
+					ts.Check(c.Process.Signal(syscall.SIGHUP))
+				}
+			},
+			// metric ADDRESS LINE waits until /metrics there has the line.
+			"metric": func(ts *testscript.TestScript, _ bool, args []string) {
+				for range 3000 {
+					if strings.Contains(get("http://"+args[0]+"/metrics"), "\n"+args[1]+"\n") {
+						return
+					}
+					pause()
+				}
+				ts.Fatalf("%s never has %s", args[0], args[1])
+			},
 		},
 	})
+}
+
+func get(url string) string {
+	r, err := http.Get(url) //nolint:gosec,noctx // the test's own server
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = r.Body.Close() }() // it was only read
+	text, _ := io.ReadAll(r.Body)         // a part of it lacks the line
+	return string(text)
 }
 
 // pause is a few milliseconds without a timer: a round trip over loopback to a port that nobody listens on.

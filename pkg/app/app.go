@@ -16,14 +16,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/app/internal/reload"
+	"github.com/surgegate/surgegate/pkg/app/internal/steering"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/operatorapi"
 	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/tracing"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
@@ -35,6 +39,10 @@ type Options struct {
 	Output io.Writer
 	// Clock is the machine's where nil.
 	Clock clock.Clock
+	// Reload reads the configuration again, as Config came to be; nil: it came from no file.
+	Reload func() (config.Config, error)
+	// Hangup asks for a reload, as SIGHUP does; nil: nobody does.
+	Hangup <-chan os.Signal
 	// Record is a file to write the public calls to as a storm trace. Empty: none.
 	Record string
 }
@@ -44,6 +52,8 @@ type App struct {
 	cfg      config.Config
 	out      io.Writer
 	log      *slog.Logger
+	logLevel *slog.LevelVar
+	hangup   <-chan os.Signal
 	clock    clock.Clock
 	registry *prometheus.Registry
 	files    files
@@ -56,6 +66,9 @@ type App struct {
 	gate     *gate.Gate
 	dispatch *dispatch.Dispatch
 	server   *grpcapi.Server
+	operator *operatorapi.Service
+	book     *steer.Book
+	reloader *reload.Reloader
 	level    *leveller
 	keys     *keys
 	pprof    *pprofServer
@@ -107,7 +120,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if a.out == nil {
 		a.out = io.Discard
 	}
-	a.log = newLogger(a.out, a.cfg.Log)
+	a.hangup = o.Hangup
+	a.log, a.logLevel = newLogger(a.out, a.cfg.Log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -170,15 +184,18 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy, parts.admission.ShowShares,
-		parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
+	held := steering.NewLevel(parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
+	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy, parts.admission.ShowShares, held.Set)
+	if err := a.openSteering(ctx, o.Reload, parts.admission, held); err != nil {
+		return nil, err
+	}
 	observe, err := a.record(o.Record)
 	if err != nil {
 		return nil, err
 	}
 	if a.server, err = grpcapi.New(a.edge(), grpcapi.Deps{
 		Observe: observe,
-		Gate:    a.gate, Queue: engine, Downstreams: a.downstreams, Level: parts.admission.Level,
+		Gate:    a.gate, Operator: a.operator,
 		Ready:      func() error { return a.ready(ctx) },
 		Registerer: a.registry, Gatherer: a.registry, Logger: a.log, Clock: a.clock,
 		Trace: a.traceCalls(),
@@ -208,6 +225,9 @@ func (a *App) Start(ctx context.Context) error {
 	})
 	a.rest.Go(func() { a.level.run(rest) })
 	a.rest.Go(func() { a.keys.run(rest) })
+	a.rest.Go(func() { a.book.Run(rest) })
+	a.rest.Go(func() { a.operator.Run(rest) })
+	a.rest.Go(func() { a.reloadOnHangup(rest) })
 	a.onClose(func() error {
 		a.stopWork()
 		a.stopRest()
@@ -302,18 +322,6 @@ func (a *App) ready(ctx context.Context) error {
 		return err
 	}
 	return stats.NotAccepting
-}
-
-func (a *App) downstreams() []grpcapi.Downstream {
-	status := a.dispatch.Status()
-	out := make([]grpcapi.Downstream, len(status))
-	for i, d := range status {
-		out[i] = grpcapi.Downstream{
-			Name: d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate,
-			Breaker: d.Breaker, Ramp: d.Limits.Ramp,
-		}
-	}
-	return out
 }
 
 // gcPercent trades memory for time: the heap that lives is small (queued jobs lie in Pebble), so collecting at twice its

@@ -16,6 +16,12 @@
 // on disk, and the next start goes on with it. A second signal ends the process at once: that is no worse than a
 // kill -9, which loses nothing either.
 //
+// # Steering
+//
+// What operators override (package steer, fitted by internal/steering) is loaded before anything listens: there is no moment
+// after a restart in which what an operator closed is open. SIGHUP and the operators' Reload read the configuration again
+// (internal/reload): all that has changed is put into force, or nothing is.
+//
 // # Failure rules
 //
 //   - The queue's fatal error (an fsync failed) ends the process with exit code 1, without a drain: nothing may be
@@ -26,5 +32,6 @@
 //     is left of the limit. Callers can take all of theirs and the queue still has files to write to.
 //   - keys_dir is locked: two processes with a queue each would know nothing of the links that the other saw used.
 //   - Keys that cannot be renewed are logged and counted, and tried again; sealing goes on with the keys of the period.
-//   - The brownout level is the ladder's; a signal that cannot be read is left out.
+//   - The brownout level is the ladder's unless an operator holds it; a signal that cannot be read is left out.
+//   - A hang-up never ends the process, with or without a file to read again; what came of it is in the log.
 package app

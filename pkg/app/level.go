@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,10 @@ type leveller struct {
 	usage   usage
 	dataDir string
 	reserve uint64
+	// free is the disk's bytes as they were last seen.
+	free atomic.Uint64
+	// next is a configuration of the ladder that the next step takes over.
+	next atomic.Pointer[admission.LadderConfig]
 }
 
 // usage is processor time outside the hash pool as a share of what there is outside it, smoothed over cpuSmoothing.
@@ -66,14 +71,17 @@ func processorTime() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// diskFill is the queue's bytes as a share of what they could grow to before the disk's reserve; 0 where the system
-// does not tell.
-func diskFill(dir string, queued, reserve uint64) float64 {
+// diskFree is what is left on the disk; false where the system does not tell.
+func diskFree(dir string) (uint64, bool) {
 	var fs syscall.Statfs_t
 	if syscall.Statfs(dir, &fs) != nil {
-		return 0
+		return 0, false
 	}
-	free := fs.Bavail * uint64(fs.Bsize) //nolint:gosec // a block's size is positive
+	return fs.Bavail * uint64(fs.Bsize), true //nolint:gosec // a block's size is positive
+}
+
+// diskFill is the queue's bytes as a share of what they could grow to before the disk's reserve.
+func diskFill(free, queued, reserve uint64) float64 {
 	if free <= reserve {
 		return 1
 	}
@@ -85,7 +93,7 @@ func newLeveller(
 	set ...func(int, admission.Cause),
 ) *leveller {
 	return &leveller{
-		ladder: admission.NewLadder(admission.LadderConfig{}),
+		ladder: admission.NewLadder(cfg.Ladder()),
 		queue:  q, clock: c, show: show, set: set,
 		accept:  cfg.Accept().WithDefaults(),
 		samples: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}},
@@ -108,6 +116,9 @@ func (l *leveller) run(ctx context.Context) {
 
 func (l *leveller) step(stats queue.Stats) {
 	now := l.clock.Now()
+	if c := l.next.Swap(nil); c != nil {
+		l.ladder.Configure(*c)
+	}
 	signals := l.signals(now, stats)
 	level, cause := l.ladder.Step(now, signals)
 	l.show(l.ladder.Shares(signals))
@@ -119,7 +130,10 @@ func (l *leveller) step(stats queue.Stats) {
 func (l *leveller) signals(now time.Time, stats queue.Stats) admission.Signals {
 	s := l.accept.Signals(stats, now)
 	s.CPUFill = l.usage.look(now)
-	s.DiskFill = diskFill(l.dataDir, stats.Bytes, l.reserve)
+	if free, ok := diskFree(l.dataDir); ok {
+		l.free.Store(free)
+		s.DiskFill = diskFill(free, stats.Bytes, l.reserve)
+	}
 	// Without a memory limit (GOMEMLIMIT) there is no bound to be a share of.
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		metrics.Read(l.samples)

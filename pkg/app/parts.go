@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/app/internal/reload"
+	"github.com/surgegate/surgegate/pkg/app/internal/steering"
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/credstore/grpcstore"
@@ -21,11 +23,13 @@ import (
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
+	"github.com/surgegate/surgegate/pkg/operatorapi"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/recording"
 	"github.com/surgegate/surgegate/pkg/seal"
+	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/stormtrace"
 	"github.com/surgegate/surgegate/pkg/token"
 )
@@ -200,6 +204,74 @@ func (a *App) openMail(p *parts) (err error) {
 	}
 	a.onClose(p.mailer.Close)
 	return nil
+}
+
+// openSteering puts together what operators see and turn, and puts into force what stood when the last process ended.
+func (a *App) openSteering(ctx context.Context, load func() (config.Config, error), adm *admission.Admission,
+	level *steering.Level) (err error) {
+	work, limits := steering.NewWork(a.cfg, a.dispatch, a.queue), steering.NewLimits(adm, a.dispatch)
+	knobs := append(steer.WorkKnobs(work.Config(), work), steer.BrownoutKnob(level))
+	if a.book, err = steer.New(steer.Config{}, steer.Deps{
+		Records: a.queue, Knobs: append(knobs, steer.LimitKnobs(limits)...), Logger: a.log, Registerer: a.registry, Clock: a.clock,
+	}); err != nil {
+		return err
+	}
+	if err := a.book.Load(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	if a.reloader, err = reload.New(a.cfg, reload.Deps{
+		Load: load, Book: a.book, Logger: a.log, Registerer: a.registry,
+		Apply: func(c config.Config) error {
+			standing := func(rule string) bool { return a.book.Standing(steer.LimitTarget(rule)) }
+			if err := errors.Join(limits.Configure(c.Admit(), standing), work.Configure(c)); err != nil {
+				return err
+			}
+			ladder := c.Ladder()
+			a.level.next.Store(&ladder)
+			a.logLevel.Set(logLevel(c.Log))
+			return nil
+		},
+	}); err != nil {
+		return err
+	}
+	a.operator, err = operatorapi.New(operatorapi.Deps{
+		Queue: a.queue, Book: a.book, Gatherer: a.registry, Inspect: a.gate.Inspect, Limits: limits, Reload: a.reload,
+		Lanes: work.Lanes, Downstreams: work.Downstreams, LimitedClients: limits.Clients,
+		Level: func() operatorapi.Level {
+			inForce, cause := adm.Level()
+			asked, why := level.Asked()
+			if inForce != asked && why != "" {
+				cause += "; the signals: " + why
+			}
+			return operatorapi.Level{InForce: inForce, Cause: cause, Asked: asked}
+		},
+		Disk: func() operatorapi.Disk {
+			return operatorapi.Disk{Available: a.level.free.Load(), Reserve: a.level.reserve}
+		},
+		Draining: func() bool { return a.server.Draining() },
+		Version:  version(), Clock: a.clock,
+	})
+	return err
+}
+
+func (a *App) reload(ctx context.Context, by steer.Operator, dryRun bool) (out []operatorapi.ConfigChange, err error) {
+	changes, err := a.reloader.Reload(ctx, by, dryRun)
+	for _, c := range changes {
+		out = append(out, operatorapi.ConfigChange{Key: c.Key, Before: c.Before, After: c.After})
+	}
+	return out, err
+}
+
+// reloadOnHangup reloads whenever it is asked to; what came of it is in the log.
+func (a *App) reloadOnHangup(ctx context.Context) {
+	for {
+		select {
+		case <-a.hangup:
+			_, _ = a.reloader.Reload(ctx, steer.Operator{Who: "SIGHUP"}, false) // it logs what came of it
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // record begins a recording; without a file nobody observes.

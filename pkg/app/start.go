@@ -23,16 +23,29 @@ import (
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
 
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		level = slog.LevelInfo
-	}
+// newLogger returns the log and what its level can be changed with.
+func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	level.Set(logLevel(c))
 	o := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+		return slog.New(slog.NewJSONHandler(w, o)), level
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return slog.New(slog.NewTextHandler(w, o)), level
+}
+
+func logLevel(c config.Log) (level slog.Level) {
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }
 
 // goCollector has what tells of memory and of the collector under load. The default set has 25 series of the heap's
@@ -45,13 +58,9 @@ func goCollector() prometheus.Collector {
 
 // buildInfo is a series that says what runs, so that a dashboard can mark when that changed.
 func buildInfo() prometheus.Collector {
-	version, goVersion := "unknown", runtime.Version()
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "surgegate_build_info", Help: "1, with the version of surgegate and of the Go that built it.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": goVersion},
+		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
 	})
 	g.Set(1)
 	return g

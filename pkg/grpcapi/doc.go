@@ -33,9 +33,8 @@
 //   - RetryAfter comes jittered from whoever refuses; only where nobody knows a time is it made up here: 0.5 to 1.5 s.
 //   - Trust is decided by connection: an address in a CIDR or a verified certificate's DNS or URI name. The Client of
 //     anybody else is ignored whole, locale and verdict included, and counted.
-//   - Operator changes write their audit record first: what cannot be audited is not done. An outcome that differs
-//     from the intent gets a second record. Nothing is ever rewritten.
-//   - Audit record keys are the time in µs, 20 digits, and a random id, so that key order is time order.
+//   - The operators' service is another package's (operatorapi); here it gets its listener and who calls. Its streams end,
+//     as all do, when the server drains.
 //
 // # Failure rules
 //

@@ -9,16 +9,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/surgegate/surgegate/pkg/grpcapi"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 // A worker serves operators, metrics and health, but has no public side.
 func ExampleNew() {
-	var engine grpcapi.Queue = emptyQueue{} // an engine of pkg/queue
+	var operators operatorv1.UnimplementedOperatorServer // operatorapi.New makes a real one
 	registry := prometheus.NewRegistry()
 	s, err := grpcapi.New(grpcapi.Config{
 		Operator: grpcapi.Listener{Address: "127.0.0.1:0"},
 		HTTP:     grpcapi.Listener{Address: "127.0.0.1:0"},
-	}, grpcapi.Deps{Queue: engine, Registerer: registry, Gatherer: registry, Logger: slog.New(slog.DiscardHandler)})
+	}, grpcapi.Deps{Operator: operators, Registerer: registry, Gatherer: registry, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		fmt.Println(err)
 		return

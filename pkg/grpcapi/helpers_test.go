@@ -3,10 +3,8 @@ package grpcapi
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +18,6 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -78,80 +75,6 @@ func (g *stubGate) WatchTicket(ctx context.Context, id string, send func(reset.T
 	return g.watch(ctx, id, send)
 }
 
-// parkingLot is a queue of parked jobs only.
-type parkingLot struct {
-	mu        sync.Mutex
-	jobs      []queue.ParkedJob
-	records   []queue.RecordWrite
-	requeued  []reset.ID
-	givenUp   []reset.ID
-	auditErr  error
-	raced     map[reset.ID]bool // ended between the look and the change
-	stats     queue.Stats
-	statsErr  error
-	lastLimit int
-}
-
-func (p *parkingLot) Parked(_ context.Context, lane reset.Lane, after reset.ID, limit int) ([]queue.ParkedJob, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lastLimit = limit
-	from := 0
-	if !after.IsZero() {
-		from = 1 + slices.IndexFunc(p.jobs, func(j queue.ParkedJob) bool { return j.Job.ID == after })
-	}
-	var page []queue.ParkedJob
-	for _, j := range p.jobs[from:] {
-		if len(page) < limit && (lane == 0 || j.Job.Lane == lane) {
-			page = append(page, j)
-		}
-	}
-	return page, nil
-}
-
-func (p *parkingLot) take(ids []reset.ID, to *[]reset.ID) []error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	errs := make([]error, len(ids))
-	for i, id := range ids {
-		at := slices.IndexFunc(p.jobs, func(j queue.ParkedJob) bool { return j.Job.ID == id })
-		if at < 0 || p.raced[id] {
-			errs[i] = queue.ErrNotFound
-			continue
-		}
-		p.jobs = slices.Delete(p.jobs, at, at+1)
-		*to = append(*to, id)
-	}
-	return errs
-}
-
-func (p *parkingLot) Requeue(_ context.Context, ids []reset.ID) []error {
-	return p.take(ids, &p.requeued)
-}
-
-func (p *parkingLot) GiveUp(_ context.Context, ids []reset.ID) []error {
-	return p.take(ids, &p.givenUp)
-}
-
-func (p *parkingLot) Stats(context.Context) (queue.Stats, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stats, p.statsErr
-}
-
-func (p *parkingLot) Put(_ context.Context, w queue.RecordWrite) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.auditErr != nil {
-		return p.auditErr
-	}
-	if w.Version != 0 {
-		return errors.New("an audit record must be new")
-	}
-	p.records = append(p.records, w)
-	return nil
-}
-
 // syncBuffer is a log that can be read while it is written.
 type syncBuffer struct {
 	mu sync.Mutex
@@ -172,19 +95,18 @@ func (b *syncBuffer) String() string {
 
 type fixture struct {
 	*Server
-	queue *parkingLot
-	log   *syncBuffer
-	reg   *prometheus.Registry
+	log *syncBuffer
+	reg *prometheus.Registry
 }
 
 // serve starts a Server on free ports and stops it with the test.
 func serve(t testing.TB, g *stubGate, cfg Config, change func(*Deps)) *fixture {
 	t.Helper()
-	f := &fixture{queue: &parkingLot{}, log: &syncBuffer{}, reg: prometheus.NewRegistry()}
+	f := &fixture{log: &syncBuffer{}, reg: prometheus.NewRegistry()}
 	for _, l := range []*Listener{&cfg.GRPC, &cfg.Operator, &cfg.HTTP} {
 		orDefault(&l.Address, "127.0.0.1:0")
 	}
-	d := Deps{Gate: g, Queue: f.queue, Registerer: f.reg, Gatherer: f.reg,
+	d := Deps{Gate: g, Operator: caller{}, Registerer: f.reg, Gatherer: f.reg,
 		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if change != nil {
 		change(&d)

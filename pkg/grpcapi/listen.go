@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/steer"
 )
 
 // cappedListener closes what comes over the cap at once and counts both. x/net/netutil.LimitListener leaves it in the
@@ -273,7 +274,7 @@ func (a *authenticator) unary(ctx context.Context, req any, _ *grpc.UnaryServerI
 	if err != nil {
 		return nil, err
 	}
-	return handler(context.WithValue(ctx, operatorKey{}, name), req)
+	return handler(steer.WithOperator(ctx, steer.Operator{Who: name, From: peerAddrPort(ctx).String()}), req)
 }
 
 // stream guards reflection too: who may not call shall not see what there is.

@@ -41,14 +41,8 @@ const otherConnections = 64
 type Deps struct {
 	// Gate serves the public calls; nil for a process without a front: then there is no public listener.
 	Gate Gate
-	// Queue serves operators.
-	Queue Queue
-	// Downstreams tells their state; nil means none.
-	Downstreams func() []Downstream
-	// Level tells the brownout level and its cause; nil means 0.
-	Level func() (level int, cause string)
-	// Draining tells whether the process is going; nil means no.
-	Draining func() bool
+	// Operator serves operators; its calls find who calls with steer.OperatorOf.
+	Operator operatorv1.OperatorServer
 	// Ready tells why nothing can be accepted durably; nil error while anything can. A nil func means always ready.
 	// It is asked once a second and by every /readyz: it must be cheap.
 	Ready func() error
@@ -83,8 +77,6 @@ type Server struct {
 	http             *http.Server
 	health           *health.Server
 	unary            map[string]bool // full names of the unary methods; written by New only
-	rates            *laneRates
-	queue            Queue
 
 	draining context.Context //nolint:containedctx // done when Drain begins
 	drain    context.CancelFunc
@@ -105,8 +97,8 @@ func New(cfg Config, d Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("grpcapi: %w", err)
 	}
-	if d.Queue == nil || d.Registerer == nil || d.Gatherer == nil || d.Logger == nil {
-		return nil, errors.New("grpcapi: Queue, Registerer, Gatherer and Logger are needed")
+	if d.Operator == nil || d.Registerer == nil || d.Gatherer == nil || d.Logger == nil {
+		return nil, errors.New("grpcapi: Operator, Registerer, Gatherer and Logger are needed")
 	}
 	if os.Getenv("GRPC_BINARY_LOG_FILTER") != "" {
 		return nil, errors.New("grpcapi: GRPC_BINARY_LOG_FILTER is set: it logs whole requests, passwords included; unset it")
@@ -118,23 +110,14 @@ func New(cfg Config, d Deps) (*Server, error) {
 	if d.Clock == nil {
 		d.Clock = clock.System{}
 	}
-	if d.Downstreams == nil {
-		d.Downstreams = func() []Downstream { return nil }
-	}
-	if d.Level == nil {
-		d.Level = func() (int, string) { return 0, "" }
-	}
 	if d.Ready == nil {
 		d.Ready = func() error { return nil }
 	}
 	s := &Server{
-		cfg: cfg, clock: d.Clock, log: d.Logger, ready: d.Ready, queue: d.Queue,
-		health: health.NewServer(), unary: map[string]bool{}, rates: newLaneRates(), fault: make(chan error, 3),
+		cfg: cfg, clock: d.Clock, log: d.Logger, ready: d.Ready,
+		health: health.NewServer(), unary: map[string]bool{}, fault: make(chan error, 3),
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
-	if d.Draining == nil {
-		d.Draining = func() bool { return s.draining.Err() != nil }
-	}
 	var err error
 	if s.metrics, err = newMetrics(d.Registerer); err != nil {
 		return nil, fmt.Errorf("grpcapi: %w", err)
@@ -223,9 +206,7 @@ func (s *Server) buildOperator(d Deps) error {
 	s.operator = grpc.NewServer(append(opts,
 		grpc.ChainUnaryInterceptor(s.metrics.countUnary, s.guardUnary, auth.unary),
 		grpc.ChainStreamInterceptor(s.metrics.countStream, s.guardStream, auth.stream))...)
-	operatorv1.RegisterOperatorServer(registrar{s.operator, s}, &operator{
-		queue: d.Queue, downstreams: d.Downstreams, level: d.Level, draining: d.Draining, clock: s.clock, rates: s.rates,
-	})
+	operatorv1.RegisterOperatorServer(registrar{s.operator, s}, d.Operator)
 	s.complete(s.operator)
 	return nil
 }
@@ -336,7 +317,7 @@ func (s *Server) Addrs() Addrs {
 	return s.addrs
 }
 
-// tick asks once a second what health shall say and how fast the lanes go.
+// tick asks once a second what health shall say.
 func (s *Server) tick(ctx context.Context) {
 	for {
 		if s.draining.Err() == nil {
@@ -349,14 +330,14 @@ func (s *Server) tick(ctx context.Context) {
 				s.health.SetServingStatus(resetv1.PasswordReset_ServiceDesc.ServiceName, status)
 			}
 		}
-		if stats, err := s.queue.Stats(ctx); err == nil {
-			s.rates.add(s.clock.Now(), stats)
-		}
 		if s.clock.Sleep(ctx, time.Second) != nil {
 			return
 		}
 	}
 }
+
+// Draining tells whether the public side has been told to end.
+func (s *Server) Draining() bool { return s.draining.Err() != nil }
 
 // Drain ends the public side: no new calls, watches end, calls under way finish or are cut when ctx ends.
 func (s *Server) Drain(ctx context.Context) {

@@ -430,7 +430,7 @@ func TestAddressTaken(t *testing.T) {
 	f := serve(t, &stubGate{}, Config{}, nil)
 	cfg := Config{GRPC: Listener{Address: f.Addrs().GRPC.String()}, Operator: Listener{Address: "127.0.0.1:0"}, HTTP: Listener{Address: "127.0.0.1:0"}}
 	reg := prometheus.NewRegistry()
-	s, err := New(cfg, Deps{Gate: &stubGate{}, Queue: &parkingLot{}, Registerer: reg, Gatherer: reg, Logger: f.Server.log})
+	s, err := New(cfg, Deps{Gate: &stubGate{}, Operator: caller{}, Registerer: reg, Gatherer: reg, Logger: f.Server.log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -462,7 +462,7 @@ func FuzzReadMessage(f *testing.F) {
 func TestBinaryLoggingRefused(t *testing.T) {
 	t.Setenv("GRPC_BINARY_LOG_FILTER", "*")
 	reg := prometheus.NewRegistry()
-	_, err := New(Config{}, Deps{Gate: &stubGate{}, Queue: &parkingLot{}, Registerer: reg, Gatherer: reg, Logger: slog.New(slog.DiscardHandler)})
+	_, err := New(Config{}, Deps{Gate: &stubGate{}, Operator: caller{}, Registerer: reg, Gatherer: reg, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "GRPC_BINARY_LOG_FILTER") {
 		t.Errorf("%v", err)
 	}
@@ -472,7 +472,7 @@ func TestBinaryLoggingRefused(t *testing.T) {
 func TestFrameLoggingRefused(t *testing.T) {
 	t.Setenv("GODEBUG", "madvdontneed=1,http2debug=2")
 	reg := prometheus.NewRegistry()
-	_, err := New(Config{}, Deps{Gate: &stubGate{}, Queue: &parkingLot{}, Registerer: reg, Gatherer: reg, Logger: slog.New(slog.DiscardHandler)})
+	_, err := New(Config{}, Deps{Gate: &stubGate{}, Operator: caller{}, Registerer: reg, Gatherer: reg, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "http2debug") {
 		t.Errorf("%v", err)
 	}

@@ -1,0 +1,157 @@
+package operatorapi
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/reset"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
+)
+
+// GetStatus implements the call.
+func (s *Service) GetStatus(ctx context.Context, _ *operatorv1.GetStatusRequest) (*operatorv1.GetStatusResponse, error) {
+	return s.status(ctx)
+}
+
+// Bounds of WatchStatus.
+const (
+	shortestWatch = 250 * time.Millisecond
+	longestWatch  = time.Minute
+)
+
+// WatchStatus implements the call.
+func (s *Service) WatchStatus(r *operatorv1.WatchStatusRequest, stream grpc.ServerStreamingServer[operatorv1.WatchStatusResponse]) error {
+	every := time.Second
+	if i := r.GetInterval(); i != nil {
+		every = i.AsDuration()
+		if i.CheckValid() != nil || every < shortestWatch || every > longestWatch {
+			var bad reset.Violations
+			bad.Add("interval", "must be between 250ms and 1m; leave it out for 1s")
+			return bad
+		}
+	}
+	ctx := stream.Context()
+	for {
+		status, err := s.status(ctx)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&operatorv1.WatchStatusResponse{Status: status}); err != nil {
+			return &reset.Error{Kind: reset.KindCanceled, Cause: err} // the only way that Send fails
+		}
+		if err := s.d.Clock.Sleep(ctx, every); err != nil {
+			return &reset.Error{Kind: reset.KindCanceled, Cause: err}
+		}
+	}
+}
+
+func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, error) {
+	stats, err := s.d.Queue.Stats(ctx)
+	if err != nil {
+		return nil, queueError(err)
+	}
+	now, level, disk, window := s.d.Clock.Now(), s.d.Level(), s.d.Disk(), s.rates.span()
+	resp := &operatorv1.GetStatusResponse{
+		Time:               timestamppb.New(now),
+		BrownoutLevel:      uint32(level.InForce), //nolint:gosec // 0 to 4
+		BrownoutLevelAsked: uint32(level.Asked),   //nolint:gosec // 0 to 4
+		BrownoutCause:      level.Cause,
+		Draining:           s.d.Draining(),
+		Queue:              queueStatus(stats),
+		Lanes:              s.lanes(stats, window, now),
+		Downstreams:        s.downstreams(window),
+		Admission:          admissionStatus(window.intake()),
+		Disk:               &operatorv1.DiskStatus{AvailableBytes: disk.Available, ReserveBytes: disk.Reserve},
+		Overrides:          overrides(s.d.Book.List()),
+		Version:            s.d.Version,
+		StartTime:          timestamppb.New(s.start),
+	}
+	return resp, nil
+}
+
+func queueStatus(stats queue.Stats) *operatorv1.QueueStatus {
+	q := &operatorv1.QueueStatus{
+		Enqueued: stats.Enqueued, Ended: stats.Ended, Held: stats.Held, Conservation: stats.Conservation(),
+		Bytes: stats.Bytes, MaxBytes: stats.MaxBytes, Accepting: stats.NotAccepting == nil,
+	}
+	if stats.NotAccepting != nil {
+		q.NotAcceptingCause = stats.NotAccepting.Error()
+	}
+	return q
+}
+
+// still is the rate, in jobs a second, under which a lane counts as not moving: less than one job in the window.
+const still = .05
+
+func (s *Service) lanes(stats queue.Stats, window span, now time.Time) (out []*operatorv1.LaneStatus) {
+	steered := map[reset.Lane]Lane{}
+	for _, l := range s.d.Lanes() {
+		steered[l.Lane] = l
+	}
+	for _, lane := range reset.Lanes() {
+		l := stats.Lanes[lane]
+		st := &operatorv1.LaneStatus{
+			Lane: lane.String(), Leased: l.Leased, Retrying: l.Retrying, Parked: l.Parked,
+			Paused: steered[lane].Paused, Weight: steered[lane].Weight,
+		}
+		st.ArrivalRate, st.Rate = window.lane(lane)
+		for _, n := range l.Waiting {
+			st.Waiting += n
+		}
+		if oldest := l.Oldest(); !oldest.IsZero() {
+			st.OldestWait = duration(now.Sub(oldest))
+		}
+		switch waiting := st.Waiting + st.Retrying; { // what was put back is waited for too
+		case waiting == 0:
+			st.DrainTime = duration(0)
+		case st.Rate > still:
+			// A line of years is no number to be told: what does not fit a duration is not moving.
+			if seconds := float64(waiting) / st.Rate; seconds < (365 * 24 * time.Hour).Seconds() {
+				st.DrainTime = duration(time.Duration(seconds * float64(time.Second)))
+			}
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) {
+	for _, d := range s.d.Downstreams() {
+		c := window.calls(d.Name)
+		st := &operatorv1.DownstreamStatus{
+			Downstream:       d.Name,
+			ConcurrencyLimit: uint32(max(0, d.Concurrency)), //nolint:gosec // a limit of calls
+			InFlight:         uint32(max(0, d.InFlight)),    //nolint:gosec // a number of calls
+			RateLimit:        d.Rate,
+			Breaker:          d.Breaker,
+			BreakerForced:    d.Forced,
+			Ramp:             d.Ramp,
+			PaceMode:         d.Mode,
+			Batch:            uint32(max(0, d.Batch)), //nolint:gosec // a number of items
+			CallRate:         c.ok,
+			FailureRate:      c.failed,
+			ItemRate:         c.items,
+			OutageStartTime:  timestamp(d.OutageSince),
+		}
+		if c.mean > 0 {
+			st.CallTime = duration(c.mean)
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+func admissionStatus(in intake) *operatorv1.AdmissionStatus {
+	st := &operatorv1.AdmissionStatus{
+		Offered: in.admitted + in.limited + in.shed, Admitted: in.admitted, Limited: in.limited, Shed: in.shed, Refused: in.refused,
+		GlobalTokens: in.tokens,
+	}
+	for _, r := range in.reasons {
+		st.Reasons = append(st.Reasons, &operatorv1.ReasonRate{Reason: r.reason, Rate: r.rate})
+	}
+	return st
+}
