@@ -37,7 +37,11 @@ func serve() {
 	}
 	c, err := config.Load(file, os.Environ())
 	if err == nil {
-		err = app.Run(ctx, app.Options{Config: c, Output: os.Stderr})
+		o := app.Options{Config: c, Output: os.Stderr}
+		if file != "" {
+			o.Reload = func() (config.Config, error) { return config.Load(file, os.Environ()) }
+		}
+		err = app.Run(ctx, o)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
