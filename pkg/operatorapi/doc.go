@@ -11,7 +11,8 @@
 // # Seeing in a storm
 //
 // GetStatus reads memory only: the queue's counters under a lock that the committer holds for microseconds, the book's
-// list, and rates that were made before. Nothing of it waits for a disk, so it answers while commits stall. Rates are of
+// list, and rates that were made before. Where the lock is held for longer, because the disk stalls the engine's writes, the
+// counters read last are told after 100 ms. So it answers while commits stall. Rates are of
 // the last ten seconds, from one look a second at the counters that /metrics shows anyway: what the dashboard says and
 // what this says cannot differ. Who is at the second listener does not stand in line with callers: its connections,
 // streams and caps are its own, only the processors are shared.

@@ -2,7 +2,6 @@ package operatorapi
 
 import (
 	"cmp"
-	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +22,6 @@ const maxSamples = 12
 
 // rates tells what went on a second over the last rateWindow.
 type rates struct {
-	queue  Queue
 	gather prometheus.Gatherer
 
 	mu      sync.Mutex
@@ -77,15 +75,11 @@ func watched(family string) (first, second string, ok bool) {
 	}
 }
 
-func newRates(q Queue, g prometheus.Gatherer) *rates { return &rates{queue: q, gather: g} }
+func newRates(g prometheus.Gatherer) *rates { return &rates{gather: g} }
 
 // look takes a sample: about 1 ms and 600 KB of garbage for the whole registry of a gateway, once a second. What cannot be
 // read leaves a gap; the ends of the window bridge it.
-func (r *rates) look(ctx context.Context, now time.Time) {
-	stats, err := r.queue.Stats(ctx)
-	if err != nil {
-		return
-	}
+func (r *rates) look(now time.Time, stats queue.Stats) {
 	families, err := r.gather.Gather()
 	if err != nil && len(families) == 0 {
 		return

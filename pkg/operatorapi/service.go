@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,6 +93,7 @@ type Service struct {
 	operatorv1.UnimplementedOperatorServer
 	d     Deps
 	rates *rates
+	stats *statsReader
 	start time.Time
 }
 
@@ -114,7 +116,7 @@ func New(d Deps) (*Service, error) {
 	orFunc(&d.Disk, func() Disk { return Disk{} })
 	orFunc(&d.LimitedClients, func() []LimitedClient { return nil })
 	orFunc(&d.Draining, func() bool { return false })
-	return &Service{d: d, rates: newRates(d.Queue, d.Gatherer), start: d.Clock.Now()}, nil
+	return &Service{d: d, rates: newRates(d.Gatherer), stats: newStatsReader(d.Queue), start: d.Clock.Now()}, nil
 }
 
 func orFunc[T any](f *func() T, def func() T) {
@@ -126,10 +128,15 @@ func orFunc[T any](f *func() T, def func() T) {
 // sampleEvery is how often rates are looked at.
 const sampleEvery = time.Second
 
-// Run takes the samples that rates are made of, until ctx ends.
+// Run takes the samples that rates are made of, and reads the queue's counters for who asks, until ctx ends.
 func (s *Service) Run(ctx context.Context) {
+	var reading sync.WaitGroup
+	reading.Go(func() { s.stats.run(ctx) })
+	defer reading.Wait()
 	for {
-		s.rates.look(ctx, s.d.Clock.Now())
+		if stats, err := s.stats.read(ctx); err == nil {
+			s.rates.look(s.d.Clock.Now(), stats)
+		}
 		if s.d.Clock.Sleep(ctx, sampleEvery) != nil {
 			return
 		}

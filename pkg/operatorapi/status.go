@@ -50,7 +50,7 @@ func (s *Service) WatchStatus(r *operatorv1.WatchStatusRequest, stream grpc.Serv
 }
 
 func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, error) {
-	stats, err := s.d.Queue.Stats(ctx)
+	stats, err := s.stats.read(ctx)
 	if err != nil {
 		return nil, queueError(err)
 	}

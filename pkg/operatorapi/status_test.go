@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,6 +159,34 @@ func TestStatusTellsHowLongALineTakes(t *testing.T) {
 	if q := s.GetQueue(); q.GetHeld() != 280 || q.GetConservation() != 0 || !q.GetAccepting() || q.GetEnqueued() != 400 ||
 		q.GetEnded() != 120 {
 		t.Errorf("queue %v", q)
+	}
+}
+
+// stalled is a queue whose committer holds its lock for as long as the test likes.
+type stalled struct {
+	operatorapi.Queue
+	lock sync.Mutex
+}
+
+func (s *stalled) Stats(ctx context.Context) (queue.Stats, error) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.Queue.Stats(ctx)
+}
+
+func TestStatusDoesNotWaitForTheDisk(t *testing.T) {
+	t.Parallel()
+	disk := &stalled{}
+	w := newWorld(t, func(d *operatorapi.Deps) { disk.Queue, d.Queue = d.Queue, disk })
+	w.park(7)
+	w.pass(time.Second) // it was read once
+	disk.lock.Lock()
+	defer disk.lock.Unlock()
+	for range 3 {
+		s, err := w.client.GetStatus(w.ctx(), &operatorv1.GetStatusRequest{})
+		if err != nil || s.GetLanes()[3].GetParked() != 7 {
+			t.Fatalf("%v, %v", s.GetLanes(), err)
+		}
 	}
 }
 
