@@ -100,7 +100,8 @@ func TestEachLinkIsDeliveredOnce(t *testing.T) {
 func TestTheSinkTakesMailsAndRefusesThem(t *testing.T) {
 	t.Parallel()
 	got := make(chan [2]string, 4)
-	sink, err := NewSink(SinkConfig{Address: "127.0.0.1:0"}, slog.New(slog.DiscardHandler))
+	now := clock.NewManual(time.Unix(1, 0))
+	sink, err := NewSink(SinkConfig{Address: "127.0.0.1:0", Clock: now}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +127,32 @@ func TestTheSinkTakesMailsAndRefusesThem(t *testing.T) {
 		t.Error(err)
 	}
 	<-got
+	sink.Throttle(2)
+	taken := 0
+	for range 4 {
+		if send() == nil {
+			taken++
+			<-got
+		}
+	}
+	if taken != 1 {
+		t.Errorf("throttled to two a second, it took %d of 4 at once", taken)
+	}
+	now.Advance(time.Second / 2)
+	if err := send(); err != nil {
+		t.Errorf("half a second later: %v", err)
+	}
+	<-got
+	sink.Throttle(0)
+	for range 2 {
+		if err := send(); err != nil {
+			t.Errorf("throttled no more: %v", err)
+		}
+		<-got
+	}
+	if sink.Links() != 6 || sink.Others() != 0 {
+		t.Errorf("it counted %d links and %d others of 6 and 0", sink.Links(), sink.Others())
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

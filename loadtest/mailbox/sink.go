@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"golang.org/x/time/rate"
+
+	"github.com/surgegate/surgegate/pkg/clock"
 )
 
 // Deliverer hears of each link as it comes. It must not block.
@@ -19,6 +22,8 @@ type Deliverer func(to, token string)
 // SinkConfig of a Sink.
 type SinkConfig struct {
 	Address string // host:port to listen on; required
+	// Clock of Throttle. Default: the system's.
+	Clock clock.Clock
 }
 
 // Sink is an SMTP server that takes every mail and keeps none: what a gateway is pointed at, so that the people of a run
@@ -26,16 +31,23 @@ type SinkConfig struct {
 type Sink struct {
 	listener net.Listener
 	log      *slog.Logger
+	clock    clock.Clock
 	refusing atomic.Bool
+	limit    *rate.Limiter
+	links    atomic.Int64
+	others   atomic.Int64
 }
 
 // NewSink listens; Run serves.
 func NewSink(cfg SinkConfig, log *slog.Logger) (*Sink, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System{}
+	}
 	listener, err := net.Listen("tcp", cfg.Address)
 	if err != nil {
 		return nil, fmt.Errorf("mailbox: %w", err)
 	}
-	return &Sink{listener: listener, log: log}, nil
+	return &Sink{listener: listener, log: log, clock: cfg.Clock, limit: rate.NewLimiter(rate.Inf, 1)}, nil
 }
 
 // Address is where it listens.
@@ -43,6 +55,21 @@ func (s *Sink) Address() string { return s.listener.Addr().String() }
 
 // Refuse makes it answer 451 to every mail, or take them again.
 func (s *Sink) Refuse(refuse bool) { s.refusing.Store(refuse) }
+
+// Throttle makes it take so many mails a second and answer 451 to the others; 0 or less takes all again.
+func (s *Sink) Throttle(perSecond float64) {
+	limit := rate.Limit(perSecond)
+	if perSecond <= 0 {
+		limit = rate.Inf
+	}
+	s.limit.SetLimitAt(s.clock.Now(), limit)
+}
+
+// Links is how many mails with a link it has taken.
+func (s *Sink) Links() int64 { return s.links.Load() }
+
+// Others is how many mails without one it has taken.
+func (s *Sink) Others() int64 { return s.others.Load() }
 
 // Run serves until ctx ends.
 func (s *Sink) Run(ctx context.Context, deliver Deliverer) error {
@@ -76,7 +103,7 @@ type session struct {
 }
 
 func (s *session) Mail(string, *smtp.MailOptions) error {
-	if s.sink.refusing.Load() {
+	if s.sink.refusing.Load() || !s.sink.limit.AllowN(s.sink.clock.Now(), 1) {
 		return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Try again later"}
 	}
 	return nil
@@ -90,9 +117,12 @@ func (s *session) Data(r io.Reader) error {
 		s.sink.log.Warn("a mail that cannot be read", "error", err)
 		return nil // taken: it is the reader that does not understand it
 	}
-	if token != "" {
-		s.deliver(to, token)
+	if token == "" {
+		s.sink.others.Add(1)
+		return nil
 	}
+	s.sink.links.Add(1)
+	s.deliver(to, token)
 	return nil
 }
 
