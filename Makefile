@@ -99,7 +99,7 @@ bench: build postgresql bench-tools ## Benchmarks with their reference in the sa
 	$(BIN)/storm bench --out build/bench
 
 .PHONY: bench-tools
-bench-tools: $(BIN)/ghz $(BIN)/k6 ## The load generators that storm is measured beside, into build/bin
+bench-tools: $(BIN)/ghz $(BIN)/k6 $(BIN)/prometheus ## The load generators and the Prometheus that storm bench runs, into build/bin
 
 .PHONY: fuzz
 fuzz: ## Fuzz every parser and opener, FUZZTIME (default 1m) each

@@ -12,6 +12,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/bench"
 	"github.com/surgegate/surgegate/loadtest/capacity"
 	"github.com/surgegate/surgegate/loadtest/generator"
+	"github.com/surgegate/surgegate/loadtest/honest"
 )
 
 func benchCommand() *cobra.Command {
@@ -32,6 +33,10 @@ func benchCommand() *cobra.Command {
 	f.StringVar(&o.Surgegate, "surgegate", filepath.Join("build", "bin", "surgegate"), "the gateway's program")
 	f.StringVar(&o.GHZ, "ghz", filepath.Join("build", "bin", "ghz"), "ghz, for the generator part (make bench-tools)")
 	f.StringVar(&o.K6, "k6", filepath.Join("build", "bin", "k6"), "k6, for the generator part (make bench-tools)")
+	f.StringVar(&o.Prometheus, "prometheus", filepath.Join("build", "bin", "prometheus"), "Prometheus, for the observe part (make bench-tools)")
+	f.StringVar(&o.Surgectl, "surgectl", filepath.Join("build", "bin", "surgectl"), "surgectl, for the observe part")
+	f.StringVar(&o.Dashboards, "dashboards", "dashboards", "the folder with grafana and prometheus, for the observe part")
+	f.StringSliceVar(&o.Scenarios, "scenarios", nil, fmt.Sprintf("of the observe part, some of %v", honest.ScenarioNames()))
 	f.StringVar(&o.Out, "out", filepath.Join("build", "bench"), "folder of summary.json")
 	f.IntVar(&o.Rounds, "rounds", 5, "rounds of the accept benchmark; the median counts")
 	f.IntVar(&o.Jobs, "jobs", 15_000_000, "tickets queued")

@@ -16,6 +16,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/backlog"
 	"github.com/surgegate/surgegate/loadtest/capacity"
 	"github.com/surgegate/surgegate/loadtest/generator"
+	"github.com/surgegate/surgegate/loadtest/honest"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/synth"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -37,10 +38,13 @@ type Options struct {
 	Out       string // folder of summary.json
 	Surgegate string // the binary
 	GHZ, K6   string // the binaries, for the generator part
-	Self      string // this program, which serves the echo and the store when told to
-	Rounds    int    // of accepts; default 5
-	Jobs      int    // tickets queued; default 15 000 000
-	Only      []string
+	// Surgectl and Prometheus are the binaries, Dashboards the folder, and Scenarios the faults (none: all), for the observe part.
+	Surgectl, Prometheus, Dashboards string
+	Scenarios                        []string
+	Self                             string // this program, which serves the echo and the store when told to
+	Rounds                           int    // of accepts; default 5
+	Jobs                             int    // tickets queued; default 15 000 000
+	Only                             []string
 	// CapacityParts and CapacityModels are what to run of the capacity part; none: all.
 	CapacityParts, CapacityModels []string
 	Output                        io.Writer
@@ -73,6 +77,7 @@ func parts() []part {
 		{"backlog", (*suite).backlog},
 		{"capacity", (*suite).capacity},
 		{"generator", (*suite).generator},
+		{"observe", (*suite).observe},
 	}
 }
 
@@ -240,4 +245,23 @@ func (s *suite) synth(ctx context.Context) ([]Row, error) {
 	return []Row{{
 		Name: "synth, 15 M people mailed, 48 h, to disk", Value: rate, Unit: "events/s", Goal: "≥ 1,000,000", OK: rate >= 1e6,
 	}}, err
+}
+
+// observe makes faults that nobody announces and tells how long it takes until somebody can name them.
+func (s *suite) observe(ctx context.Context) ([]Row, error) {
+	all, err := honest.Observe(ctx, honest.ObserveConfig{
+		Config: honest.Config{
+			Programs:   honest.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Prometheus: s.Prometheus},
+			Dashboards: s.Dashboards, Dir: filepath.Join(s.dir, "observe"),
+		},
+		Only: s.Scenarios,
+	}, s.Clock)
+	for _, o := range all {
+		fmt.Fprintln(s.Output, o)
+	}
+	var rows []Row
+	for _, f := range honest.Figures(all) {
+		rows = append(rows, Row(f))
+	}
+	return rows, err
 }

@@ -16,6 +16,7 @@
 //	metrics                    accepts of the same source built without metrics      ratio, median of pairs of a second each
 //	a scrape, GetStatus        –                                                     bytes and time while 100 times too much is offered
 //	capacity                   see loadtest/capacity: the whole program against stores that fall over
+//	observe                    see loadtest/honest: how long until a fault that nobody announces can be named
 //
 // Servers are processes of their own: the real surgegate binary, and this program as the echo. Client and server share
 // the machine in both. While accepts are measured the store works at 200 look-ups a second, so the line grows as in a

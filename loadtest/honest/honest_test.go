@@ -3,6 +3,7 @@ package honest_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +42,14 @@ func programs(t *testing.T) honest.Programs {
 func mayBeBlank() map[string]string {
 	return map[string]string{
 		"Time of a hash": "the victim takes passwords as they are, so nothing is hashed",
+	}
+}
+
+// neverHere are alerts of what does not happen in this storm at all, in whatever phase.
+func neverHere() []string {
+	return []string{
+		"SurgegateDown", "SurgegateNotAccepting", "SurgegateConservationBroken", "SurgegatePanic", "SurgegateParkedJobs", "SurgegateDiskFilling",
+		"SurgegateOverrideStanding", "SurgegateReloadRefused", "SurgegateKeyMaintenanceFailing",
 	}
 }
 
@@ -101,7 +110,7 @@ func judge(t *testing.T, r honest.Result) {
 		}
 	}
 	for _, a := range r.Alerts {
-		if a.Phase == honest.Calm {
+		if a.Phase == honest.Calm || slices.Contains(neverHere(), a.Name) {
 			t.Errorf("a false alarm: %v", a)
 		}
 	}
