@@ -40,7 +40,7 @@ func (d *Disk) Free() (int64, error) {
 	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec // far below 2^63
 }
 
-// Fill leaves so many bytes.
+// Fill leaves so many bytes, or as many as there are if there are fewer. It may be called again to leave less.
 func (d *Disk) Fill(leave int64) error {
 	free, err := d.Free()
 	if err != nil {
@@ -51,7 +51,10 @@ func (d *Disk) Fill(leave int64) error {
 		return fmt.Errorf("smalldisk: %w", err)
 	}
 	if more := free - leave; more > 0 {
-		err = syscall.Fallocate(int(file.Fd()), 0, 0, more) //nolint:gosec // a file descriptor fits
+		var held os.FileInfo
+		if held, err = file.Stat(); err == nil { // what it holds already is not free any more
+			err = syscall.Fallocate(int(file.Fd()), 0, held.Size(), more) //nolint:gosec // a file descriptor fits
+		}
 	}
 	if err := errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("smalldisk: fill %s: %w", d.dir, err)
