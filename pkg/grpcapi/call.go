@@ -165,7 +165,8 @@ func (s *Server) bound(ctx context.Context, info *tap.Info) (context.Context, er
 		return ctx, nil
 	}
 	// ctx is the stream's and ends with it, which stops this timer too; to cancel it besides cost a goroutine a call.
-	bounded, _ := context.WithTimeout(ctx, s.cfg.CallTimeout) //nolint:govet // lostcancel: see above
+	bounded, cancel := context.WithTimeout(ctx, s.cfg.CallTimeout)
+	_ = cancel // see above
 	return bounded, nil
 }
 
