@@ -154,7 +154,7 @@ func onFire() row {
 				biggest(now("surgegate_queue_oldest_wait_seconds", `lane="hash"`))),
 			tile(panel{Title: "One client floods", Runbook: "SurgegateClientFlooding", Unit: ratio,
 				About: "Share of all calls that single clients' limits refuse. Far from 0: one address or login sends most of it. " +
-					"surgectl limits get names the clients.",
+					"surgectl limits clients names the clients.",
 				Steps: []step{{0, green}, {0.1, yellow}, {0.3, amber}, {0.5, red}}},
 				otherwise(share(sum(rate("surgegate_admission_decisions_total", `reason=~"limit_client_.+"`)), offered), 0, offered)),
 			tile(panel{Title: "Disk at reserve in", Runbook: "SurgegateDiskFilling", Unit: seconds,
@@ -176,7 +176,7 @@ func demand() row {
 	return row{Title: "2 · Demand and admission: what is asked, what is let in",
 		Aside: &panel{Width: 4, Title: "How to read", About: "How to read demand and admission.", Markdown: "**Red** is sent away with a time " +
 			"to come back, **orange** is told to wait, **green** is done at once.\n\n`limit_client_*` high: **one client floods**, see who with " +
-			"`surgectl limits get`.\n\n" +
+			"`surgectl limits clients`.\n\n" +
 			"`shed_level_*`: the brownout level; `queue_full`: the line is too long.\n\n`not_durable`: **the disk**."},
 		Panels: []panel{
 			{Title: "What becomes of asks", About: "Starts and completions a second, stacked: accepted with an ETA of up to 10 s, accepted into " +

@@ -18,7 +18,7 @@ func placeholders() *strings.Replacer {
 
 // A command that is not understood is found out at three in the morning, or here: surgectl refuses a wrong command line (2)
 // before it finds that nobody is there (4).
-func TestTheRunbooksCommandsAreUnderstood(t *testing.T) {
+func TestTheCommandsOfRunbooksAndDashboardsAreUnderstood(t *testing.T) {
 	t.Parallel()
 	surgectl := filepath.Join(t.TempDir(), "surgectl")
 	if out, err := exec.Command("go", "build", "-o", surgectl, "github.com/surgegate/surgegate/cmd/surgectl").CombinedOutput(); err != nil {
@@ -26,7 +26,15 @@ func TestTheRunbooksCommandsAreUnderstood(t *testing.T) {
 	}
 	changes := regexp.MustCompile(` (fix|bound|force|pause|weight|set|open|close|lift|requeue|give-up) `)
 	seen := map[string]bool{}
-	for name, page := range runbooks(t) {
+	pages := runbooks(t)
+	for _, path := range files(t, "../grafana/*.json") {
+		var board any
+		if err := json.Unmarshal(read(t, path), &board); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		pages[path] = texts(board)
+	}
+	for name, page := range pages {
 		for _, line := range commands(page) {
 			if line = placeholders().Replace(line); seen[line] {
 				continue
@@ -39,12 +47,34 @@ func TestTheRunbooksCommandsAreUnderstood(t *testing.T) {
 			out, err := exec.Command(surgectl, args...).CombinedOutput()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) || exit.ExitCode() != 4 {
-				t.Errorf("%s.md: %s: %v, want 4, nobody there: %s", name, line, err, out)
+				t.Errorf("%s: %s: %v, want 4, nobody there: %s", name, line, err, out)
 			}
 		}
 	}
 	if len(seen) < 20 {
 		t.Errorf("found %d commands in the runbooks, want those of all of them", len(seen))
+	}
+}
+
+// texts are all strings of a JSON value, a line each.
+func texts(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v + "\n"
+	case []any:
+		var all strings.Builder
+		for _, e := range v {
+			all.WriteString(texts(e))
+		}
+		return all.String()
+	case map[string]any:
+		var all strings.Builder
+		for _, e := range v {
+			all.WriteString(texts(e))
+		}
+		return all.String()
+	default:
+		return ""
 	}
 }
 
