@@ -34,6 +34,7 @@
 //     durable before Lease returns; Status.DoneTime tells it. Nothing that happens later changes it.
 //   - Position is ordinal minus passed, so it never grows for one ticket. A completion's line is hash and apply
 //     together: passed counts those first leased in their last lane or ended before.
+//   - PutAll writes records together or not at all, so that what was done and the record of it cannot part.
 //   - Final tickets are readable for the retention, then ErrNotFound.
 //   - Conservation: enqueued − ended − held is 0 in every snapshot.
 //
