@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -157,25 +158,30 @@ type ObserveConfig struct {
 	Only []string // of ScenarioNames; none: all
 }
 
-// Observe makes the faults, each in a world of its own and all at once, and returns what could be seen of each. It takes
-// five minutes.
+// Observe makes the faults, each in a world of its own and all at once, and returns what could be seen of each; of those
+// that failed there is an error. It takes five minutes.
 func Observe(ctx context.Context, cfg ObserveConfig, c clock.Clock) ([]Observed, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	all := slices.DeleteFunc(scenarios(), func(s scenario) bool { return len(cfg.Only) > 0 && !slices.Contains(cfg.Only, s.name) })
-	results := make([]Observed, len(all))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, s := range all {
-		group.Go(func() (err error) {
-			results[i], err = observe(ctx, cfg.Config, s, c)
-			if err != nil {
-				return fmt.Errorf("honest: %s: %w", s.name, err)
+	results, errs := make([]Observed, len(all)), make([]error, len(all))
+	var group sync.WaitGroup
+	for i, s := range all { // one that fails does not take the others with it
+		group.Go(func() {
+			if results[i], errs[i] = observe(ctx, cfg.Config, s, c); errs[i] != nil {
+				errs[i] = fmt.Errorf("honest: %s: %w", s.name, errs[i])
 			}
-			return nil
 		})
 	}
-	return results, group.Wait()
+	group.Wait()
+	var seen []Observed
+	for i, o := range results {
+		if errs[i] == nil {
+			seen = append(seen, o)
+		}
+	}
+	return seen, errors.Join(errs...)
 }
 
 func observe(ctx context.Context, cfg Config, s scenario, c clock.Clock) (o Observed, err error) {

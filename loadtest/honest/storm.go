@@ -101,10 +101,10 @@ func quick() people.Config {
 }
 
 // stormLoad is more than the store takes, most of it attackers', and one client whose bucket is empty after a second. The queue
-// is full to 75 % (level 2: some 4,300 jobs) after 3 to 7 s, as the store has been found out. It comes near that quickly and then
+// is full to 75 % (level 2: some 4,300 jobs) after 3 to 6.5 s, as the store has been found out. It comes near that quickly and then
 // slowly, because the level is looked at once a second and is to be 2, not 3.
 func stormLoad() *load {
-	const rush = 2600 * time.Millisecond
+	const rush = 2800 * time.Millisecond
 	return newLoad(
 		wave{from: 0, length: calmFor, rate: 8},
 		wave{from: calmFor, length: stormFor, rate: 60},

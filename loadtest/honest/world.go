@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,12 +88,12 @@ func (w *world) open(ctx context.Context) error {
 	var running context.Context
 	running, w.end = context.WithCancel(context.WithoutCancel(ctx)) // ended by close, after the gateway
 	w.beside, running = errgroup.WithContext(running)
-	addresses, err := victim.FreeAddresses(4)
+	steering, err := victim.FreeAddress()
 	if err != nil {
 		return err
 	}
 	store := &w.cfg.store
-	store.Address, store.Control, store.Ledger = "127.0.0.1:0", addresses[3], filepath.Join(w.cfg.dir, "ledger.jsonl")
+	store.Address, store.Control, store.Ledger = "127.0.0.1:0", steering, filepath.Join(w.cfg.dir, "ledger.jsonl")
 	if w.store, err = victim.New(*store, victim.Deps{Clock: w.clock, Die: func() { w.died.Store(true) }}); err != nil {
 		return err
 	}
@@ -102,8 +104,14 @@ func (w *world) open(ctx context.Context) error {
 		return err
 	}
 	w.beside.Go(func() error { return w.sink.Run(running, w.deliver) })
-	if err := w.startGateway(ctx, addresses); err != nil {
-		return err
+	for try := 1; ; try++ { // where there is much traffic a port that was free may be a connection's a moment later
+		err := w.startGateway(ctx)
+		if err == nil {
+			break
+		}
+		if try == 3 || !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+			return err
+		}
 	}
 	w.prom, err = prom.Start(ctx, prom.Config{
 		Program: w.cfg.programs.Prometheus, Dir: filepath.Join(w.cfg.dir, "prometheus"), Job: job, Target: w.metrics, Rules: w.cfg.rules,
@@ -115,7 +123,11 @@ func (w *world) open(ctx context.Context) error {
 	return w.await(ctx, 30*time.Second, fmt.Sprintf("up{job=%q} == 1", job))
 }
 
-func (w *world) startGateway(ctx context.Context, addresses []string) error {
+func (w *world) startGateway(ctx context.Context) error {
+	addresses, err := victim.FreeAddresses(3)
+	if err != nil {
+		return err
+	}
 	w.operator, w.metrics = addresses[1], addresses[2]
 	q := strconv.Quote
 	text := fmt.Sprintf(`data_dir: %s
@@ -129,7 +141,6 @@ mail: {smtp: {address: %s, tls: none}, base_url: "https://reset.example.com"}
 	if err := os.WriteFile(path, []byte(text+w.cfg.settings), 0o600); err != nil {
 		return fmt.Errorf("honest: %w", err)
 	}
-	var err error
 	if w.gateway, err = process.Start(ctx, w.clock, addresses[0], w.cfg.programs.Surgegate, "serve", "--config", path); err != nil {
 		return fmt.Errorf("honest: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/api"
@@ -17,7 +19,11 @@ import (
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
-const readyTimeout = 30 * time.Second
+const (
+	readyTimeout = 30 * time.Second
+	// tries to start: where there is much traffic a port that was free may be a connection's a moment later.
+	tries = 3
+)
 
 // Config of a Server. All fields but Rules are required.
 type Config struct {
@@ -79,6 +85,16 @@ rule_files:
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("prom: %w", err)
 	}
+	for try := 1; ; try++ {
+		p, err := launch(ctx, cfg, path, c)
+		if err == nil || try == tries || !errors.Is(err, syscall.EADDRINUSE) {
+			return p, err
+		}
+	}
+}
+
+// launch starts the process once, at an address that was free a moment ago.
+func launch(ctx context.Context, cfg Config, path string, c clock.Clock) (*Server, error) {
 	address, err := process.FreeAddress()
 	if err != nil {
 		return nil, fmt.Errorf("prom: %w", err)
@@ -110,11 +126,15 @@ func (p *Server) ready(ctx context.Context) error {
 	defer cancel()
 	for {
 		_, err := p.At(timed, "vector(1)", p.clock.Now())
-		if err == nil {
+		said := p.process.Output()
+		switch {
+		case strings.Contains(said, syscall.EADDRINUSE.Error()): // somebody else answers there
+			return fmt.Errorf("prom: %w: %s", syscall.EADDRINUSE, said)
+		case err == nil:
 			return nil
 		}
 		if p.clock.Sleep(timed, 50*time.Millisecond) != nil {
-			return fmt.Errorf("prom: Prometheus is not ready: %w: %s", err, p.process.Output())
+			return fmt.Errorf("prom: Prometheus is not ready: %w: %s", err, said)
 		}
 	}
 }
