@@ -229,7 +229,7 @@ func TestMetricsAreThereFromTheStart(t *testing.T) {
 	for _, f := range families {
 		series[f.GetName()] = len(f.GetMetric())
 	}
-	for name, want := range map[string]int{"surgegate_gate_requests_total": 5 * 20, "surgegate_gate_request_seconds": 5,
+	for name, want := range map[string]int{"surgegate_gate_requests_total": 3*20 + 2*7, "surgegate_gate_request_seconds": 5,
 		"surgegate_gate_eta_seconds": 2, "surgegate_gate_tickets_watched": 2} {
 		if series[name] != want {
 			t.Errorf("%s: %d series, want %d", name, series[name], want)
