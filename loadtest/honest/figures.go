@@ -53,8 +53,12 @@ func (o Observed) figures() []Figure {
 		}
 		return r
 	}
+	named := row("until surgectl status names it", o.Named, true)
+	if slices.Contains(o.Before, bySurgectl) {
+		// A status has no past: where the store is what people wait for anyway, it says the same when the store gets slower.
+		named.Name, named.Goal = named.Name+"; it did before the fault, too, so this is no evidence", "–"
+	}
 	return []Figure{
-		row("until the expression of "+o.Alert+" holds", o.Crossed, true), row("until "+o.Alert+" fires", o.Fired, false),
-		row("until surgectl status names it", o.Named, true),
+		row("until the expression of "+o.Alert+" holds", o.Crossed, true), row("until "+o.Alert+" fires", o.Fired, false), named,
 	}
 }

@@ -97,6 +97,10 @@ func TestFiguresJudge(t *testing.T) {
 	if got := strings.Join(verdicts, " "); got != "ok ok missed missed ok missed ok missed ok" {
 		t.Errorf("%s of %+v", got, rows)
 	}
+	known := Figures([]Observed{{Scenario: "known", Alert: "A", Crossed: 1, Fired: 1, Named: 1, Before: []string{bySurgectl}}})
+	if last := known[2]; last.Goal != "–" || !strings.Contains(last.Name, "no evidence") {
+		t.Errorf("what surgectl said before the fault, too, is judged: %+v", last)
+	}
 	if !strings.Contains(rows[8].Name, "a mount takes root") {
 		t.Errorf("what was left out says %q", rows[8].Name)
 	}

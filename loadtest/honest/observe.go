@@ -37,6 +37,9 @@ type Observed struct {
 	Skipped  string        // why it was not watched
 }
 
+// bySurgectl is surgectl in Observed.Before.
+const bySurgectl = "surgectl status"
+
 // Never is the time of what did not happen.
 const Never = time.Duration(-1)
 
@@ -319,8 +322,8 @@ func (w *world) listen(ctx context.Context, says *regexp.Regexp, begin time.Time
 		switch named := says.Match(text); {
 		case !named:
 		case now.Before(begin):
-			if !slices.Contains(o.Before, "surgectl status") {
-				o.Before = append(o.Before, "surgectl status")
+			if !slices.Contains(o.Before, bySurgectl) {
+				o.Before = append(o.Before, bySurgectl)
 			}
 		case o.Named == Never:
 			o.Named = now.Sub(begin)
