@@ -26,7 +26,7 @@ type metrics struct {
 	retries   *prometheus.CounterVec
 	parks     *prometheus.CounterVec
 	expiries  *prometheus.CounterVec
-	mailed    *prometheus.CounterVec
+	mailed    map[[2]string]prometheus.Counter // by purpose and outcome: every look-up is counted here
 	described prometheus.Gauge
 	paused    *prometheus.GaugeVec
 	weight    *prometheus.GaugeVec
@@ -81,6 +81,7 @@ func newMetrics(r prometheus.Registerer, promise time.Duration) (*metrics, error
 			NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
 		}, labels)
 	}
+	mailed := counter("surgegate_mails_total", "Mails by what became of them.", "purpose", "outcome")
 	m := &metrics{
 		age: histogram("surgegate_ticket_age_seconds",
 			"Seconds from a job's acceptance to its end by a worker; a mail's from when its account was found.",
@@ -89,7 +90,7 @@ func newMetrics(r prometheus.Registerer, promise time.Duration) (*metrics, error
 			"Jobs put back in line, by whether that used up one of their tries.", "lane", "tries"),
 		parks:    counter("surgegate_jobs_parked_total", "Jobs set aside for an operator, because their tries are used up or they cannot be worked on.", "lane"),
 		expiries: counter("surgegate_jobs_expired_total", "Completions whose sealed password waited too long.", "lane"),
-		mailed:   counter("surgegate_mails_total", "Mails by what became of them.", "purpose", "outcome"),
+		mailed:   map[[2]string]prometheus.Counter{},
 		described: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "surgegate_store_described",
 			Help: "1 while the store has told what it needs and that can be met, 0 before and while it cannot.",
@@ -114,11 +115,11 @@ func newMetrics(r prometheus.Registerer, promise time.Duration) (*metrics, error
 	}
 	for _, p := range []reset.Purpose{reset.PurposeLink, reset.PurposeConfirmation, reset.PurposeReplacement} {
 		for _, o := range []string{mailSent, mailWithheld, mailRefused} {
-			m.mailed.WithLabelValues(p.String(), o)
+			m.mailed[[2]string{p.String(), o}] = mailed.WithLabelValues(p.String(), o)
 		}
 	}
 	for _, c := range []prometheus.Collector{
-		m.age, m.retries, m.parks, m.expiries, m.mailed, m.described, m.paused, m.weight,
+		m.age, m.retries, m.parks, m.expiries, mailed, m.described, m.paused, m.weight,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register: %w", err)
@@ -144,7 +145,9 @@ func (m *metrics) expired(l reset.Lane) { m.expiries.WithLabelValues(l.String())
 
 // mails counts mails.
 func (m *metrics) mails(purpose, outcome string, n int) {
-	m.mailed.WithLabelValues(purpose, outcome).Add(float64(n))
+	if n > 0 {
+		m.mailed[[2]string{purpose, outcome}].Add(float64(n))
+	}
 }
 
 // ended counts a final state, with the trace of the job's call as the exemplar; a job whose ticket lives on in a follow-up
