@@ -32,10 +32,9 @@ type link struct{ Title, UID string }
 // row is a question, its answer in panels from left to right; a line ends when the page's width is used up.
 type row struct {
 	Title     string
+	Read      string // how, in the title: few tell a tile's meaning from the ⓘ while it burns
 	Collapsed bool
-	// Aside panels stand left of the others, from the row's top to its end.
-	Aside  *panel
-	Panels []panel
+	Panels    []panel
 }
 
 // annotation marks moments on all charts.
@@ -78,7 +77,7 @@ func (b board) panels() ([]dashboard.PanelOrRowPanel, error) {
 	id, y := uint32(0), uint32(0)
 	for _, r := range b.Rows {
 		id++
-		header := dashboard.RowPanel{Type: "row", Title: cog.ToPtr(r.Title), Id: id, Collapsed: r.Collapsed,
+		header := dashboard.RowPanel{Type: "row", Title: cog.ToPtr(r.heading()), Id: id, Collapsed: r.Collapsed,
 			GridPos: &dashboard.GridPos{Y: y, W: pageWidth, H: 1}, Panels: []dashboard.Panel{}}
 		y++
 		placed, height, err := r.place(&id, y)
@@ -101,40 +100,27 @@ func (b board) panels() ([]dashboard.PanelOrRowPanel, error) {
 }
 
 func (r row) place(id *uint32, top uint32) (placed []dashboard.Panel, height uint32, err error) {
-	left := uint32(0)
-	if r.Aside != nil {
-		left = r.Aside.Width
-	}
-	x, y, line := left, top, uint32(0)
-	add := func(p panel, at dashboard.GridPos) error {
-		*id++
-		made, err := p.build(*id, at)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.Title, err)
-		}
-		placed = append(placed, made)
-		return nil
-	}
-	at := make([]dashboard.GridPos, 0, len(r.Panels))
+	x, y, line := uint32(0), top, uint32(0)
 	for _, p := range r.Panels {
 		if x+p.Width > pageWidth {
-			x, y, line = left, y+line, 0
+			x, y, line = 0, y+line, 0
 		}
-		at = append(at, dashboard.GridPos{X: x, Y: y, W: p.Width, H: p.Height})
+		*id++
+		made, err := p.build(*id, dashboard.GridPos{X: x, Y: y, W: p.Width, H: p.Height})
+		if err != nil {
+			return nil, 0, fmt.Errorf("%s: %w", p.Title, err)
+		}
+		placed = append(placed, made)
 		x, line = x+p.Width, max(line, p.Height)
 	}
-	height = y + line - top
-	if r.Aside != nil {
-		if err := add(*r.Aside, dashboard.GridPos{Y: top, W: left, H: height}); err != nil {
-			return nil, 0, err
-		}
+	return placed, y + line - top, nil
+}
+
+func (r row) heading() string {
+	if r.Read == "" {
+		return r.Title
 	}
-	for i, p := range r.Panels {
-		if err := add(p, at[i]); err != nil {
-			return nil, 0, err
-		}
-	}
-	return placed, height, nil
+	return r.Title + "  —  " + r.Read
 }
 
 func (b board) variables() []cog.Builder[dashboard.VariableModel] {

@@ -9,7 +9,6 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
-	"github.com/grafana/grafana-foundation-sdk/go/text"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
@@ -65,10 +64,9 @@ type panel struct {
 	Free  bool
 	Whole bool // no decimals
 
-	Tile     bool
-	Names    bool   // a tile shows the names of its series, not their values
-	ByAlert  bool   // each name is an alert's, and leads to its runbook
-	Markdown string // makes it a text
+	Tile    bool
+	Names   bool // a tile shows the names of its series, not their values
+	ByAlert bool // each name is an alert's, and leads to its runbook
 }
 
 // words say a range of values; To below From: without an end.
@@ -87,11 +85,6 @@ func (p panel) runbookURL() string { return "${runbook_base}/" + p.Runbook + ".m
 // build makes Grafana's panel of it.
 func (p panel) build(id uint32, at dashboard.GridPos) (dashboard.Panel, error) {
 	switch {
-	case p.Markdown != "":
-		made, err := text.NewPanelBuilder().Id(id).Title(p.Title).Description(p.About).GridPos(at).Transparent(true).
-			Mode(text.TextModeMarkdown).Content(p.Markdown).Build()
-		made.FieldConfig = dashboard.NewFieldConfigSource() // Grafana itself writes an empty one for texts too
-		return made, err
 	case p.Tile:
 		return p.tile(id, at)
 	default:

@@ -57,7 +57,7 @@ func annotations() []annotation {
 func onFire() row {
 	const height = 3
 	tile := func(p panel, expr string) panel {
-		p.Tile, p.Width, p.Height, p.Whole, p.Queries = true, 4, height, p.Unit == ratio, []query{{Expr: expr}}
+		p.Tile, p.Width, p.Height, p.Whole, p.Queries = true, 5, height, p.Unit == ratio, []query{{Expr: expr}}
 		return p
 	}
 	// until is a recorded time of the worst instance, the same that its alert goes by. The rule has none where nothing grows:
@@ -88,11 +88,7 @@ func onFire() row {
 	}
 	slow := []step{{0, red}, {0.6, amber}, {0.85, green}}
 	never := func(text string) words { return words{From: day, To: 0, Text: text, Colour: green} }
-	return row{Title: "1 · Is it on fire? Who limits?",
-		Aside: &panel{Width: 4, Markdown: "**Top line**: how bad is it for people?\n\n**Middle line**: what stands still? Firing alerts lead " +
-			"to their runbooks.\n\n**Bottom line: who limits?** The red tile is the cause; click it.\n\nAll of the bottom line green and the top " +
-			"one not: no fault, more people than the pace allows. Let it work; see *drained in*.",
-			Title: "How to read", About: "How to read the tiles."},
+	r := row{Title: "1 · Is it on fire? Who limits?", Read: "top line: people; middle: what stands still; bottom: who limits, its red tile is the cause",
 		Panels: []panel{
 			tile(panel{Title: "Brownout level", Runbook: "SurgegateBrownoutHigh", Unit: number,
 				About: "The highest level of all instances. 1 puts off revocations and confirmations, 2 refuses suspects, 3 refuses new " +
@@ -121,7 +117,7 @@ func onFire() row {
 				About: "The fullest instance's queue against its bound of bytes.",
 				Steps: []step{{0, green}, {0.3, yellow}, {0.5, amber}, {0.8, red}}},
 				biggest(now("surgegate_queue_bytes")+" / "+now("surgegate_queue_max_bytes"))),
-			named(panel{Title: "Breakers open", Runbook: "SurgegateBreakerOpen", Unit: number, Width: 4, Steps: zeroIsGood,
+			named(panel{Title: "Breakers open", Runbook: "SurgegateBreakerOpen", Unit: number, Width: 5, Steps: zeroIsGood,
 				About: "Downstreams whose breaker is open or half-open on an instance. What waits for them stays in line and uses up no try."},
 				"downstream", now("surgegate_breaker_state", `state!="closed"`), "none", biggest(now("surgegate_breaker_state"))),
 			tile(panel{Title: "Not accepting", Runbook: "SurgegateNotAccepting", Unit: number,
@@ -134,7 +130,7 @@ func onFire() row {
 				Steps: []step{{0, red}, {0.9, amber}, {0.99, green}}},
 				otherwise(share(sum(rate("surgegate_promise_resets_total", `outcome="kept"`)), ended), 1, ended)),
 			tile(panel{Title: "Overrides", Runbook: "SurgegateOverrideStanding", Unit: number,
-				About: "What somebody holds by hand now: lanes, pace, breakers, level, limits. surgectl overrides list says who and why.",
+				About: "What somebody holds by hand now: lanes, pace, breakers, level, limits. `surgectl overrides list` says who and why.",
 				Steps: []step{{0, green}, {1, blue}}},
 				sum(now("surgegate_overrides"))),
 			tile(panel{Title: "Store's speed", Runbook: "SurgegateDownstreamSlow", Unit: ratio,
@@ -154,7 +150,7 @@ func onFire() row {
 				biggest(now("surgegate_queue_oldest_wait_seconds", `lane="hash"`))),
 			tile(panel{Title: "One client floods", Runbook: "SurgegateClientFlooding", Unit: ratio,
 				About: "Share of all calls that single clients' limits refuse. Far from 0: one address or login sends most of it. " +
-					"surgectl limits clients names the clients.",
+					"`surgectl limits clients` names the clients.",
 				Steps: []step{{0, green}, {0.1, yellow}, {0.3, amber}, {0.5, red}}},
 				otherwise(share(sum(rate("surgegate_admission_decisions_total", `reason=~"limit_client_.+"`)), offered), 0, offered)),
 			tile(panel{Title: "Disk at reserve in", Runbook: "SurgegateDiskFilling", Unit: seconds,
@@ -162,10 +158,14 @@ func onFire() row {
 					"not grow as fast, something else writes.",
 				Steps: []step{{0, red}, {900, amber}, {3600, yellow}, {6 * 3600, green}}, Words: []words{never("not filling")}},
 				until("surgegate:disk:seconds_left", now("surgegate_disk_available_bytes")+" - "+now("surgegate_disk_reserve_bytes"))),
-			named(panel{Title: "Firing alerts", Runbook: "SurgegateDown", Unit: number, ByAlert: true, Width: 20, Steps: zeroIsGood,
+			named(panel{Title: "Firing alerts", Runbook: "SurgegateDown", Unit: number, ByAlert: true, Width: pageWidth, Steps: zeroIsGood,
 				About: "By name; a click leads to the alert's runbook. Until Prometheus has the rules of dashboards/prometheus nothing can fire."},
 				"alertname", `ALERTS{alertstate="firing",alertname=~"Surgegate.+"}`, "nothing fires", "vector(1)"),
 		}}
+	for i := 4; i < len(r.Panels); i += 5 { // five in a line of 24
+		r.Panels[i].Width = 4
+	}
+	return r
 }
 
 func demand() row {
@@ -173,21 +173,17 @@ func demand() row {
 		sum(rate("surgegate_gate_eta_seconds")) + ")) >= 0 or " + sum(rate("surgegate_gate_eta_seconds_bucket", `le=~"10(\\.0)?"`))
 	accepted := observations("surgegate_gate_eta_seconds")
 	refused := sum(rate("surgegate_gate_requests_total", asks, refusedVerdicts))
-	return row{Title: "2 · Demand and admission: what is asked, what is let in",
-		Aside: &panel{Width: 4, Title: "How to read", About: "How to read demand and admission.", Markdown: "**Red** is sent away with a time " +
-			"to come back, **orange** is told to wait, **green** is done at once.\n\n`limit_client_*` high: **one client floods**, see who with " +
-			"`surgectl limits clients`.\n\n" +
-			"`shed_level_*`: the brownout level; `queue_full`: the line is too long.\n\n`not_durable`: **the disk**."},
+	return row{Title: "2 · Demand and admission", Read: "green at once, orange waits in line, red is sent away with a time to come back",
 		Panels: []panel{
 			{Title: "What becomes of asks", About: "Starts and completions a second, stacked: accepted with an ETA of up to 10 s, accepted into " +
 				"a longer line, refused.",
-				Runbook: "SurgegateGlobalLimitHit", Unit: perSecond, Width: 10, Height: 7, Stack: true,
+				Runbook: "SurgegateGlobalLimitHit", Unit: perSecond, Width: 12, Height: 7, Stack: true,
 				Queries: []query{{soon, "accepted, done within 10 s"},
 					{"clamp_min(" + accepted + " - (" + soon + "), 0)", "accepted, waits in line"}, {refused, "refused"}},
 				Colours: map[string]string{"accepted, done within 10 s": green, "accepted, waits in line": amber, "refused": red}},
 			{Title: "Refused, by reason", About: "Asks a second that were refused, by what refused them: a client's limits (by address, by " +
 				"login), the global limit, a brownout level, a line too long, a disk that takes nothing.",
-				Runbook: "SurgegateClientFlooding", Unit: perSecond, Width: 10, Height: 7,
+				Runbook: "SurgegateClientFlooding", Unit: perSecond, Width: 12, Height: 7,
 				Queries: []query{{sum(rate("surgegate_admission_decisions_total", `decision!="admitted"`), "reason") +
 					` > 0 or on () label_replace(vector(0), "reason", "by limit or level: none", "", "")`, "{{reason}}"},
 					{sum(rate("surgegate_gate_requests_total", asks, `verdict=~"queue_full|not_durable|draining|key_unknown|store_unknown|internal"`),
@@ -197,25 +193,25 @@ func demand() row {
 					"key_unknown": teal, "store_unknown": green, "internal": "#FF00FF", "by limit or level: none": grey, "for want of room: none": grey}},
 			{Title: "Offered, now and then", About: "Calls a second that came in, reads left out, and the same a day ago (0 where Prometheus has " +
 				"nothing from then).",
-				Runbook: "SurgegateGlobalLimitHit", Unit: perSecond, Width: 5, Height: 6,
+				Runbook: "SurgegateGlobalLimitHit", Unit: perSecond, Width: 6, Height: 6,
 				Queries: []query{{sum(rate("surgegate_admission_decisions_total")), "now"},
 					{orZero(sum("rate(" + metric("surgegate_admission_decisions_total") + "[$__rate_interval] offset 1d)")), "a day ago"}},
 				Colours: map[string]string{"now": blue, "a day ago": grey}, Dashed: []string{"a day ago"}},
 			{Title: "Answers, by code", About: "Answers a second of the public API, by gRPC code. RESOURCE_EXHAUSTED is designed; INTERNAL and " +
 				"UNKNOWN never are.",
-				Runbook: "SurgegateAcceptFastBurn", Unit: perSecond, Width: 5, Height: 6,
+				Runbook: "SurgegateAcceptFastBurn", Unit: perSecond, Width: 6, Height: 6,
 				Queries: []query{{sum(rate("grpc_server_handled_total", `grpc_service="surgegate.reset.v1.PasswordReset"`), "grpc_code") +
 					" > 0 or on () " +
 					`label_replace(vector(0), "grpc_code", "OK", "", "")`, "{{grpc_code}}"}},
 				Colours: map[string]string{"OK": green, "ResourceExhausted": amber, "Unavailable": red, "Internal": "#FF00FF"}},
 			{Title: "Time to answer, p99", About: "From a call's arrival to its answer. A call that asked to wait for its end is held on " +
 				"purpose, up to 30 s.",
-				Runbook: "SurgegateAcceptFastBurn", Unit: seconds, Width: 5, Height: 6, Log: true,
+				Runbook: "SurgegateAcceptFastBurn", Unit: seconds, Width: 6, Height: 6, Log: true,
 				Queries: []query{{quantile(0.99, "surgegate_gate_request_seconds", []string{"call"}, `call!="watch_ticket"`), "{{call}}"}},
 				Colours: map[string]string{"start": blue, "complete": green, "check_token": yellow, "get_ticket": grey}},
 			{Title: "Global limit: tokens left", About: "Tokens left in the global bucket of the emptiest instance, beside what comes in again " +
 				"each second. At 0 the global limit refuses.",
-				Runbook: "SurgegateGlobalLimitHit", Unit: "short", Width: 5, Height: 6,
+				Runbook: "SurgegateGlobalLimitHit", Unit: "short", Width: 6, Height: 6,
 				Queries: []query{{smallest(metric("surgegate_admission_tokens")), "left"},
 					{smallest(metric("surgegate_admission_limit", `rule="global"`)), "refill a second"}},
 				Colours: map[string]string{"left": green, "refill a second": grey}, Dashed: []string{"refill.*"}},
@@ -226,16 +222,12 @@ func promiseRow() row {
 	ages := func(q float64, lanes string) string {
 		return quantile(q, "surgegate_ticket_age_seconds", nil, lanes, `state="done"`)
 	}
-	return row{Title: "3 · The promise to people: accepted, and then?",
-		Aside: &panel{Width: 4, Title: "How to read", About: "How to read the promise.", Markdown: "A **link** waits for the mail, a " +
-			"**password** for hashing and the store.\n\n" +
-			"Above the dashed line the promise is broken.\n\nOnly links late: **mail**. Only passwords late: **store** or **hash pool**.\n\n" +
-			"Burn 1 uses up just the budget; at 14 it is gone in two days."},
+	return row{Title: "3 · The promise to people", Read: "only links late: mail; only passwords late: store or hash pool",
 		Panels: []panel{
 			{Title: "From accepted to done", About: "Age of what ended just now: mails sent, and passwords in the store. Confirmations, which " +
 				"wait by design, are in the mails' p99. The line is the promise. What still waits is in \"Oldest wait, by lane\".",
 				Runbook: "SurgegateOldestPastPromise",
-				Unit:    seconds, Width: 10, Height: 7, Log: true,
+				Unit:    seconds, Width: 12, Height: 7, Log: true,
 				Queries: []query{{ages(0.5, `lane="mail"`), "mail, p50"}, {ages(0.99, `lane="mail"`), "mail, p99"},
 					{ages(0.5, `lane="apply"`), "password, p50"}, {ages(0.99, `lane="apply"`), "password, p99"},
 					{biggest(metric("surgegate_promise_seconds")), "promise"}},
@@ -243,13 +235,13 @@ func promiseRow() row {
 					"promise": red}, Dashed: []string{"promise"}},
 			{Title: "Kept within the promise", About: "Share of the resets that ended just now and were in time, by part; 1 where none ended. " +
 				"The objective is 99 %.",
-				Runbook: "SurgegatePromiseFastBurn", Unit: ratio, Width: 5, Height: 7, Max: 1,
+				Runbook: "SurgegatePromiseFastBurn", Unit: ratio, Width: 6, Height: 7, Max: 1,
 				Queries: []query{{share(sum(rate("surgegate_promise_resets_total", `outcome="kept"`), "part"),
 					sum(rate("surgegate_promise_resets_total"), "part")) + " or 1 + 0 * " + sum(rate("surgegate_promise_resets_total"), "part"),
 					"{{part}}"}},
 				Colours: map[string]string{"link": purple, "password": green}},
 			{Title: "Error budget: burn", About: "How many times faster than allowed the budget of 1 % broken promises is used up, over an hour " +
-				"and five minutes. Both above 14.4 pages.", Runbook: "SurgegatePromiseFastBurn", Unit: number, Width: 5, Height: 7,
+				"and five minutes. Both above 14.4 pages.", Runbook: "SurgegatePromiseFastBurn", Unit: number, Width: 6, Height: 7,
 				Queries: []query{{biggest(recorded("surgegate:promise:burn1h"), "part"), "{{part}}, 1 h"},
 					{biggest(recorded("surgegate:promise:burn5m"), "part"), "{{part}}, 5 min"}},
 				Colours: map[string]string{"link, 1 h": purple, "password, 1 h": green, "link, 5 min": "light-purple",
@@ -257,25 +249,25 @@ func promiseRow() row {
 				Steps: []step{{0, green}, {14.4, red}}},
 			{Title: "ETA told, beside the truth", About: "What callers were told at acceptance (high end, median), and how old completions were " +
 				"at their end. Told far below the truth: something became slower than measured.", Runbook: "SurgegateDownstreamSlow", Unit: seconds,
-				Width: 5, Height: 6, Log: true,
+				Width: 6, Height: 6, Log: true,
 				Queries: []query{{quantile(0.5, "surgegate_gate_eta_seconds", []string{"line"}), "told: {{line}}"}, {ages(0.5, `lane="apply"`),
 					"truth: completion"}},
 				Colours: map[string]string{"told: start": purple, "told: completion": "light-green", "truth: completion": green}},
 			{Title: "Mails, by what became of them", About: "Mails a second. Withheld: a link mailed earlier is still good. Refused: the " +
 				"provider will never take it.",
-				Runbook: "SurgegateDownstreamFailing", Unit: perSecond, Width: 5, Height: 6,
+				Runbook: "SurgegateDownstreamFailing", Unit: perSecond, Width: 6, Height: 6,
 				Queries: []query{{sum(rate("surgegate_mails_total"), "purpose", "outcome") + " > 0 or on () " +
 					`label_replace(label_replace(vector(0), "purpose", "link", "", ""), "outcome", "sent", "", "")`, "{{purpose}} {{outcome}}"}},
 				Colours: map[string]string{"link sent": purple, "confirmation sent": green, "link withheld": amber, "link refused": red}},
 			{Title: "Given up, parked, tried again", About: "Expired: a sealed password waited too long. Parked: tries used up, an operator must " +
-				"look (surgectl parked list). Tried again: by whether a try was used up.", Runbook: "SurgegateParkedJobs", Unit: perSecond,
-				Width: 5, Height: 6,
+				"look (`surgectl parked list`). Tried again: by whether a try was used up.", Runbook: "SurgegateParkedJobs", Unit: perSecond,
+				Width: 6, Height: 6,
 				Queries: []query{{sum(rate("surgegate_jobs_expired_total")), "expired"}, {sum(rate("surgegate_jobs_parked_total")), "parked"},
 					{sum(rate("surgegate_jobs_retried_total"), "tries"), "again, try {{tries}}"}},
 				Colours: map[string]string{"expired": red, "parked": "dark-red", "again, try used": amber, "again, try kept": yellow}},
 			{Title: "Error budget left", About: "Of the budget of broken promises for the window that the rules keep, by part: 1 is untouched, 0 " +
 				"is used up.",
-				Runbook: "SurgegatePromiseSlowBurn", Unit: ratio, Width: 5, Height: 6, Max: 1, Free: true,
+				Runbook: "SurgegatePromiseSlowBurn", Unit: ratio, Width: 6, Height: 6, Max: 1, Free: true,
 				Queries: []query{{smallest(recorded("surgegate:promise:budget_left"), "part"), "{{part}}"}},
 				Colours: map[string]string{"link": purple, "password": green}, Steps: []step{{0, red}, {0, red}}},
 		}}

@@ -24,11 +24,9 @@ func (w World) Findings(b Board) []string {
 			say(where, "has no description")
 		}
 		switch p.Type {
-		case "text":
-			continue
 		case "stat", "timeseries":
 		default:
-			say(where, "is of type %q: stat, timeseries, text and row are used here", p.Type)
+			say(where, "is of type %q: stat, timeseries and row are used here", p.Type)
 			continue
 		}
 		if !slices.Contains(units(), p.FieldConfig.Defaults.Unit) {
