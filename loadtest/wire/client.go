@@ -207,9 +207,11 @@ func (c *Client) dispatch(k *call, now time.Duration) {
 		if n := uint64(len(ready)); n > 0 {
 			first := c.next.Add(1)
 			for i := range n {
-				if ready[(first+i)%n].add(k, now) {
+				conn := ready[(first+i)%n]
+				if conn.add(k, now) {
 					return
 				}
+				c.withdraw(conn) // whoever ended it may not have come to that yet, and we could try in vain until then
 			}
 		}
 		if c.park(k) {

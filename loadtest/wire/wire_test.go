@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -388,7 +389,8 @@ func TestStreamIDsRunOut(t *testing.T) {
 	t.Parallel()
 	l := listen(t, "127.0.0.1:0")
 	serve(t, l, echo)
-	client, err := wire.New(wire.Config{Targets: []string{l.Addr().String()}, Connections: 1, BackoffBase: time.Millisecond}, wire.Deps{})
+	client, err := wire.New(wire.Config{Targets: []string{l.Addr().String()}, Connections: 1, BackoffBase: time.Millisecond},
+		wire.Deps{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
