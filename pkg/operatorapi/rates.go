@@ -26,6 +26,7 @@ type rates struct {
 
 	mu      sync.Mutex
 	samples []sample // oldest first
+	best    map[string]*best
 }
 
 // sample is what counters said at one moment.
@@ -75,7 +76,7 @@ func watched(family string) (first, second string, ok bool) {
 	}
 }
 
-func newRates(g prometheus.Gatherer) *rates { return &rates{gather: g} }
+func newRates(g prometheus.Gatherer) *rates { return &rates{gather: g, best: map[string]*best{}} }
 
 // look takes a sample: about 1 ms and 600 KB of garbage for the whole registry of a gateway, once a second. What cannot be
 // read leaves a gap; the ends of the window bridge it.
@@ -106,6 +107,7 @@ func (r *rates) look(now time.Time, stats queue.Stats) {
 		r.samples = r.samples[1:]
 	}
 	r.samples = append(r.samples, s)
+	r.remember()
 }
 
 func (s *sample) take(family, first, second string, m *dto.Metric) {
@@ -144,6 +146,10 @@ type span struct {
 func (r *rates) span() span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.spanLocked()
+}
+
+func (r *rates) spanLocked() span {
 	n := len(r.samples)
 	if n == 0 {
 		return span{}

@@ -140,6 +140,9 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 		if c.mean > 0 {
 			st.CallTime = duration(c.mean)
 		}
+		if v := s.rates.speed(window, d.Name); v.items > 0 {
+			st.SpeedRatio, st.BestItemRate, st.BestTime = v.ratio, v.items, timestamp(v.at)
+		}
 		out = append(out, st)
 	}
 	return out

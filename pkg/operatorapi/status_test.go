@@ -112,6 +112,50 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 	}
 }
 
+// Who is woken wants to know whether the store is slower than it was, or the storm is bigger: the status remembers an hour.
+func TestStatusComparesWithTheBestOfTheLastHour(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(d *operatorapi.Deps) {
+		d.Downstreams = func() []operatorapi.Downstream { return []operatorapi.Downstream{{Name: "store"}, {Name: "mail"}} }
+	})
+	items := counters(t, w.reg, "surgegate_downstream_items_total", "downstream", "outcome")
+	work := func(seconds int, perSecond float64) {
+		for range seconds {
+			items.WithLabelValues("store", "ok").Add(perSecond)
+			items.WithLabelValues("store", "error").Add(1000)
+			w.pass(time.Second)
+		}
+	}
+	store := func() *operatorv1.DownstreamStatus {
+		s, err := w.client.GetStatus(w.ctx(), &operatorv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := s.GetDownstreams()[1]; m.GetSpeedRatio() != 0 || m.GetBestTime() != nil {
+			t.Errorf("mail did nothing: %v", m)
+		}
+		return s.GetDownstreams()[0]
+	}
+	work(5, 200)
+	if d := store(); d.GetSpeedRatio() != 0 || d.GetBestTime() != nil {
+		t.Errorf("after seconds there is nothing to compare with: %v", d)
+	}
+	work(15, 200)
+	best := begin().Add(20 * time.Second)
+	if d := store(); !near(d.GetSpeedRatio(), 1) || !near(d.GetBestItemRate(), 200) || d.GetBestTime().AsTime().After(best) {
+		t.Errorf("at its best: %v", d)
+	}
+	work(15, 80)
+	if d := store(); !near(d.GetSpeedRatio(), .4) || !near(d.GetBestItemRate(), 200) || d.GetBestTime().AsTime().After(best) {
+		t.Errorf("slower: %v", d)
+	}
+	w.pass(61 * time.Minute)
+	work(15, 80)
+	if d := store(); !near(d.GetSpeedRatio(), 1) || !near(d.GetBestItemRate(), 80) {
+		t.Errorf("after an hour that is what it is measured by: %v", d)
+	}
+}
+
 func TestStatusTellsHowLongALineTakes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

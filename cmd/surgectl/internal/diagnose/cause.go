@@ -44,9 +44,15 @@ func (v *view) lineFindings() []Finding {
 			f.Actions = []Action{{"top -H", "does anything else use this machine's cores?"}, watch}
 		case "mail":
 			f.ID, f.Title = "mail_limit", "the mail provider: it takes no more at once"
+			if slower(d) {
+				f.ID, f.Title = "mail_slow", "the mail provider: it is slower than it was"
+			}
 			f.Actions = []Action{{"surgectl pace list", "CALL: how long the provider takes; PACE: whether somebody has bound it"}, watch}
 		default:
 			f.ID, f.Title = "store_limit", "the "+words(name)+": it takes no more at once"
+			if slower(d) {
+				f.ID, f.Title = "store_slow", "the "+words(name)+": it is slower than it was"
+			}
 			f.Actions = []Action{
 				{"surgectl pace list", "CALL, its time: has it grown? Leave the pace alone: more calls at once would make it slower, not faster"},
 				{"surgectl lanes pause revoke --duration 15m", "frees the store of session ends; they are caught up afterwards"},
@@ -72,7 +78,24 @@ func (v *view) lineFindings() []Finding {
 	return []Finding{f}
 }
 
+// slow is how much of its best a downstream delivers at most that is called slow while its line waits: a third less is more
+// than ten seconds differ by chance, and than looking for the pace costs.
+const slow = 2. / 3
+
+// slower tells whether it has been much faster within the last hour.
+func slower(d *operatorv1.DownstreamStatus) bool {
+	return d.GetBestItemRate() > 0 && d.GetSpeedRatio() < slow
+}
+
 func (v *view) fullSays(h *held, does string) string {
+	if d := h.down; slower(d) {
+		says := does + fmt.Sprintf(" That is %.0f %% of its best of the last hour (%s at %s): it got slower, the storm did not grow. ",
+			100*d.GetSpeedRatio(), figures.Rate(d.GetBestItemRate()), d.GetBestTime().AsTime().Format("15:04:05 UTC"))
+		if h.name() == "mail" {
+			return says + "Ask the provider. Mails wait and are sent in order."
+		}
+		return says + "Its owner must look."
+	}
 	if h.name() == "mail" {
 		return does + " If it was faster an hour ago, the provider throttles: ask there. Mails wait and are sent in order."
 	}

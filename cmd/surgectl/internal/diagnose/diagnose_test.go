@@ -23,6 +23,14 @@ func with(s *status, change func(*status)) *status {
 	return s
 }
 
+// faster is a downstream that delivers the share of what it did at its best.
+func faster(name string, share float64) func(*status) {
+	return func(s *status) {
+		d := scene.Downstream(s, name)
+		d.SpeedRatio, d.BestItemRate, d.BestTime = share, d.GetItemRate()/share, s.GetTime()
+	}
+}
+
 func TestTheAnswersNameTheCause(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -41,6 +49,19 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 		{
 			"store at half speed", scene.StoreSlow(), []string{"store_limit", "level"}, diagnose.Look,
 			"^SLOWLY$", "store: it takes no more at once", "IN ABOUT 14m", "surgectl pace list", "SurgegateDownstreamSlow",
+		},
+		{
+			"store at half speed, seen to be faster before", with(scene.StoreSlow(), faster("store", .5)), []string{"store_slow", "level"},
+			diagnose.Look, "^SLOWLY$", "store: it is slower than it was", "IN ABOUT 14m", "surgectl pace list",
+			"SurgegateDownstreamSlow",
+		},
+		{
+			"a store at its best, and more people than it serves", with(scene.StoreSlow(), faster("store", .97)), []string{"store_limit", "level"},
+			diagnose.Look, "^SLOWLY$", "store: it takes no more at once", "IN ABOUT 14m", "surgectl pace list", "SurgegateDownstreamSlow",
+		},
+		{
+			"mail slower than before", with(scene.MailSlow(), faster("mail", .3)), []string{"mail_slow"}, diagnose.Look,
+			"", "mail provider: it is slower than it was", "", "surgectl pace list", "SurgegateDownstreamSlow",
 		},
 		{
 			"a line that has just begun and grows", with(scene.StoreSlow(), func(s *status) {

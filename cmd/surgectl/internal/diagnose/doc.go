@@ -19,8 +19,8 @@
 // for: beside them people are helped, and the answers say so.
 //
 // Failure rules: no false alarm when calm, so every rule has a bound in counts or seconds beside its share, and a test with a
-// calm status must give no finding. What the status cannot tell is said to be unknown; a store that is slow cannot be told from
-// one that was always so, because a status has no past: the finding says where to compare.
+// calm status must give no finding. What the status cannot tell is said to be unknown: a store that takes no more
+// is called slow only where the status remembers it a third faster within the last hour; else the finding says where to compare.
 //
 // Runbooks are named as the alerts are: dashboards/runbooks/NAME.md.
 package diagnose

@@ -754,7 +754,14 @@ type DownstreamStatus struct {
 	// Mean time of a call over the last seconds.
 	CallTime *durationpb.Duration `protobuf:"bytes,13,opt,name=call_time,json=callTime,proto3" json:"call_time,omitempty"`
 	// Items delivered a second, over the last seconds.
-	ItemRate      float64 `protobuf:"fixed64,14,opt,name=item_rate,json=itemRate,proto3" json:"item_rate,omitempty"`
+	ItemRate float64 `protobuf:"fixed64,14,opt,name=item_rate,json=itemRate,proto3" json:"item_rate,omitempty"`
+	// Most items delivered a second in any 10 s of the last hour; 0 while there is nothing to compare with.
+	BestItemRate float64 `protobuf:"fixed64,15,opt,name=best_item_rate,json=bestItemRate,proto3" json:"best_item_rate,omitempty"`
+	// When that was.
+	BestTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=best_time,json=bestTime,proto3" json:"best_time,omitempty"`
+	// What it delivers of the best 10 s of the last hour: the larger share of items and, for the store, of work, in which a
+	// look-up counts a quarter of a write. 0 while there is nothing to compare with.
+	SpeedRatio    float64 `protobuf:"fixed64,17,opt,name=speed_ratio,json=speedRatio,proto3" json:"speed_ratio,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -883,6 +890,27 @@ func (x *DownstreamStatus) GetCallTime() *durationpb.Duration {
 func (x *DownstreamStatus) GetItemRate() float64 {
 	if x != nil {
 		return x.ItemRate
+	}
+	return 0
+}
+
+func (x *DownstreamStatus) GetBestItemRate() float64 {
+	if x != nil {
+		return x.BestItemRate
+	}
+	return 0
+}
+
+func (x *DownstreamStatus) GetBestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BestTime
+	}
+	return nil
+}
+
+func (x *DownstreamStatus) GetSpeedRatio() float64 {
+	if x != nil {
+		return x.SpeedRatio
 	}
 	return 0
 }
@@ -3673,7 +3701,7 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x06weight\x18\n" +
 	" \x01(\x01R\x06weight\x128\n" +
 	"\n" +
-	"drain_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\tdrainTime\"\x80\x04\n" +
+	"drain_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\tdrainTime\"\x80\x05\n" +
 	"\x10DownstreamStatus\x12\x1e\n" +
 	"\n" +
 	"downstream\x18\x01 \x01(\tR\n" +
@@ -3692,7 +3720,11 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x11outage_start_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x0foutageStartTime\x12%\n" +
 	"\x0ebreaker_forced\x18\f \x01(\bR\rbreakerForced\x126\n" +
 	"\tcall_time\x18\r \x01(\v2\x19.google.protobuf.DurationR\bcallTime\x12\x1b\n" +
-	"\titem_rate\x18\x0e \x01(\x01R\bitemRate\"c\n" +
+	"\titem_rate\x18\x0e \x01(\x01R\bitemRate\x12$\n" +
+	"\x0ebest_item_rate\x18\x0f \x01(\x01R\fbestItemRate\x127\n" +
+	"\tbest_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bbestTime\x12\x1f\n" +
+	"\vspeed_ratio\x18\x11 \x01(\x01R\n" +
+	"speedRatio\"c\n" +
 	"\x11ListParkedRequest\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -3984,86 +4016,87 @@ var file_surgegate_operator_v1_operator_proto_depIdxs = []int32{
 	55, // 10: surgegate.operator.v1.LaneStatus.drain_time:type_name -> google.protobuf.Duration
 	54, // 11: surgegate.operator.v1.DownstreamStatus.outage_start_time:type_name -> google.protobuf.Timestamp
 	55, // 12: surgegate.operator.v1.DownstreamStatus.call_time:type_name -> google.protobuf.Duration
-	11, // 13: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
-	54, // 14: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
-	54, // 15: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
-	54, // 16: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
-	16, // 17: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	16, // 18: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	55, // 19: surgegate.operator.v1.WatchStatusRequest.interval:type_name -> google.protobuf.Duration
-	2,  // 20: surgegate.operator.v1.WatchStatusResponse.status:type_name -> surgegate.operator.v1.GetStatusResponse
-	55, // 21: surgegate.operator.v1.Steering.duration:type_name -> google.protobuf.Duration
-	54, // 22: surgegate.operator.v1.Change.expire_time:type_name -> google.protobuf.Timestamp
-	54, // 23: surgegate.operator.v1.Override.set_time:type_name -> google.protobuf.Timestamp
-	54, // 24: surgegate.operator.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 25: surgegate.operator.v1.PauseLaneRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 26: surgegate.operator.v1.PauseLaneResponse.change:type_name -> surgegate.operator.v1.Change
-	19, // 27: surgegate.operator.v1.SetLaneWeightRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 28: surgegate.operator.v1.SetLaneWeightResponse.change:type_name -> surgegate.operator.v1.Change
-	27, // 29: surgegate.operator.v1.SetPaceRequest.fixed:type_name -> surgegate.operator.v1.FixedPace
-	28, // 30: surgegate.operator.v1.SetPaceRequest.bounds:type_name -> surgegate.operator.v1.PaceBounds
-	19, // 31: surgegate.operator.v1.SetPaceRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 32: surgegate.operator.v1.SetPaceResponse.change:type_name -> surgegate.operator.v1.Change
-	0,  // 33: surgegate.operator.v1.ForceBreakerRequest.state:type_name -> surgegate.operator.v1.BreakerState
-	19, // 34: surgegate.operator.v1.ForceBreakerRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 35: surgegate.operator.v1.ForceBreakerResponse.change:type_name -> surgegate.operator.v1.Change
-	19, // 36: surgegate.operator.v1.ForceBrownoutRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 37: surgegate.operator.v1.ForceBrownoutResponse.change:type_name -> surgegate.operator.v1.Change
-	36, // 38: surgegate.operator.v1.GetLimitsResponse.limits:type_name -> surgegate.operator.v1.Limit
-	19, // 39: surgegate.operator.v1.SetLimitRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 40: surgegate.operator.v1.SetLimitResponse.change:type_name -> surgegate.operator.v1.Change
-	41, // 41: surgegate.operator.v1.ListLimitedClientsResponse.clients:type_name -> surgegate.operator.v1.LimitedClient
-	21, // 42: surgegate.operator.v1.ListOverridesResponse.overrides:type_name -> surgegate.operator.v1.Override
-	20, // 43: surgegate.operator.v1.LiftOverrideResponse.changes:type_name -> surgegate.operator.v1.Change
-	48, // 44: surgegate.operator.v1.ReloadResponse.changes:type_name -> surgegate.operator.v1.ConfigChange
-	54, // 45: surgegate.operator.v1.GetTicketResponse.accept_time:type_name -> google.protobuf.Timestamp
-	54, // 46: surgegate.operator.v1.GetTicketResponse.update_time:type_name -> google.protobuf.Timestamp
-	55, // 47: surgegate.operator.v1.GetTicketResponse.eta_low:type_name -> google.protobuf.Duration
-	55, // 48: surgegate.operator.v1.GetTicketResponse.eta_high:type_name -> google.protobuf.Duration
-	53, // 49: surgegate.operator.v1.ListAuditResponse.entries:type_name -> surgegate.operator.v1.AuditEntry
-	54, // 50: surgegate.operator.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	54, // 51: surgegate.operator.v1.AuditEntry.expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 52: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
-	17, // 53: surgegate.operator.v1.Operator.WatchStatus:input_type -> surgegate.operator.v1.WatchStatusRequest
-	22, // 54: surgegate.operator.v1.Operator.PauseLane:input_type -> surgegate.operator.v1.PauseLaneRequest
-	24, // 55: surgegate.operator.v1.Operator.SetLaneWeight:input_type -> surgegate.operator.v1.SetLaneWeightRequest
-	26, // 56: surgegate.operator.v1.Operator.SetPace:input_type -> surgegate.operator.v1.SetPaceRequest
-	30, // 57: surgegate.operator.v1.Operator.ForceBreaker:input_type -> surgegate.operator.v1.ForceBreakerRequest
-	32, // 58: surgegate.operator.v1.Operator.ForceBrownout:input_type -> surgegate.operator.v1.ForceBrownoutRequest
-	34, // 59: surgegate.operator.v1.Operator.GetLimits:input_type -> surgegate.operator.v1.GetLimitsRequest
-	37, // 60: surgegate.operator.v1.Operator.SetLimit:input_type -> surgegate.operator.v1.SetLimitRequest
-	39, // 61: surgegate.operator.v1.Operator.ListLimitedClients:input_type -> surgegate.operator.v1.ListLimitedClientsRequest
-	42, // 62: surgegate.operator.v1.Operator.ListOverrides:input_type -> surgegate.operator.v1.ListOverridesRequest
-	44, // 63: surgegate.operator.v1.Operator.LiftOverride:input_type -> surgegate.operator.v1.LiftOverrideRequest
-	46, // 64: surgegate.operator.v1.Operator.Reload:input_type -> surgegate.operator.v1.ReloadRequest
-	9,  // 65: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
-	12, // 66: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
-	14, // 67: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
-	49, // 68: surgegate.operator.v1.Operator.GetTicket:input_type -> surgegate.operator.v1.GetTicketRequest
-	51, // 69: surgegate.operator.v1.Operator.ListAudit:input_type -> surgegate.operator.v1.ListAuditRequest
-	2,  // 70: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
-	18, // 71: surgegate.operator.v1.Operator.WatchStatus:output_type -> surgegate.operator.v1.WatchStatusResponse
-	23, // 72: surgegate.operator.v1.Operator.PauseLane:output_type -> surgegate.operator.v1.PauseLaneResponse
-	25, // 73: surgegate.operator.v1.Operator.SetLaneWeight:output_type -> surgegate.operator.v1.SetLaneWeightResponse
-	29, // 74: surgegate.operator.v1.Operator.SetPace:output_type -> surgegate.operator.v1.SetPaceResponse
-	31, // 75: surgegate.operator.v1.Operator.ForceBreaker:output_type -> surgegate.operator.v1.ForceBreakerResponse
-	33, // 76: surgegate.operator.v1.Operator.ForceBrownout:output_type -> surgegate.operator.v1.ForceBrownoutResponse
-	35, // 77: surgegate.operator.v1.Operator.GetLimits:output_type -> surgegate.operator.v1.GetLimitsResponse
-	38, // 78: surgegate.operator.v1.Operator.SetLimit:output_type -> surgegate.operator.v1.SetLimitResponse
-	40, // 79: surgegate.operator.v1.Operator.ListLimitedClients:output_type -> surgegate.operator.v1.ListLimitedClientsResponse
-	43, // 80: surgegate.operator.v1.Operator.ListOverrides:output_type -> surgegate.operator.v1.ListOverridesResponse
-	45, // 81: surgegate.operator.v1.Operator.LiftOverride:output_type -> surgegate.operator.v1.LiftOverrideResponse
-	47, // 82: surgegate.operator.v1.Operator.Reload:output_type -> surgegate.operator.v1.ReloadResponse
-	10, // 83: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
-	13, // 84: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
-	15, // 85: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
-	50, // 86: surgegate.operator.v1.Operator.GetTicket:output_type -> surgegate.operator.v1.GetTicketResponse
-	52, // 87: surgegate.operator.v1.Operator.ListAudit:output_type -> surgegate.operator.v1.ListAuditResponse
-	70, // [70:88] is the sub-list for method output_type
-	52, // [52:70] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	54, // 13: surgegate.operator.v1.DownstreamStatus.best_time:type_name -> google.protobuf.Timestamp
+	11, // 14: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
+	54, // 15: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
+	54, // 16: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
+	54, // 17: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
+	16, // 18: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	16, // 19: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	55, // 20: surgegate.operator.v1.WatchStatusRequest.interval:type_name -> google.protobuf.Duration
+	2,  // 21: surgegate.operator.v1.WatchStatusResponse.status:type_name -> surgegate.operator.v1.GetStatusResponse
+	55, // 22: surgegate.operator.v1.Steering.duration:type_name -> google.protobuf.Duration
+	54, // 23: surgegate.operator.v1.Change.expire_time:type_name -> google.protobuf.Timestamp
+	54, // 24: surgegate.operator.v1.Override.set_time:type_name -> google.protobuf.Timestamp
+	54, // 25: surgegate.operator.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	19, // 26: surgegate.operator.v1.PauseLaneRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 27: surgegate.operator.v1.PauseLaneResponse.change:type_name -> surgegate.operator.v1.Change
+	19, // 28: surgegate.operator.v1.SetLaneWeightRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 29: surgegate.operator.v1.SetLaneWeightResponse.change:type_name -> surgegate.operator.v1.Change
+	27, // 30: surgegate.operator.v1.SetPaceRequest.fixed:type_name -> surgegate.operator.v1.FixedPace
+	28, // 31: surgegate.operator.v1.SetPaceRequest.bounds:type_name -> surgegate.operator.v1.PaceBounds
+	19, // 32: surgegate.operator.v1.SetPaceRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 33: surgegate.operator.v1.SetPaceResponse.change:type_name -> surgegate.operator.v1.Change
+	0,  // 34: surgegate.operator.v1.ForceBreakerRequest.state:type_name -> surgegate.operator.v1.BreakerState
+	19, // 35: surgegate.operator.v1.ForceBreakerRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 36: surgegate.operator.v1.ForceBreakerResponse.change:type_name -> surgegate.operator.v1.Change
+	19, // 37: surgegate.operator.v1.ForceBrownoutRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 38: surgegate.operator.v1.ForceBrownoutResponse.change:type_name -> surgegate.operator.v1.Change
+	36, // 39: surgegate.operator.v1.GetLimitsResponse.limits:type_name -> surgegate.operator.v1.Limit
+	19, // 40: surgegate.operator.v1.SetLimitRequest.steering:type_name -> surgegate.operator.v1.Steering
+	20, // 41: surgegate.operator.v1.SetLimitResponse.change:type_name -> surgegate.operator.v1.Change
+	41, // 42: surgegate.operator.v1.ListLimitedClientsResponse.clients:type_name -> surgegate.operator.v1.LimitedClient
+	21, // 43: surgegate.operator.v1.ListOverridesResponse.overrides:type_name -> surgegate.operator.v1.Override
+	20, // 44: surgegate.operator.v1.LiftOverrideResponse.changes:type_name -> surgegate.operator.v1.Change
+	48, // 45: surgegate.operator.v1.ReloadResponse.changes:type_name -> surgegate.operator.v1.ConfigChange
+	54, // 46: surgegate.operator.v1.GetTicketResponse.accept_time:type_name -> google.protobuf.Timestamp
+	54, // 47: surgegate.operator.v1.GetTicketResponse.update_time:type_name -> google.protobuf.Timestamp
+	55, // 48: surgegate.operator.v1.GetTicketResponse.eta_low:type_name -> google.protobuf.Duration
+	55, // 49: surgegate.operator.v1.GetTicketResponse.eta_high:type_name -> google.protobuf.Duration
+	53, // 50: surgegate.operator.v1.ListAuditResponse.entries:type_name -> surgegate.operator.v1.AuditEntry
+	54, // 51: surgegate.operator.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	54, // 52: surgegate.operator.v1.AuditEntry.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 53: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
+	17, // 54: surgegate.operator.v1.Operator.WatchStatus:input_type -> surgegate.operator.v1.WatchStatusRequest
+	22, // 55: surgegate.operator.v1.Operator.PauseLane:input_type -> surgegate.operator.v1.PauseLaneRequest
+	24, // 56: surgegate.operator.v1.Operator.SetLaneWeight:input_type -> surgegate.operator.v1.SetLaneWeightRequest
+	26, // 57: surgegate.operator.v1.Operator.SetPace:input_type -> surgegate.operator.v1.SetPaceRequest
+	30, // 58: surgegate.operator.v1.Operator.ForceBreaker:input_type -> surgegate.operator.v1.ForceBreakerRequest
+	32, // 59: surgegate.operator.v1.Operator.ForceBrownout:input_type -> surgegate.operator.v1.ForceBrownoutRequest
+	34, // 60: surgegate.operator.v1.Operator.GetLimits:input_type -> surgegate.operator.v1.GetLimitsRequest
+	37, // 61: surgegate.operator.v1.Operator.SetLimit:input_type -> surgegate.operator.v1.SetLimitRequest
+	39, // 62: surgegate.operator.v1.Operator.ListLimitedClients:input_type -> surgegate.operator.v1.ListLimitedClientsRequest
+	42, // 63: surgegate.operator.v1.Operator.ListOverrides:input_type -> surgegate.operator.v1.ListOverridesRequest
+	44, // 64: surgegate.operator.v1.Operator.LiftOverride:input_type -> surgegate.operator.v1.LiftOverrideRequest
+	46, // 65: surgegate.operator.v1.Operator.Reload:input_type -> surgegate.operator.v1.ReloadRequest
+	9,  // 66: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
+	12, // 67: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
+	14, // 68: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
+	49, // 69: surgegate.operator.v1.Operator.GetTicket:input_type -> surgegate.operator.v1.GetTicketRequest
+	51, // 70: surgegate.operator.v1.Operator.ListAudit:input_type -> surgegate.operator.v1.ListAuditRequest
+	2,  // 71: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
+	18, // 72: surgegate.operator.v1.Operator.WatchStatus:output_type -> surgegate.operator.v1.WatchStatusResponse
+	23, // 73: surgegate.operator.v1.Operator.PauseLane:output_type -> surgegate.operator.v1.PauseLaneResponse
+	25, // 74: surgegate.operator.v1.Operator.SetLaneWeight:output_type -> surgegate.operator.v1.SetLaneWeightResponse
+	29, // 75: surgegate.operator.v1.Operator.SetPace:output_type -> surgegate.operator.v1.SetPaceResponse
+	31, // 76: surgegate.operator.v1.Operator.ForceBreaker:output_type -> surgegate.operator.v1.ForceBreakerResponse
+	33, // 77: surgegate.operator.v1.Operator.ForceBrownout:output_type -> surgegate.operator.v1.ForceBrownoutResponse
+	35, // 78: surgegate.operator.v1.Operator.GetLimits:output_type -> surgegate.operator.v1.GetLimitsResponse
+	38, // 79: surgegate.operator.v1.Operator.SetLimit:output_type -> surgegate.operator.v1.SetLimitResponse
+	40, // 80: surgegate.operator.v1.Operator.ListLimitedClients:output_type -> surgegate.operator.v1.ListLimitedClientsResponse
+	43, // 81: surgegate.operator.v1.Operator.ListOverrides:output_type -> surgegate.operator.v1.ListOverridesResponse
+	45, // 82: surgegate.operator.v1.Operator.LiftOverride:output_type -> surgegate.operator.v1.LiftOverrideResponse
+	47, // 83: surgegate.operator.v1.Operator.Reload:output_type -> surgegate.operator.v1.ReloadResponse
+	10, // 84: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
+	13, // 85: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
+	15, // 86: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
+	50, // 87: surgegate.operator.v1.Operator.GetTicket:output_type -> surgegate.operator.v1.GetTicketResponse
+	52, // 88: surgegate.operator.v1.Operator.ListAudit:output_type -> surgegate.operator.v1.ListAuditResponse
+	71, // [71:89] is the sub-list for method output_type
+	53, // [53:71] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_surgegate_operator_v1_operator_proto_init() }
