@@ -98,7 +98,7 @@ func (b *Book) Audit(ctx context.Context, e Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := b.records.PutAll(ctx, []queue.RecordWrite{w}); err != nil {
+	if err := b.put(ctx, []queue.RecordWrite{w}); err != nil {
 		return fmt.Errorf("steer: audit record: %w", err)
 	}
 	b.count(e.What)

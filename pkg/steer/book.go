@@ -146,7 +146,6 @@ func (b *Book) Set(ctx context.Context, r Request) (Change, error) {
 	if err := b.write(ctx, entry, o.recordWrite()); err != nil {
 		return Change{}, err
 	}
-	delete(b.owed, o.Target)         // the record that was to go has been written over
 	ctx = context.WithoutCancel(ctx) // what has been audited is done even if the caller goes away
 	if err := knob.Apply(r.Setting); err != nil {
 		return Change{}, b.undo(ctx, knob, entry, fmt.Errorf("steer: %s: %w", o.Target, err))
@@ -257,17 +256,31 @@ func (b *Book) reapply() {
 	}
 }
 
-// write makes an entry and a change of an override durable in one step.
+// write makes an entry and a change of an override durable in one step, with the end of the one before if that is owed.
 func (b *Book) write(ctx context.Context, e Entry, w queue.RecordWrite) error {
 	audit, err := b.auditWrite(e)
 	if err != nil {
 		return err
 	}
-	if err := b.records.PutAll(ctx, []queue.RecordWrite{audit, w}); err != nil {
+	writes := []queue.RecordWrite{audit, w}
+	if end, ok := b.owed[w.Key]; ok {
+		writes = append(writes, end)
+	}
+	if err := b.put(ctx, writes); err != nil {
 		return fmt.Errorf("steer: %s of %s: %w", e.What, w.Key, err)
 	}
+	delete(b.owed, w.Key)
 	b.count(e.What)
 	return nil
+}
+
+// put writes all or nothing, and waits for the outcome even if the caller goes away: a queue that is left waiting may write
+// all the same, and the next start would put into force what its operator was told had failed.
+func (b *Book) put(ctx context.Context, writes []queue.RecordWrite) error {
+	if err := ctx.Err(); err != nil {
+		return &reset.Error{Kind: reset.KindCanceled, Cause: err}
+	}
+	return b.records.PutAll(context.WithoutCancel(ctx), writes)
 }
 
 func (o *standing) recordWrite() queue.RecordWrite {

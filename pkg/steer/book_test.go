@@ -227,6 +227,50 @@ func TestAFullDiskDoesNotKeepAnOverrideForEver(t *testing.T) {
 	}
 }
 
+func TestWhoGoesAwayInTheMiddleLeavesNoHalfDoneThing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.set("lane/b/weight", 5, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.disk.leave(cancel)
+	_, err := w.book.Set(ctx, steer.Request{Setting: steer.Setting{Target: "lane/a/weight", Weight: 7}, By: ada()})
+	if err != nil || w.a.inForce() != 7 {
+		t.Errorf("set: %v, in force %v", err, w.a.inForce())
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	w.disk.leave(cancel)
+	if _, err := w.book.Lift(ctx, "lane/b/weight", "", false, ada()); err != nil || w.b.inForce() != 2 {
+		t.Errorf("lift: %v, in force %v", err, w.b.inForce())
+	}
+	w.restart()
+	if l := w.book.List(); len(l) != 1 || l[0].Target != "lane/a/weight" || w.a.inForce() != 7 || w.b.inForce() != 2 {
+		t.Errorf("after a restart %+v, %v, %v", l, w.a.inForce(), w.b.inForce())
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	w.disk.leave(cancel)
+	done := false
+	if err := w.book.Reconfigure(ctx, steer.Entry{What: steer.ActionReload}, func() error { done = true; return nil }); err != nil || !done {
+		t.Errorf("reload: %v, done %v", err, done)
+	}
+}
+
+func TestAnEndThatIsOwedIsAuditedBeforeTheNextOverride(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.set("lane/a/weight", 7, time.Minute)
+	w.disk.refuse(queue.ErrNotDurable)
+	w.pass(62 * time.Second)
+	w.disk.refuse(nil)
+	w.set("lane/a/weight", 9, 0) // before the next look
+	w.pass(2 * time.Second)
+	w.wantTrail("ada set_lane_weight [lane/a/weight] 1 -> 7", "surgegate override_expired [lane/a/weight] 7 -> 1",
+		"ada set_lane_weight [lane/a/weight] 1 -> 9")
+	w.restart()
+	if w.a.inForce() != 9 {
+		t.Errorf("in force %v", w.a.inForce())
+	}
+}
+
 func TestOneThatCannotBeRevertedIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -99,8 +99,16 @@ func (d *dial) knob() steer.Knob {
 // disk is a real queue whose records can be refused.
 type disk struct {
 	*embedded.Engine
-	mu  sync.Mutex
-	err error
+	mu      sync.Mutex
+	err     error
+	leaving func() // called in the middle of the next write
+}
+
+// leave has the caller go away while the next write is under way.
+func (d *disk) leave(cancel func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaving = cancel
 }
 
 func (d *disk) refuse(err error) {
@@ -111,12 +119,18 @@ func (d *disk) refuse(err error) {
 
 func (d *disk) PutAll(ctx context.Context, writes []queue.RecordWrite) error {
 	d.mu.Lock()
-	err := d.err
+	err, leaving := d.err, d.leaving
+	d.leaving = nil
 	d.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return d.Engine.PutAll(ctx, writes)
+	if leaving == nil {
+		return d.Engine.PutAll(ctx, writes)
+	}
+	// As an engine does that has taken a write and is left waiting for the disk.
+	leaving()
+	return errors.Join(d.Engine.PutAll(context.WithoutCancel(ctx), writes), ctx.Err())
 }
 
 // world is a book over a real queue; it can be ended as by a kill and begun again.
