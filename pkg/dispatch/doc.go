@@ -84,7 +84,8 @@
 //
 // # Traces, and why it waits
 //
-// A batch that works for a job with a trace has a span, linked to that job's call (pkg/tracing); follow-ups carry the trace on.
+// A batch that works for a job with a trace has a span, linked to that job's call (pkg/tracing); follow-ups carry the trace on,
+// but for the mail of an ask: that there is one tells that there is an account.
 // Its calls to downstreams, bisected ones included, are spans in it. Where decisions are logged (pkg/decision), a lane that
 // waited 10 ms or longer for its turn, or for its budget of mails, tells once a second what it waited for and how that fares.
 //

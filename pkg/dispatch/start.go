@@ -148,11 +148,13 @@ func (d *Dispatch) ended(ctx context.Context, a ask) (ending, error) {
 }
 
 func (d *Dispatch) mailJob(ctx context.Context, a ask, acct credstore.Account, key reset.Key) (reset.Job, error) {
-	j := reset.Job{Lane: reset.LaneMail, Class: a.lease.Job.Class, Key: key, Account: key, Trace: a.lease.Job.Trace}
+	// Without the trace of an ask: a link or an exemplar that only some asks have would tell who has an account.
+	j := reset.Job{Lane: reset.LaneMail, Class: a.lease.Job.Class, Key: key, Account: key}
 	asked := a.lease.Job.AcceptTime
 	if a.payload.Purpose != reset.PurposeLink {
 		asked = time.Time{} // nobody did
-		j.Unique = true     // joined to a link mail that waits it would not be told, or told too late
+		j.Trace = a.lease.Job.Trace
+		j.Unique = true // joined to a link mail that waits it would not be told, or told too late
 		j.AcceptTime = a.lease.Job.AcceptTime
 	}
 	locale := a.payload.Locale

@@ -13,7 +13,8 @@
 // The work is linked to the call, not its child: hours may lie between, a trace is not held open so long by any collector,
 // and one batch works for many calls. A batch has a span only if one of its jobs carries a trace, and at most MaxLinks
 // links; its span is then kept whatever the ratio says, or the call's trace would end at the queue. A coalesced ask has
-// a place in line and no job, so its trace ends with its enqueue; the job is linked to the ask that it came from.
+// a place in line and no job, so its trace ends with its enqueue; the job is linked to the ask that it came from. The trace of
+// an ask ends at the look-up, for whoever there is an account: who sees traces must not see which asks led to a mail.
 //
 // # What spans may say
 //
