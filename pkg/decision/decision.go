@@ -135,7 +135,10 @@ func (l *Line) Due() bool {
 	}
 	now := l.log.clock.Now().UnixNano()
 	last := l.last.Load()
-	if last != 0 && now-last < l.log.cfg.Every.Nanoseconds() || !l.last.CompareAndSwap(last, now) {
+	// Far under 0 where the clock was set back: written, or it would be silent until the old time. A little under it is another
+	// call's, a moment ago.
+	since, every := now-last, l.log.cfg.Every.Nanoseconds()
+	if last != 0 && since > -every && since < every || !l.last.CompareAndSwap(last, now) {
 		l.left.Add(1)
 		return false
 	}

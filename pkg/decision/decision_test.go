@@ -89,6 +89,34 @@ func TestAStormIsALineASecond(t *testing.T) {
 	}
 }
 
+// wall is a clock that can be set back.
+type wall struct {
+	*clock.Manual
+	back time.Duration
+}
+
+func (w *wall) Now() time.Time { return w.Manual.Now().Add(-w.back) }
+
+func TestAClockThatIsSetBackSilencesNothing(t *testing.T) {
+	t.Parallel()
+	clk := &wall{Manual: clock.NewManual(time.Date(2026, 5, 1, 3, 0, 0, 0, time.UTC))}
+	log, err := decision.New(decision.Config{}, decision.Deps{Logger: slog.New(slog.DiscardHandler), Clock: clk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := log.Line(decision.Parked, "apply")
+	if !line.Due() {
+		t.Fatal("the first is not written")
+	}
+	clk.back = time.Hour
+	if !line.Due() {
+		t.Error("nothing is written until the clock is where it was")
+	}
+	if line.Due() {
+		t.Error("twice in a moment")
+	}
+}
+
 // What is off costs a comparison with nil.
 //
 //nolint:paralleltest // it counts allocations

@@ -16,7 +16,7 @@ func (s *Service) GetLimits(context.Context, *operatorv1.GetLimitsRequest) (*ope
 	if s.d.Limits == nil {
 		return resp, nil
 	}
-	window := s.rates.span()
+	window := s.rates.span(s.d.Clock.Now())
 	for _, name := range steer.LimitNames() {
 		r := s.d.Limits.Rule(name)
 		resp.Limits = append(resp.Limits, &operatorv1.Limit{

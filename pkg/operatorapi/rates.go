@@ -143,7 +143,9 @@ type span struct {
 	seconds     float64 // 0: there is no window yet
 }
 
-func (r *rates) span() span {
+// span is the window that ends now. Of samples that are older there is none: where counters cannot be read, because the disk
+// stalls the engine, what went on before would be told as going on.
+func (r *rates) span(now time.Time) span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.spanLocked()
@@ -155,7 +157,9 @@ func (r *rates) spanLocked() span {
 		return span{}
 	}
 	w := span{first: r.samples[0], last: r.samples[n-1]}
-	w.seconds = w.last.at.Sub(w.first.at).Seconds()
+	if now.Sub(w.last.at) <= rateWindow {
+		w.seconds = w.last.at.Sub(w.first.at).Seconds()
+	}
 	return w
 }
 

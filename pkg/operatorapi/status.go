@@ -54,7 +54,8 @@ func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, er
 	if err != nil {
 		return nil, queueError(err)
 	}
-	now, level, disk, window := s.d.Clock.Now(), s.d.Level(), s.d.Disk(), s.rates.span()
+	now, level, disk := s.d.Clock.Now(), s.d.Level(), s.d.Disk()
+	window := s.rates.span(now)
 	resp := &operatorv1.GetStatusResponse{
 		Time:               timestamppb.New(now),
 		BrownoutLevel:      uint32(level.InForce), //nolint:gosec // 0 to 4

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -231,6 +232,43 @@ func TestStatusDoesNotWaitForTheDisk(t *testing.T) {
 		if err != nil || s.GetLanes()[3].GetParked() != 7 {
 			t.Fatalf("%v, %v", s.GetLanes(), err)
 		}
+	}
+}
+
+// hung is a gatherer that somebody can stop.
+type hung struct {
+	prometheus.Gatherer
+	lock sync.Mutex
+}
+
+func (h *hung) Gather() ([]*dto.MetricFamily, error) {
+	h.lock.Lock()
+	defer h.lock.Unlock()
+	return h.Gatherer.Gather()
+}
+
+func TestOldRatesAreNotTold(t *testing.T) {
+	t.Parallel()
+	counters := &hung{}
+	w := newWorld(t, func(d *operatorapi.Deps) { counters.Gatherer, d.Gatherer = d.Gatherer, counters })
+	w.pass(2 * time.Second)
+	w.park(7)
+	w.pass(2 * time.Second)
+	arriving := func() float64 {
+		s, err := w.client.GetStatus(w.ctx(), &operatorv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.GetLanes()[3].GetArrivalRate()
+	}
+	if arriving() == 0 {
+		t.Fatal("7 jobs came, and no rate tells of them")
+	}
+	counters.lock.Lock()
+	defer counters.lock.Unlock()
+	w.clock.Advance(30 * time.Second)
+	if got := arriving(); got != 0 {
+		t.Errorf("%v jobs a second came half a minute ago; nothing is known of now", got)
 	}
 }
 
