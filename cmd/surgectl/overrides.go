@@ -46,7 +46,8 @@ func (o *options) overrides() *cobra.Command {
 			switch {
 			case all && len(args) > 0:
 				return errors.New("give a TARGET or --all, not both")
-			case !all && len(args) != 1:
+			// To the surgegate an empty target is all of them, and here it is a variable that was not set.
+			case !all && (len(args) != 1 || args[0] == ""):
 				return errors.New("give the TARGET of one override (surgectl overrides list), or --all")
 			}
 			return nil
