@@ -84,8 +84,9 @@ func New(cfg Config) (*Client, error) {
 		grpc.WithTransportCredentials(transport), grpc.WithNoProxy(),
 		// gRPC's own goes up to two minutes: top would show a surgegate that is long back as gone.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
-			MinConnectTimeout: cfg.Timeout,
+			Backoff: backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: .2, MaxDelay: 2 * time.Second},
+			// Longer than a call waits: else who says nothing is, as often as not, taken for one who hung up.
+			MinConnectTimeout: cfg.Timeout + time.Second,
 		}),
 	}
 	if cfg.TokenFile != "" {

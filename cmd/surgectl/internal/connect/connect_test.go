@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -281,4 +282,25 @@ func TestNothingGoesInClearTextOffLoopback(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestWhoSaysNothingIsNotSaidToHaveHungUp: a port that takes connections and is silent, as of a process that is stopped.
+func TestWhoSaysNothingIsNotSaidToHaveHungUp(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	// Of many, because it is a race between the deadline of the call and that of the connection.
+	var asking sync.WaitGroup
+	for range 400 {
+		asking.Go(func() {
+			err := get(t, connect.Config{Address: l.Addr().String(), Timeout: 200 * time.Millisecond})
+			if err == nil || !strings.Contains(err.Error(), "no answer from") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	asking.Wait()
 }
