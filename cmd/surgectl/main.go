@@ -15,8 +15,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -36,7 +38,40 @@ func run() int {
 	if err == nil {
 		return 0
 	}
+	if asksJSON(os.Args[1:]) {
+		o.output = "json" // cobra stops at the first flag that it does not know, perhaps before this one
+	}
 	return o.fail(cmd, os.Stderr, err)
+}
+
+// asksJSON tells whether errors are wanted as JSON, whatever else is wrong with the command line.
+func asksJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == "json" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isText is an error where an argument or a flag is no UTF-8: gRPC would refuse it without saying which.
+func isText(cmd *cobra.Command, args []string) (err error) {
+	for _, arg := range args {
+		if !utf8.ValidString(arg) {
+			return fmt.Errorf("%q is no UTF-8: type it by hand", arg)
+		}
+	}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if !utf8.ValidString(f.Value.String()) {
+			err = fmt.Errorf("%s: %q is no UTF-8: type it by hand", f.Name, f.Value.String())
+		}
+	})
+	return err
 }
 
 // options are what every command has.
@@ -68,11 +103,11 @@ func newRoot(o *options, getenv func(string) string) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if o.output != "text" && o.output != "json" {
 				return fmt.Errorf("output %q: use text or json", o.output)
 			}
-			return nil
+			return isText(cmd, args)
 		},
 	}
 	f := root.PersistentFlags()

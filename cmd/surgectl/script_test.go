@@ -118,3 +118,17 @@ func freeAddress() (string, error) {
 	}
 	return l.Addr().String(), l.Close()
 }
+
+func TestWhatIsNoTextIsNamedAndNotSent(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"ticket", "\xff"},
+		{"lanes", "pause", "mail", "--yes", "--reason", "\xff"},
+	} {
+		root := newRoot(&options{}, func(string) string { return "" })
+		root.SetArgs(args)
+		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), `"\xff" is no UTF-8: type it by hand`) {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
