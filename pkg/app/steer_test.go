@@ -383,6 +383,33 @@ func TestDownstreamsAreSteered(t *testing.T) {
 	}
 }
 
+// TestNoMeasurementIsPromisedWhereThereIsNone: the hash pool has a constant pace and no breaker.
+func TestNoMeasurementIsPromisedWhereThereIsNone(t *testing.T) {
+	t.Parallel()
+	p := serve(t, calm)
+	says := func(c *operatorv1.Change, words ...string) {
+		t.Helper()
+		for _, no := range append(words, "breaker", "measuring", "still found") {
+			if strings.Contains(c.GetAfter()+fmt.Sprint(c.GetNotes()), no) {
+				t.Errorf("%q in %v", no, c)
+			}
+		}
+	}
+	fixed, err := p.ops.SetPace(t.Context(), &operatorv1.SetPaceRequest{Downstream: "hash_pool",
+		Pace: &operatorv1.SetPaceRequest_Fixed{Fixed: &operatorv1.FixedPace{Concurrency: 1}}})
+	says(p.set(fixed.GetChange(), err))
+	bounds, err := p.ops.SetPace(t.Context(), &operatorv1.SetPaceRequest{Downstream: "hash_pool",
+		Pace: &operatorv1.SetPaceRequest_Bounds{Bounds: &operatorv1.PaceBounds{MaxConcurrency: 2}}})
+	if c := p.set(bounds.GetChange(), err); c.GetAfter() != "constant, at most 2 calls at once" {
+		t.Errorf("%v", c)
+	}
+	lifted, err := p.ops.LiftOverride(t.Context(), &operatorv1.LiftOverrideRequest{Target: "pace/hash_pool"})
+	if err != nil || len(lifted.GetChanges()) != 1 {
+		t.Fatalf("%v, %v", lifted, err)
+	}
+	says(lifted.GetChanges()[0], "measured")
+}
+
 func TestAnOverrideOutlivesAKill(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, "{sqlite: {sample: true}}", calm)

@@ -51,10 +51,12 @@ func BrownoutKnob(b Brownout) Knob {
 			level, _ := b.Asked()
 			return "by the signals, which ask for " + LevelWords(level) + " now"
 		},
-		Notes:     func(s Setting) []string { return levelNotes(s.Level, b) },
-		LiftNotes: []string{"the level follows the signals again: up at once, down by one step after ten calm seconds each"},
-		Apply:     func(s Setting) error { b.Force(s.Level); return nil },
-		Revert:    func() error { b.Release(); return nil },
+		Notes: func(s Setting) []string { return levelNotes(s.Level, b) },
+		LiftNotes: func() []string {
+			return []string{"the level follows the signals again: up at once, down by one step after ten calm seconds each"}
+		},
+		Apply:  func(s Setting) error { b.Force(s.Level); return nil },
+		Revert: func() error { b.Release(); return nil },
 	}
 }
 

@@ -123,7 +123,7 @@ func (b *Book) Lift(ctx context.Context, target, reason string, dryRun bool, by 
 
 func (b *Book) lift(ctx context.Context, o *standing, reason string, dryRun bool, by Operator) (Change, error) {
 	knob := b.knobs[o.Target]
-	c := Change{Target: o.Target, Before: knob.InForce(), After: knob.Configured(), DryRun: dryRun, Notes: knob.LiftNotes}
+	c := Change{Target: o.Target, Before: knob.InForce(), After: knob.Configured(), DryRun: dryRun, Notes: knob.liftNotes()}
 	if dryRun {
 		return c, nil
 	}

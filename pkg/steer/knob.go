@@ -63,8 +63,8 @@ type Knob struct {
 	InForce, Configured func() string
 	// Notes are what to expect of the setting, a sentence each; nil: nothing to say.
 	Notes func(Setting) []string
-	// LiftNotes are what to expect of the override's end.
-	LiftNotes []string
+	// LiftNotes are what to expect of the override's end; nil: nothing to say.
+	LiftNotes func() []string
 	// Apply puts the setting into force, on top of what is configured now. Revert puts that back.
 	Apply  func(Setting) error
 	Revert func() error
@@ -75,6 +75,13 @@ func (k *Knob) notes(s Setting) []string {
 		return nil
 	}
 	return k.Notes(s)
+}
+
+func (k *Knob) liftNotes() []string {
+	if k.LiftNotes == nil {
+		return nil
+	}
+	return k.LiftNotes()
 }
 
 func checkReason(field, reason string, bad *reset.Violations) {

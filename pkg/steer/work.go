@@ -3,6 +3,7 @@ package steer
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -33,8 +34,9 @@ type DownstreamState struct {
 	Batch       int
 	Breaker     string // closed, half_open, open, none
 	Forced      bool
-	// Configured is the pace without an override, in words.
+	// Configured is the pace without an override, in words; Constant tells that it is not measured.
 	Configured string
+	Constant   bool
 }
 
 // WorkConfig is what the words about the work side need to know.
@@ -83,9 +85,11 @@ func (c WorkConfig) pauseKnob(l reset.Lane, w Work) Knob {
 		InForce:    func() string { return words(w.Lane(l).Paused) },
 		Configured: func() string { return words(false) },
 		Notes:      func(Setting) []string { return c.pauseNotes(l, w.Lane(l).Waiting) },
-		LiftNotes:  []string{"what waits is worked at the pace that the downstream takes; it may be a while until the line is short"},
-		Apply:      func(Setting) error { return w.PauseLane(l, true) },
-		Revert:     func() error { return w.PauseLane(l, false) },
+		LiftNotes: func() []string {
+			return []string{"what waits is worked at the pace that the downstream takes; it may be a while until the line is short"}
+		},
+		Apply:  func(Setting) error { return w.PauseLane(l, true) },
+		Revert: func() error { return w.PauseLane(l, false) },
 	}
 }
 
@@ -131,25 +135,46 @@ func weightKnob(l reset.Lane, w Work) Knob {
 func paceKnob(d string, w Work) Knob {
 	return Knob{
 		Target: "pace/" + d, Kind: KindPace, Action: ActionPace,
-		Check:   func(s Setting, bad *reset.Violations) { checkPace(s.Pace, bad) },
-		Words:   func(s Setting) string { return s.Pace.String() },
+		Check: func(s Setting, bad *reset.Violations) { checkPace(s.Pace, bad) },
+		Words: func(s Setting) string {
+			words := s.Pace.String()
+			if w.Downstream(d).Constant {
+				words = strings.Replace(words, "measured", "constant", 1)
+			}
+			return words
+		},
 		InForce: func() string { return w.Downstream(d).pace() },
 		Configured: func() string {
 			return w.Downstream(d).Configured
 		},
 		Notes: func(s Setting) []string {
-			if s.Pace.Fixed {
-				return []string{
-					"nothing is measured while it stands: if " + d + " gets slower, or can take more, this does not follow",
-					"only the breaker still protects " + d + ": watch its errors and times",
-				}
-			}
-			return []string{"the pace is still found by measuring, within these bounds"}
+			return paceNotes(d, w.Downstream(d), s.Pace)
 		},
-		LiftNotes: []string{"measuring goes on from a low pace and climbs; give it a minute"},
-		Apply:     func(s Setting) error { return w.SetPace(d, s.Pace) },
-		Revert:    func() error { return w.SetPace(d, Pace{}) },
+		LiftNotes: func() []string {
+			if w.Downstream(d).Constant {
+				return nil
+			}
+			return []string{"measuring goes on from a low pace and climbs; give it a minute"}
+		},
+		Apply:  func(s Setting) error { return w.SetPace(d, s.Pace) },
+		Revert: func() error { return w.SetPace(d, Pace{}) },
 	}
+}
+
+// paceNotes do not speak of a measurement or a breaker where there is none, as of the hash pool.
+func paceNotes(name string, d DownstreamState, p Pace) (notes []string) {
+	switch {
+	case p.Fixed && !d.Constant:
+		notes = append(notes, "nothing is measured while it stands: if "+name+" gets slower, or can take more, this does not follow")
+	case d.Constant && !p.Fixed:
+		notes = append(notes, "the pace of "+name+" is constant by configuration: nothing is measured, it is held within these bounds")
+	case !p.Fixed:
+		notes = append(notes, "the pace is still found by measuring, within these bounds")
+	}
+	if p.Fixed && d.Breaker != "none" {
+		notes = append(notes, "only the breaker still protects "+name+": watch its errors and times")
+	}
+	return notes
 }
 
 func checkPace(p Pace, bad *reset.Violations) {

@@ -116,7 +116,7 @@ func (w *Work) Downstream(name string) (s steer.DownstreamState) {
 	d := all[i]
 	s.Mode, s.Concurrency, s.Rate, s.Batch = string(d.Mode), d.Limits.Concurrency, d.Limits.Rate, d.Limits.Batch
 	s.Breaker, s.Forced = d.Breaker, d.Forced != breaker.ForceNone
-	s.Configured = paceOf(d.Configured).String()
+	s.Configured, s.Constant = paceOf(d.Configured).String(), d.Configured.Fixed
 	return s
 }
 
