@@ -284,6 +284,31 @@ func TestNothingGoesInClearTextOffLoopback(t *testing.T) {
 	}
 }
 
+// TestWhoHasNoClientCertificateIsToldSo however the refusal shows: with TLS 1.3 it comes after the handshake, and the write
+// that it overtakes fails of a broken pipe.
+func TestWhoHasNoClientCertificateIsToldSo(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newAuthority(t, "ours"), newAuthority(t, "theirs")
+	cert, key := theirs.make("stranger", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	mutual := serve(t, nil, ours.server("server", net.IPv4(127, 0, 0, 1), tls.RequireAndVerifyClientCert))
+	ca := filepath.Join(ours.dir, "ours.crt")
+	var asking sync.WaitGroup
+	for i := range 100 {
+		cfg := connect.Config{Address: mutual, CA: ca}
+		if i%2 == 0 {
+			cfg.Cert, cfg.Key = cert, key
+		}
+		asking.Go(func() {
+			var e *connect.Error
+			err := get(t, cfg)
+			if !errors.As(err, &e) || e.Kind != connect.KindLoginRefused || !strings.Contains(e.Message, "give --cert and --key") {
+				t.Errorf("%+v", err)
+			}
+		})
+	}
+	asking.Wait()
+}
+
 // TestWhoSaysNothingIsNotSaidToHaveHungUp: a port that takes connections and is silent, as of a process that is stopped.
 func TestWhoSaysNothingIsNotSaidToHaveHungUp(t *testing.T) {
 	t.Parallel()

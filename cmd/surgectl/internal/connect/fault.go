@@ -177,6 +177,10 @@ func (c *Client) unreachable(message string, err error) *Error {
 	case has("certificate required", "bad certificate", "unknown certificate"):
 		return newError(KindLoginRefused, err, "%s wants a client certificate that it knows: give --cert and --key "+
 			"(SURGECTL_CERT, SURGECTL_KEY)", at)
+	case c.cfg.secure() && has("broken pipe", "server preface"):
+		// TLS 1.3 refuses a client after the handshake, and often the write that this overtakes fails before its reason is read.
+		return newError(KindLoginRefused, err, "%s hung up as soon as TLS stood: most likely it wants a client certificate that it knows: "+
+			"give --cert and --key (SURGECTL_CERT, SURGECTL_KEY); or it is going down", at)
 	case has("first record does not look like a TLS handshake"):
 		return newError(KindUnreachable, err, "%s does not speak TLS: leave --ca and --cert out, or check the address; %s", at, elsewhere)
 	case has("x509:", "tls: failed to verify"):
@@ -186,7 +190,7 @@ func (c *Client) unreachable(message string, err error) *Error {
 			"listen.operator? %s", at, elsewhere)
 	case has("no such host", "name resolver error", "produced zero addresses"):
 		return newError(KindUnreachable, err, "no such host: %s; %s", at, elsewhere)
-	case has("server preface", "connection reset", "EOF", "frame too large"):
+	case has("server preface", "connection reset", "broken pipe", "EOF", "frame too large"):
 		return newError(KindUnreachable, err, "%s hung up before it answered: if it speaks TLS give --ca; else it is going down, or is no "+
 			"surgegate; %s", at, elsewhere)
 	case has("i/o timeout", "no route to host", "network is unreachable"):
