@@ -29,8 +29,8 @@ type speed struct {
 }
 
 // remember takes a full window into the best of its minute.
-func (r *rates) remember() {
-	w := r.spanLocked()
+func (r *rates) remember(now time.Time) {
+	w := r.spanLocked(now)
 	if w.seconds < .9*rateWindow.Seconds() {
 		return // a short one is all chance
 	}

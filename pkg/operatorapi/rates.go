@@ -107,7 +107,7 @@ func (r *rates) look(now time.Time, stats queue.Stats) {
 		r.samples = r.samples[1:]
 	}
 	r.samples = append(r.samples, s)
-	r.remember()
+	r.remember(now)
 }
 
 func (s *sample) take(family, first, second string, m *dto.Metric) {
@@ -148,10 +148,10 @@ type span struct {
 func (r *rates) span(now time.Time) span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.spanLocked()
+	return r.spanLocked(now)
 }
 
-func (r *rates) spanLocked() span {
+func (r *rates) spanLocked(now time.Time) span {
 	n := len(r.samples)
 	if n == 0 {
 		return span{}
