@@ -325,16 +325,18 @@ func TestRecordsOfAnotherVersionStopNoStart(t *testing.T) {
 	w := newWorld(t)
 	for key, value := range map[string]string{
 		"lane/a/weight": "{", "lane/gone/weight": `{"setting":{"target":"lane/gone/weight"},"expire_time":"2099-01-01T00:00:00Z","duration_ns":1}`,
+		"lane/b/weight": `{"setting":{"target":"lane/b/weight","weight":-3},"expire_time":"2099-01-01T00:00:00Z","duration_ns":3600000000000}`,
 	} {
 		if err := w.disk.Put(t.Context(), queue.RecordWrite{Kind: queue.RecordOverride, Key: key, Value: []byte(value)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.restart()
-	if len(w.book.List()) != 0 || w.a.inForce() != 1 {
+	if len(w.book.List()) != 0 || w.a.inForce() != 1 || w.b.inForce() != 2 {
 		t.Errorf("%+v", w.book.List())
 	}
 	w.wantTrail("surgegate override_expired [lane/a/weight] an override -> as configured: its record cannot be read",
+		"surgegate override_expired [lane/b/weight] an override -> as configured: it cannot be set any more: weight: must be over 0",
 		"surgegate override_expired [lane/gone/weight] an override -> as configured: there is no such target any more")
 }
 

@@ -33,8 +33,8 @@
 //   - An override whose time is over is reverted even if the disk takes no record of it: a lane must not stay paused for
 //     ever because a disk is full. The record is tried again every second; after a restart Load finds it over and writes it.
 //   - One that cannot be reverted stays listed, is logged, and is tried again every second.
-//   - A record that cannot be read, or whose target is gone, is deleted with a line in the log and in the audit trail: it
-//     must not stop a start in the night.
+//   - A record that cannot be read, cannot be set any more, or whose target is gone, is deleted with a line in the log and in the
+//     audit trail: it must not stop a start in the night.
 //   - A dry run checks, looks and says; it writes and changes nothing.
 //   - Words are for who is called at 3 a.m.: what was, what is, what to expect. They name no person.
 //

@@ -59,6 +59,10 @@ func (b *Book) load(ctx context.Context, r queue.Record) error {
 	if knob == nil {
 		return drop("an override", "there is no such target any more")
 	}
+	var bad reset.Violations
+	if knob.Check(v.Setting, &bad); bad.Err() != nil {
+		return drop("an override", "it cannot be set any more: "+bad.Error())
+	}
 	words := knob.Words(v.Setting)
 	now := b.clock.Now()
 	// By a clock that was set back meanwhile there may be more left than was ever given.
