@@ -246,13 +246,21 @@ func (b *Book) Reconfigure(ctx context.Context, e Entry, do func() error) error 
 	return nil
 }
 
-// reapply puts what stands on top of what is configured now. One that cannot be applied stands in the list all the same, and
-// the next change tries it again: what it replaced is not what its operator wants.
+// reapply puts what stands on top of what is configured now, and tells it so: a limit's burst may be the configured one. One
+// that cannot be applied stands in the list all the same, and the next change tries it again: what it replaced is not what its
+// operator wants.
 func (b *Book) reapply() {
 	for _, o := range b.standing() {
-		if err := b.knobs[o.Target].Apply(o.setting); err != nil {
+		knob := b.knobs[o.Target]
+		if err := knob.Apply(o.setting); err != nil {
 			b.log.Error("override could not be put on top of another configuration", "target", o.Target, "error", err)
 		}
+		words := knob.Words(o.setting)
+		b.mu.Lock()
+		told := *o // another: who lists them reads o without the lock
+		told.Setting = words
+		b.set[o.Target] = &told
+		b.mu.Unlock()
 	}
 }
 

@@ -294,7 +294,7 @@ func TestAReloadGoesBelow(t *testing.T) {
 	reload := func() error {
 		for _, d := range []*dial{w.a, w.b} {
 			d.mu.Lock()
-			d.configured, d.now = d.configured*100, d.configured*100
+			d.configured, d.now, d.unit = d.configured*100, d.configured*100, " of 100"
 			d.mu.Unlock()
 		}
 		return nil
@@ -305,6 +305,9 @@ func TestAReloadGoesBelow(t *testing.T) {
 	}
 	if w.a.inForce() != 7 || w.b.inForce() != 200 {
 		t.Errorf("in force %v, %v", w.a.inForce(), w.b.inForce())
+	}
+	if l := w.book.List(); len(l) != 1 || l[0].Setting != "7 of 100" {
+		t.Errorf("what stands is told as before the reload: %+v", l)
 	}
 	w.pass(62 * time.Second)
 	if w.a.inForce() != 100 {

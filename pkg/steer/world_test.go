@@ -48,6 +48,7 @@ type dial struct {
 	mu         sync.Mutex
 	configured float64
 	now        float64
+	unit       string // as configured; part of the words
 	applyErr   error
 	revertErr  error
 }
@@ -79,7 +80,7 @@ func (d *dial) knob() steer.Knob {
 				bad.Add("weight", "must be over 0")
 			}
 		},
-		Words:      func(s steer.Setting) string { return fmt.Sprint(s.Weight) },
+		Words:      func(s steer.Setting) string { d.mu.Lock(); defer d.mu.Unlock(); return fmt.Sprint(s.Weight) + d.unit },
 		InForce:    func() string { return fmt.Sprint(d.inForce()) },
 		Configured: func() string { d.mu.Lock(); defer d.mu.Unlock(); return fmt.Sprint(d.configured) },
 		Notes:      func(steer.Setting) []string { return []string{"look out"} },
