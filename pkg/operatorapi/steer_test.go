@@ -246,6 +246,35 @@ func TestTheAuditTrailIsPagedFromTheNewest(t *testing.T) {
 	}
 }
 
+func TestAPageOfLargeEntriesCanBeReceived(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ids := make([]string, 1000) // as when everything that is parked is requeued
+	for i := range ids {
+		ids[i] = reset.NewID().String()
+	}
+	const entries = 130 // 4.5 MB, more than a gRPC client takes at once
+	for range entries {
+		if err := w.book.Audit(t.Context(), steer.Entry{Who: "ada", What: steer.ActionRequeue, Targets: ids}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, token := 0, ""
+	for range entries {
+		r, err := w.client.ListAudit(w.ctx(), &operatorv1.ListAuditRequest{PageSize: 1000, PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += len(r.GetEntries())
+		if token = r.GetNextPageToken(); token == "" {
+			break
+		}
+	}
+	if got != entries {
+		t.Errorf("%d entries, want %d", got, entries)
+	}
+}
+
 func TestReloadSaysWhatChangedOrWhyNot(t *testing.T) {
 	t.Parallel()
 	var asked steer.Operator

@@ -111,16 +111,25 @@ func (b *Book) count(what string) {
 	}
 }
 
+// maxPage bounds what Trail returns, in bytes of records: a gRPC client takes 4 MiB by default, and an entry that names a
+// thousand jobs has 35 KB.
+const maxPage = 1 << 20
+
 // Trail returns up to limit entries, newest first, from before the key on; empty: from the newest. next is the key to go
-// on with, empty after the last.
+// on with, empty after the last. Large entries make it fewer, but at least one.
 func (b *Book) Trail(ctx context.Context, before string, limit int) (entries []Entry, next string, err error) {
 	records, err := b.records.ListBack(ctx, queue.RecordAudit, before, limit+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("steer: audit trail: %w", err)
 	}
-	if len(records) > limit {
-		records = records[:limit]
-		next = records[limit-1].Key
+	n, size := 0, 0
+	for n < min(len(records), limit) && (n == 0 || size+len(records[n].Value) <= maxPage) {
+		size += len(records[n].Value)
+		n++
+	}
+	if len(records) > n {
+		records = records[:n]
+		next = records[n-1].Key
 	}
 	for _, r := range records {
 		var e Entry
