@@ -89,7 +89,7 @@ func slower(d *operatorv1.DownstreamStatus) bool {
 
 func (v *view) fullSays(h *held, does string) string {
 	if d := h.down; slower(d) {
-		says := does + fmt.Sprintf(" That is %.0f %% of its best of the last hour (%s at %s): it got slower, the storm did not grow. ",
+		says := does + fmt.Sprintf(" That is %.0f %% of its best of the last hour (%s at %s): it got slower; more people alone would not do that. ",
 			100*d.GetSpeedRatio(), figures.Rate(d.GetBestItemRate()), d.GetBestTime().AsTime().Format("15:04:05 UTC"))
 		if h.name() == "mail" {
 			return says + "Ask the provider. Mails wait and are sent in order."
