@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
@@ -133,9 +134,16 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 			"relay dark while nobody waits for a mail", with(scene.Calm(), func(s *status) {
 				scene.Lane(s, "mail").Retrying = 0
 				d := scene.Downstream(s, "mail")
-				d.Breaker, d.Ramp = "open", 0
+				d.Breaker, d.Ramp, d.OutageStartTime = "open", 0, timestamppb.New(s.GetTime().AsTime().Add(-time.Minute))
 			}), []string{"downstream_dark"}, diagnose.Look,
 			"^YES$", "mail provider does not work", "^NOW$", "surgectl breaker list", "SurgegateBreakerOpen",
+		},
+		{
+			"a breaker that was let go while nobody waits", with(scene.Calm(), func(s *status) {
+				d := scene.Downstream(s, "mail")
+				d.Breaker, d.Ramp = "open", 0
+			}), []string{"untried"}, diagnose.Note,
+			"^YES$", "^NOTHING that needs you: the mail provider has not been tried", "^NOW$", "", "",
 		},
 		{
 			"hash pool busy", scene.HashBusy(), []string{"hash_pool_busy"}, diagnose.Look,

@@ -159,6 +159,11 @@ func (v *view) downstreamFindings() []Finding {
 			})
 		case dark(d):
 			all = append(all, v.darkFinding(d, severity))
+		case untried(d):
+			all = append(all, Finding{
+				ID: "untried", Severity: Note, Title: "the " + words(name) + " has not been tried since its breaker was let go",
+				Says: "The next call is a probe; if it goes well calls come back by a ramp. Nothing to do.",
+			})
 		case recovering(d):
 			all = append(all, Finding{
 				ID: "recovering", Severity: Note, Title: "the " + words(name) + " is coming back",

@@ -168,12 +168,17 @@ func (v *view) downstreamOf(lane string) *operatorv1.DownstreamStatus {
 }
 
 func dark(d *operatorv1.DownstreamStatus) bool {
-	return d.GetBreaker() == "open" && !d.GetBreakerForced() || d.GetOutageStartTime() != nil && d.GetBreaker() != "half_open" || allFail(d)
+	return d.GetBreaker() == "open" && !d.GetBreakerForced() && !untried(d) || d.GetOutageStartTime() != nil && d.GetBreaker() != "half_open" || allFail(d)
 }
 
 // allFail tells whether as good as nothing gets through. The pace sends little then, and a breaker that counts calls trips late.
 func allFail(d *operatorv1.DownstreamStatus) bool {
 	return d.GetFailureRate() >= .2 && d.GetCallRate() < .05*d.GetFailureRate()
+}
+
+// untried tells whether its breaker was held open until now, and no call has been made since: nobody knows how it fares.
+func untried(d *operatorv1.DownstreamStatus) bool {
+	return d.GetBreaker() == "open" && !d.GetBreakerForced() && d.GetOutageStartTime() == nil && d.GetFailureRate() == 0
 }
 
 func recovering(d *operatorv1.DownstreamStatus) bool {

@@ -91,10 +91,12 @@ type Downstream struct {
 	share  *fair.Scheduler
 	lines  [][]*waiter // by lane, in the order of coming
 	strain int         // overloads and time-outs in a row
+	// heldOut tells that the outage began with an operator's hold.
+	heldOut bool
 
 	// state is taken inside mu or alone: the breaker tells of its changes while mu is held.
 	state  sync.Mutex
-	outage time.Time // since when the breaker is not closed
+	outage time.Time // since when the breaker is not closed, or something failed after a hold
 }
 
 // New returns a downstream that works. Errors are those of the breaker, and of weights that are none.
@@ -176,15 +178,19 @@ func (d *Downstream) breakerChanged(_, _ breaker.State) {
 
 // Out tells since when the downstream, or what it stands on, is not working; zero while both work.
 func (d *Downstream) Out() time.Time {
-	d.state.Lock()
-	out := d.outage
-	d.state.Unlock()
+	out := d.ownOut()
 	if d.host != nil {
 		if of := d.host.Out(); !of.IsZero() && (out.IsZero() || of.Before(out)) {
 			return of
 		}
 	}
 	return out
+}
+
+func (d *Downstream) ownOut() time.Time {
+	d.state.Lock()
+	defer d.state.Unlock()
+	return d.outage
 }
 
 // Strained is how many overloads and time-outs came in a row.

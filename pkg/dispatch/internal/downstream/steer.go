@@ -3,6 +3,7 @@ package downstream
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/pace"
@@ -61,8 +62,19 @@ func (d *Downstream) ForceBreaker(f breaker.Force) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.clock.Now()
+	wasOut, was := !d.ownOut().IsZero(), d.breaker.Forced()
 	if d.breaker.Force(now, f) {
 		d.pacer.Resume(now)
+	}
+	switch {
+	case f == breaker.ForceOpen && was != f:
+		d.heldOut = !wasOut
+	case was == breaker.ForceOpen && f == breaker.ForceNone && d.heldOut:
+		// Nothing has failed. Without this the hold would count as an outage for as long as nobody comes, and after 12 h of it
+		// nobody could: ETAs count outages, and only what is accepted makes the probe that ends one.
+		d.state.Lock()
+		d.outage = time.Time{}
+		d.state.Unlock()
 	}
 	d.serve()
 	d.showLocked()

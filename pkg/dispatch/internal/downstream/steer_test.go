@@ -146,3 +146,33 @@ func TestWhatADownstreamHasNotGot(t *testing.T) {
 		}
 	})
 }
+
+// A hold is no outage once it is over: nothing has failed. What was out before it still is.
+func TestAHoldThatIsOverIsNoOutage(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newRegistry(t).make(t, Spec{Name: "store", Pacer: bare(t, pace.Config{Concurrency: 100}), Breaker: once("store")})
+		must(t, d.ForceBreaker(breaker.ForceOpen))
+		time.Sleep(13 * time.Hour)
+		if d.Out().IsZero() {
+			t.Error("while it is held nothing says that it is out")
+		}
+		must(t, d.ForceBreaker(breaker.ForceNone))
+		if out := d.Out(); !out.IsZero() {
+			t.Errorf("out since %v, %v ago, though no call has failed", out, time.Since(out))
+		}
+		lifted := time.Now()
+		for range 2 {
+			mustAcquire(t, d, Ask{Items: 1}).Do(t.Context(), 1, answers(errBusy))
+		}
+		since := d.Out()
+		if since.Before(lifted) {
+			t.Errorf("out since %v, and failed after %v", since, lifted)
+		}
+		must(t, d.ForceBreaker(breaker.ForceOpen))
+		time.Sleep(time.Hour)
+		must(t, d.ForceBreaker(breaker.ForceNone))
+		if out := d.Out(); !out.Equal(since) {
+			t.Errorf("out since %v after the hold, since %v before", out, since)
+		}
+	})
+}
