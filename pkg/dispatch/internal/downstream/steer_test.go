@@ -152,7 +152,7 @@ func TestAHoldThatIsOverIsNoOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		d := newRegistry(t).make(t, Spec{Name: "store", Pacer: bare(t, pace.Config{Concurrency: 100}), Breaker: once("store")})
 		must(t, d.ForceBreaker(breaker.ForceOpen))
-		time.Sleep(13 * time.Hour)
+		must(t, clock.System{}.Sleep(t.Context(), 13*time.Hour))
 		if d.Out().IsZero() {
 			t.Error("while it is held nothing says that it is out")
 		}
@@ -169,7 +169,7 @@ func TestAHoldThatIsOverIsNoOutage(t *testing.T) {
 			t.Errorf("out since %v, and failed after %v", since, lifted)
 		}
 		must(t, d.ForceBreaker(breaker.ForceOpen))
-		time.Sleep(time.Hour)
+		must(t, clock.System{}.Sleep(t.Context(), time.Hour))
 		must(t, d.ForceBreaker(breaker.ForceNone))
 		if out := d.Out(); !out.Equal(since) {
 			t.Errorf("out since %v after the hold, since %v before", out, since)
