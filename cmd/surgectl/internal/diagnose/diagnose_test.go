@@ -99,13 +99,13 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 		},
 		{
 			"disk full", scene.DiskFull(), []string{"disk_low"}, diagnose.Urgent,
-			"^ONLY WHO IS IN LINE", "disk is full up to its reserve", "^NOW$", "df -h; du -xsh /var/log", "SurgegateNotAccepting",
+			"^ONLY WHO IS IN LINE", "disk is full up to its reserve", "^NOT BEFORE THAT IS MENDED$", "df -h; du -xsh /var/log", "SurgegateNotAccepting",
 		},
 		{
 			"not durable for another reason", with(scene.DiskFull(), func(s *status) {
 				s.Disk.AvailableBytes, s.Queue.NotAcceptingCause = 90<<30, "input/output error"
 			}), []string{"not_accepting"}, diagnose.Urgent,
-			"^ONLY WHO IS IN LINE", "nothing can be made durable", "^NOW$", "surgectl status", "SurgegateNotAccepting",
+			"^ONLY WHO IS IN LINE", "nothing can be made durable", "^NOT BEFORE THAT IS MENDED$", "surgectl status", "SurgegateNotAccepting",
 		},
 		{
 			"store dark", scene.StoreDark(), []string{"downstream_dark", "level"}, diagnose.Urgent,
@@ -123,6 +123,13 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 			"^NO$", "store does not work", "AFTER THE STORE WORKS AGAIN", "surgectl breaker list", "SurgegateBreakerOpen",
 		},
 		{
+			"store dark, and nobody waits yet", with(scene.Calm(), func(s *status) {
+				d := scene.Downstream(s, "store")
+				d.Breaker, d.OutageStartTime, d.CallRate = "open", s.GetTime(), 0
+			}), []string{"downstream_dark"}, diagnose.Look,
+			"^NOT FOR LONG$", "store does not work", "^NOT BEFORE THAT IS MENDED$", "surgectl breaker list", "SurgegateBreakerOpen",
+		},
+		{
 			"store coming back", with(scene.StoreDark(), func(s *status) {
 				d := scene.Downstream(s, "store")
 				d.Breaker, d.Ramp, d.OutageStartTime, d.FailureRate = "closed", .3, nil, 0
@@ -136,7 +143,7 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 				d := scene.Downstream(s, "mail")
 				d.Breaker, d.Ramp, d.OutageStartTime = "open", 0, timestamppb.New(s.GetTime().AsTime().Add(-time.Minute))
 			}), []string{"downstream_dark"}, diagnose.Look,
-			"^YES$", "mail provider does not work", "^NOW$", "surgectl breaker list", "SurgegateBreakerOpen",
+			"^NOT FOR LONG$", "mail provider does not work", "^NOT BEFORE THAT IS MENDED$", "surgectl breaker list", "SurgegateBreakerOpen",
 		},
 		{
 			"a breaker that was let go while nobody waits", with(scene.Calm(), func(s *status) {

@@ -87,6 +87,9 @@ func Of(s *operatorv1.GetStatusResponse) Report {
 	r.Helped = v.helped()
 	r.Limit = limit(findings)
 	r.Over = v.over()
+	if len(findings) > 0 {
+		r.ailing(v, findings[0])
+	}
 	// The first two findings with all they have, the others with their first: what else is wrong must not hide what to do.
 	for n, f := range findings {
 		for i, a := range f.Actions {
@@ -100,6 +103,28 @@ func Of(s *operatorv1.GetStatusResponse) Report {
 		}
 	}
 	return r
+}
+
+// ailing keeps the answers from saying that all is well where nobody waits yet for what does not work: a line is seconds away.
+func (r *Report) ailing(v *view, f Finding) {
+	if v.held != nil {
+		return
+	}
+	switch f.ID {
+	case "downstream_dark":
+		if !slices.ContainsFunc(v.s.GetDownstreams(), func(d *operatorv1.DownstreamStatus) bool {
+			return d.GetDownstream() != "revoker" && dark(d) // sessions that end later keep nobody from anything
+		}) {
+			return
+		}
+	case "not_accepting", "disk_low":
+	default:
+		return
+	}
+	if r.Helped.Word == "YES" {
+		r.Helped.Word, r.Helped.Severity = "NOT FOR LONG", f.Severity
+	}
+	r.Over = Answer{Word: "NOT BEFORE THAT IS MENDED", Severity: f.Severity, Says: []string{"Nobody waits in line yet: " + f.Title + "."}}
 }
 
 // helped tells of the people: what is done, who waits, who is refused.
