@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -211,6 +213,10 @@ func parseTokens(contents [][]byte) ([]operatorToken, error) {
 		if !ok || name == "" || len(token) < minOperatorToken {
 			return nil, fmt.Errorf("operator tokens, line %d: want name:token with a token of at least %d characters", n, minOperatorToken)
 		}
+		// It goes into answers, which cannot be sent otherwise, and onto terminals.
+		if !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+			return nil, fmt.Errorf("operator tokens, line %d: the name must be UTF-8 without control characters", n)
+		}
 		tokens = append(tokens, operatorToken{name, sha256.Sum256([]byte(token))})
 	}
 	if err := sc.Err(); err != nil {
@@ -248,7 +254,12 @@ func (a *authenticator) operator(ctx context.Context) (string, error) {
 	if a.mtls {
 		if pr, ok := peer.FromContext(ctx); ok {
 			if info, ok := pr.AuthInfo.(credentials.TLSInfo); ok && len(info.State.VerifiedChains) > 0 {
-				return certificateName(info.State.VerifiedChains[0][0]), nil
+				if name := certificateName(info.State.VerifiedChains[0][0]); name != "" {
+					return name, nil
+				}
+				// Whoever cannot be named in the audit trail changes nothing.
+				return "", &edgeError{status.Error(codes.Unauthenticated,
+					"your certificate names nobody: it needs a URI, a DNS name or a common name")}
 			}
 		}
 	}

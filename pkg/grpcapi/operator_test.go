@@ -205,6 +205,22 @@ func TestOperatorCertificate(t *testing.T) {
 	if name, _ := who(t, with(&ada)); name != "spiffe://example/ada" {
 		t.Errorf("called as %q", name)
 	}
+	nobody := ca.issue(t, "nobody", "", 4)
+	wantRefused(t, dial(t, f.Addrs().Operator.String(), grpc.WithTransportCredentials(credentials.NewTLS(ca.client(t, &nobody)))))
+}
+
+// A name goes into answers, whose strings must be UTF-8, and onto a terminal.
+func TestAnOperatorsNameCanBeTold(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{"Latin-1": "Zo\xeb", "control characters": "ada\x1b[2J"} {
+		if _, err := CountOperators([]byte(line + ":0123456789-0123456789-0123456789-0123456789\n")); err == nil ||
+			!strings.HasPrefix(err.Error(), "operator tokens, line 1: ") || strings.Contains(err.Error(), line) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n, err := CountOperators([]byte("Zoë:0123456789-0123456789-0123456789-0123456789\n")); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
 }
 
 // Either is enough where both are asked for, and neither is none.

@@ -125,7 +125,7 @@ func writePEM(t *testing.T, file, kind string, der []byte) {
 	}
 }
 
-// issue writes a certificate for a DNS name or a URI, for 127.0.0.1 too.
+// issue writes a certificate for a DNS name, a URI or, where that is empty, nobody; for 127.0.0.1 too.
 func (a *authority) issue(t *testing.T, file, name string, serial int64) TLS {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -134,13 +134,15 @@ func (a *authority) issue(t *testing.T, file, name string, serial int64) TLS {
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	if strings.Contains(name, "://") {
+	switch {
+	case name == "":
+	case strings.Contains(name, "://"):
 		u, err := url.Parse(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		template.URIs = []*url.URL{u}
-	} else {
+	default:
 		template.DNSNames = []string{name}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
