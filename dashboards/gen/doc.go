@@ -6,8 +6,9 @@
 //
 // Storm is for one person at three in the morning. It is read from the top: a tile that is red says that it burns, the line
 // of tiles below who limits, and each row further down is one question (what is asked for, what people get, where it waits,
-// who does not take it, what the machine has left). Each row begins with a text that says how to read it; each panel has a
-// description for who has never seen it, and a link to the runbook of the alert that watches the same thing.
+// who does not take it, what the machine has left). A row's title says how to read it, because a text beside it would take a
+// sixth of the page from the charts; each panel has a description for who has never seen it, and a link to the runbook of
+// the alert that watches the same thing.
 //
 // Internals is for one instance, when Storm has told which.
 //

@@ -133,21 +133,7 @@ func serve(t *testing.T, extra string) *process {
 
 func (p *process) await(what string, condition func(context.Context) error) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			p.t.Fatalf("%s: %v\n%s", what, err, p.log)
-		}
-	}
+	await(p.t, what, p.log.String, condition)
 }
 
 func (p *process) status() *operatorv1.GetStatusResponse {

@@ -140,9 +140,14 @@ func (g *gateway) start() {
 	})
 }
 
-// await asks again and again, with a pause that a dial or call gives by itself, until the condition holds.
 func (g *gateway) await(what string, condition func(context.Context) error) {
 	g.t.Helper()
+	await(g.t, what, g.output, condition)
+}
+
+// await asks again and again, with a pause, until the condition holds.
+func await(t *testing.T, what string, output func() string, condition func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -155,7 +160,7 @@ func (g *gateway) await(what string, condition func(context.Context) error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			g.t.Fatalf("%s: %v\n%s", what, err, g.output())
+			t.Fatalf("%s: %v\n%s", what, err, output())
 		}
 	}
 }
