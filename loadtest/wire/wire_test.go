@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/surgegate/surgegate/loadtest/wire"
@@ -197,8 +198,10 @@ func TestMaxConcurrentStreamsAreKeptInOrder(t *testing.T) {
 	t.Parallel()
 	const limit, calls = 3, 60
 	var inside, most atomic.Int64
-	var mu sync.Mutex
-	var order []string
+	// The server opens streams one after the other and only then begins their handlers, in any order.
+	var opened atomic.Int64
+	type arrival struct{}
+	var order [calls]atomic.Value // of strings
 	release := make(chan struct{})
 	l := listen(t, "127.0.0.1:0")
 	serve(t, l, func(ctx context.Context, r *resetv1.StartResetRequest) (*resetv1.StartResetResponse, error) {
@@ -206,12 +209,14 @@ func TestMaxConcurrentStreamsAreKeptInOrder(t *testing.T) {
 		defer inside.Add(-1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
-		mu.Lock()
-		order = append(order, r.GetIdentifier())
-		mu.Unlock()
+		if i, ok := ctx.Value(arrival{}).(int64); ok && i < calls {
+			order[i].Store(r.GetIdentifier())
+		}
 		<-release
 		return echo(ctx, r)
-	}, grpc.MaxConcurrentStreams(limit))
+	}, grpc.MaxConcurrentStreams(limit), grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
+		return context.WithValue(ctx, arrival{}, opened.Add(1)-1), nil
+	}))
 	client, _ := dial(t, wire.Config{Targets: []string{l.Addr().String()}, Connections: 1})
 	ready(t, client)
 	var all []<-chan answer
@@ -231,12 +236,9 @@ func TestMaxConcurrentStreamsAreKeptInOrder(t *testing.T) {
 	if most.Load() > limit {
 		t.Errorf("%d calls at once, %d allowed", most.Load(), limit)
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	for i := range order { // handlers of streams that are open together may begin in any order
-		var n int
-		if _, err := fmt.Sscanf(order[i], "%d", &n); err != nil || n < i-limit || n > i+limit {
-			t.Fatalf("call %q was the %dth at the server", order[i], i)
+	for i := range order {
+		if got := order[i].Load(); got != fmt.Sprintf("%03d", i) {
+			t.Fatalf("stream %d was opened for call %v", i, got)
 		}
 	}
 }
