@@ -102,6 +102,7 @@ type Chart struct {
 	before  float64
 	wanting bool // somebody was refused for want of a slot since the look began
 	bigger  bool // somebody asked for more items than a call may carry since the look began
+	starved bool // the caller is short of processor time
 }
 
 var _ Pacer = (*Chart)(nil)
@@ -209,6 +210,12 @@ func (c *Chart) Resume(now time.Time) {
 	}
 	c.restart(setting{c.bound(c.sound/4, c.plan.base.batch), c.plan.base.batch})
 	c.cutLook = c.looks
+}
+
+// SetStarved says whether the caller is short of processor time.
+func (c *Chart) SetStarved(now time.Time, starved bool) {
+	c.tick(now)
+	c.starved = starved
 }
 
 // Limits implements Pacer.

@@ -217,6 +217,14 @@ func (s *Steered) Done(now time.Time, c Call) { s.now.Done(now, c) }
 // Resume implements Pacer.
 func (s *Steered) Resume(now time.Time) { s.now.Resume(now) }
 
+// SetStarved says whether the caller is short of processor time. A Chart does not raise its limits on what it measured
+// meanwhile: the caller's own delay is in it.
+func (s *Steered) SetStarved(now time.Time, starved bool) {
+	if c, ok := s.auto.(*Chart); ok {
+		c.SetStarved(now, starved)
+	}
+}
+
 // Limits implements Pacer.
 func (s *Steered) Limits() Limits { return s.now.Limits() }
 

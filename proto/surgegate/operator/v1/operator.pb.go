@@ -25,6 +25,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Severity says how much something matters.
+type Severity int32
+
+const (
+	// Not said.
+	Severity_SEVERITY_UNSPECIFIED Severity = 0
+	// Good to know; nothing to do.
+	Severity_SEVERITY_NOTE Severity = 1
+	// It will get worse, or somebody should look at it in daylight.
+	Severity_SEVERITY_LOOK Severity = 2
+	// People are refused or get nothing; somebody has to act.
+	Severity_SEVERITY_URGENT Severity = 3
+)
+
+// Enum value maps for Severity.
+var (
+	Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_NOTE",
+		2: "SEVERITY_LOOK",
+		3: "SEVERITY_URGENT",
+	}
+	Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_NOTE":        1,
+		"SEVERITY_LOOK":        2,
+		"SEVERITY_URGENT":      3,
+	}
+)
+
+func (x Severity) Enum() *Severity {
+	p := new(Severity)
+	*p = x
+	return p
+}
+
+func (x Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_surgegate_operator_v1_operator_proto_enumTypes[0].Descriptor()
+}
+
+func (Severity) Type() protoreflect.EnumType {
+	return &file_surgegate_operator_v1_operator_proto_enumTypes[0]
+}
+
+func (x Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Severity.Descriptor instead.
+func (Severity) EnumDescriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{0}
+}
+
 // BreakerState is what a breaker is held at.
 type BreakerState int32
 
@@ -62,11 +119,11 @@ func (x BreakerState) String() string {
 }
 
 func (BreakerState) Descriptor() protoreflect.EnumDescriptor {
-	return file_surgegate_operator_v1_operator_proto_enumTypes[0].Descriptor()
+	return file_surgegate_operator_v1_operator_proto_enumTypes[1].Descriptor()
 }
 
 func (BreakerState) Type() protoreflect.EnumType {
-	return &file_surgegate_operator_v1_operator_proto_enumTypes[0]
+	return &file_surgegate_operator_v1_operator_proto_enumTypes[1]
 }
 
 func (x BreakerState) Number() protoreflect.EnumNumber {
@@ -75,7 +132,7 @@ func (x BreakerState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BreakerState.Descriptor instead.
 func (BreakerState) EnumDescriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{0}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{1}
 }
 
 // GetStatusRequest is empty.
@@ -144,8 +201,12 @@ type GetStatusResponse struct {
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The level that the signals ask for; differs from brownout_level while an override holds it.
 	BrownoutLevelAsked uint32 `protobuf:"varint,13,opt,name=brownout_level_asked,json=brownoutLevelAsked,proto3" json:"brownout_level_asked,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// What the state means: the answers to what somebody asks at 3 a.m.
+	Diagnosis *Diagnosis `protobuf:"bytes,14,opt,name=diagnosis,proto3" json:"diagnosis,omitempty"`
+	// Whether surgegate itself gets the processor time that it needs.
+	Process       *ProcessStatus `protobuf:"bytes,15,opt,name=process,proto3" json:"process,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -269,6 +330,431 @@ func (x *GetStatusResponse) GetBrownoutLevelAsked() uint32 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetDiagnosis() *Diagnosis {
+	if x != nil {
+		return x.Diagnosis
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetProcess() *ProcessStatus {
+	if x != nil {
+		return x.Process
+	}
+	return nil
+}
+
+// Diagnosis answers, from this status and the seconds before it, whether people are being helped, what limits that, when
+// it will be over and what to do.
+type Diagnosis struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Are people being helped?
+	Helped *Answer `protobuf:"bytes,1,opt,name=helped,proto3" json:"helped,omitempty"`
+	// What is the limit? It names the cause of the first finding.
+	Limit *Answer `protobuf:"bytes,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// When is it over?
+	Over *Answer `protobuf:"bytes,3,opt,name=over,proto3" json:"over,omitempty"`
+	// Every cause that was found, the most urgent first; among equals a cause comes before its effects.
+	Findings []*Finding `protobuf:"bytes,4,rep,name=findings,proto3" json:"findings,omitempty"`
+	// What to do: the actions of the findings, each once.
+	Actions []*Action `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
+	// Runbooks of the findings: file names in dashboards/runbooks without ".md".
+	Runbooks      []string `protobuf:"bytes,6,rep,name=runbooks,proto3" json:"runbooks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Diagnosis) Reset() {
+	*x = Diagnosis{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Diagnosis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Diagnosis) ProtoMessage() {}
+
+func (x *Diagnosis) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Diagnosis.ProtoReflect.Descriptor instead.
+func (*Diagnosis) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Diagnosis) GetHelped() *Answer {
+	if x != nil {
+		return x.Helped
+	}
+	return nil
+}
+
+func (x *Diagnosis) GetLimit() *Answer {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *Diagnosis) GetOver() *Answer {
+	if x != nil {
+		return x.Over
+	}
+	return nil
+}
+
+func (x *Diagnosis) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *Diagnosis) GetActions() []*Action {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *Diagnosis) GetRunbooks() []string {
+	if x != nil {
+		return x.Runbooks
+	}
+	return nil
+}
+
+// Answer is a word and the sentences that explain it.
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The answer in a few words.
+	Word string `protobuf:"bytes,1,opt,name=word,proto3" json:"word,omitempty"`
+	// Sentences that explain it.
+	Says []string `protobuf:"bytes,2,rep,name=says,proto3" json:"says,omitempty"`
+	// How much it matters.
+	Severity      Severity `protobuf:"varint,3,opt,name=severity,proto3,enum=surgegate.operator.v1.Severity" json:"severity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Answer) GetWord() string {
+	if x != nil {
+		return x.Word
+	}
+	return ""
+}
+
+func (x *Answer) GetSays() []string {
+	if x != nil {
+		return x.Says
+	}
+	return nil
+}
+
+func (x *Answer) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+// Finding is one cause.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stable name, for programs; surgegate_diagnosis has it as the label "cause".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How much it matters.
+	Severity Severity `protobuf:"varint,2,opt,name=severity,proto3,enum=surgegate.operator.v1.Severity" json:"severity,omitempty"`
+	// A few words.
+	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	// Sentences that explain it.
+	Says string `protobuf:"bytes,4,opt,name=says,proto3" json:"says,omitempty"`
+	// What to do about it.
+	Actions []*Action `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
+	// File name in dashboards/runbooks without ".md"; empty where there is none.
+	Runbook string `protobuf:"bytes,6,opt,name=runbook,proto3" json:"runbook,omitempty"`
+	// The downstream that it is about; empty where it is about none.
+	Downstream string `protobuf:"bytes,7,opt,name=downstream,proto3" json:"downstream,omitempty"`
+	// Since when it has been found without a break.
+	StartTime     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Finding) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Finding) GetSeverity() Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *Finding) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Finding) GetSays() string {
+	if x != nil {
+		return x.Says
+	}
+	return ""
+}
+
+func (x *Finding) GetActions() []*Action {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *Finding) GetRunbook() string {
+	if x != nil {
+		return x.Runbook
+	}
+	return ""
+}
+
+func (x *Finding) GetDownstream() string {
+	if x != nil {
+		return x.Downstream
+	}
+	return ""
+}
+
+func (x *Finding) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+// Action is one thing to do.
+type Action struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// To be typed.
+	Command string `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	// What it shows or does.
+	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Action) Reset() {
+	*x = Action{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Action) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Action) ProtoMessage() {}
+
+func (x *Action) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Action.ProtoReflect.Descriptor instead.
+func (*Action) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Action) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *Action) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// ProcessStatus says whether surgegate's own process gets the processor time that it needs.
+type ProcessStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True while the process waits too long for processor time, so that its measurements of others cannot be trusted.
+	CpuStarved bool `protobuf:"varint,1,opt,name=cpu_starved,json=cpuStarved,proto3" json:"cpu_starved,omitempty"`
+	// Since when; absent while it is not.
+	CpuStarvedSince *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=cpu_starved_since,json=cpuStarvedSince,proto3" json:"cpu_starved_since,omitempty"`
+	// 99th percentile of the time that a ready goroutine waited for a processor, over the last seconds.
+	SchedulingDelay *durationpb.Duration `protobuf:"bytes,3,opt,name=scheduling_delay,json=schedulingDelay,proto3" json:"scheduling_delay,omitempty"`
+	// Share of the last seconds in which the cgroup's CPU quota stopped the process, 0 to 1; 0 without a quota.
+	ThrottledShare float64 `protobuf:"fixed64,4,opt,name=throttled_share,json=throttledShare,proto3" json:"throttled_share,omitempty"`
+	// Processors that the process may use, after the cgroup's quota.
+	CpuLimit float64 `protobuf:"fixed64,5,opt,name=cpu_limit,json=cpuLimit,proto3" json:"cpu_limit,omitempty"`
+	// Processors that it used over the last seconds.
+	CpuUsed       float64 `protobuf:"fixed64,6,opt,name=cpu_used,json=cpuUsed,proto3" json:"cpu_used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessStatus) Reset() {
+	*x = ProcessStatus{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessStatus) ProtoMessage() {}
+
+func (x *ProcessStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessStatus.ProtoReflect.Descriptor instead.
+func (*ProcessStatus) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ProcessStatus) GetCpuStarved() bool {
+	if x != nil {
+		return x.CpuStarved
+	}
+	return false
+}
+
+func (x *ProcessStatus) GetCpuStarvedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CpuStarvedSince
+	}
+	return nil
+}
+
+func (x *ProcessStatus) GetSchedulingDelay() *durationpb.Duration {
+	if x != nil {
+		return x.SchedulingDelay
+	}
+	return nil
+}
+
+func (x *ProcessStatus) GetThrottledShare() float64 {
+	if x != nil {
+		return x.ThrottledShare
+	}
+	return 0
+}
+
+func (x *ProcessStatus) GetCpuLimit() float64 {
+	if x != nil {
+		return x.CpuLimit
+	}
+	return 0
+}
+
+func (x *ProcessStatus) GetCpuUsed() float64 {
+	if x != nil {
+		return x.CpuUsed
+	}
+	return 0
+}
+
 // AdmissionStatus is what came in, in calls a second over the last seconds; reads are not counted.
 type AdmissionStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -292,7 +778,7 @@ type AdmissionStatus struct {
 
 func (x *AdmissionStatus) Reset() {
 	*x = AdmissionStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +790,7 @@ func (x *AdmissionStatus) String() string {
 func (*AdmissionStatus) ProtoMessage() {}
 
 func (x *AdmissionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[2]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +803,7 @@ func (x *AdmissionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdmissionStatus.ProtoReflect.Descriptor instead.
 func (*AdmissionStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{2}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AdmissionStatus) GetOffered() float64 {
@@ -382,7 +868,7 @@ type ReasonRate struct {
 
 func (x *ReasonRate) Reset() {
 	*x = ReasonRate{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +880,7 @@ func (x *ReasonRate) String() string {
 func (*ReasonRate) ProtoMessage() {}
 
 func (x *ReasonRate) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[3]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +893,7 @@ func (x *ReasonRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReasonRate.ProtoReflect.Descriptor instead.
 func (*ReasonRate) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{3}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReasonRate) GetReason() string {
@@ -437,7 +923,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +935,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[4]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +948,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DiskStatus) GetAvailableBytes() uint64 {
@@ -504,7 +990,7 @@ type QueueStatus struct {
 
 func (x *QueueStatus) Reset() {
 	*x = QueueStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +1002,7 @@ func (x *QueueStatus) String() string {
 func (*QueueStatus) ProtoMessage() {}
 
 func (x *QueueStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[5]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +1015,7 @@ func (x *QueueStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueStatus.ProtoReflect.Descriptor instead.
 func (*QueueStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *QueueStatus) GetEnqueued() uint64 {
@@ -619,7 +1105,7 @@ type LaneStatus struct {
 
 func (x *LaneStatus) Reset() {
 	*x = LaneStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +1117,7 @@ func (x *LaneStatus) String() string {
 func (*LaneStatus) ProtoMessage() {}
 
 func (x *LaneStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[6]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +1130,7 @@ func (x *LaneStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneStatus.ProtoReflect.Descriptor instead.
 func (*LaneStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LaneStatus) GetLane() string {
@@ -759,16 +1245,26 @@ type DownstreamStatus struct {
 	BestItemRate float64 `protobuf:"fixed64,15,opt,name=best_item_rate,json=bestItemRate,proto3" json:"best_item_rate,omitempty"`
 	// When that was.
 	BestTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=best_time,json=bestTime,proto3" json:"best_time,omitempty"`
-	// What it delivers of the best 10 s of the last hour: the larger share of items and, for the store, of work, in which a
-	// look-up counts a quarter of a write. 0 while there is nothing to compare with.
-	SpeedRatio    float64 `protobuf:"fixed64,17,opt,name=speed_ratio,json=speedRatio,proto3" json:"speed_ratio,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// How fast it works beside its best 10 s of the last hour: what it needs now for the present mix of calls is compared,
+	// kind by kind, with what it needed then. 0 while there is nothing to compare with.
+	SpeedRatio float64 `protobuf:"fixed64,17,opt,name=speed_ratio,json=speedRatio,proto3" json:"speed_ratio,omitempty"`
+	// The failures of the last minutes by class, most first; empty while nothing fails.
+	Failures []*FailureStatus `protobuf:"bytes,18,rep,name=failures,proto3" json:"failures,omitempty"`
+	// Its calls by kind: look-ups beside writes.
+	Kinds []*CallKindStatus `protobuf:"bytes,19,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// When a call was last sent; absent before the first.
+	LastCallTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=last_call_time,json=lastCallTime,proto3" json:"last_call_time,omitempty"`
+	// When a call last did what was asked for; absent before the first.
+	LastSuccessTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=last_success_time,json=lastSuccessTime,proto3" json:"last_success_time,omitempty"`
+	// What must be changed, in its configuration or in surgegate's, before it can be used; empty while it can be used.
+	Misconfiguration string `protobuf:"bytes,22,opt,name=misconfiguration,proto3" json:"misconfiguration,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DownstreamStatus) Reset() {
 	*x = DownstreamStatus{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +1276,7 @@ func (x *DownstreamStatus) String() string {
 func (*DownstreamStatus) ProtoMessage() {}
 
 func (x *DownstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[7]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +1289,7 @@ func (x *DownstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownstreamStatus.ProtoReflect.Descriptor instead.
 func (*DownstreamStatus) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DownstreamStatus) GetDownstream() string {
@@ -915,6 +1411,196 @@ func (x *DownstreamStatus) GetSpeedRatio() float64 {
 	return 0
 }
 
+func (x *DownstreamStatus) GetFailures() []*FailureStatus {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+func (x *DownstreamStatus) GetKinds() []*CallKindStatus {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *DownstreamStatus) GetLastCallTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastCallTime
+	}
+	return nil
+}
+
+func (x *DownstreamStatus) GetLastSuccessTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSuccessTime
+	}
+	return nil
+}
+
+func (x *DownstreamStatus) GetMisconfiguration() string {
+	if x != nil {
+		return x.Misconfiguration
+	}
+	return ""
+}
+
+// FailureStatus is one class of failures of one downstream.
+type FailureStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How such calls end for the controller: overload, timeout, error.
+	Outcome string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// The code: a gRPC code (UNKNOWN), an SQLSTATE (SQLSTATE 53300), an SMTP reply (SMTP 451 4.7.1), an errno (ECONNREFUSED).
+	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	// Items that failed so in the last 5 minutes.
+	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// When it last happened.
+	LastTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// What it means and what to do about it, in surgegate's words.
+	Meaning       string `protobuf:"bytes,5,opt,name=meaning,proto3" json:"meaning,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailureStatus) Reset() {
+	*x = FailureStatus{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailureStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailureStatus) ProtoMessage() {}
+
+func (x *FailureStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailureStatus.ProtoReflect.Descriptor instead.
+func (*FailureStatus) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FailureStatus) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *FailureStatus) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *FailureStatus) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *FailureStatus) GetLastTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastTime
+	}
+	return nil
+}
+
+func (x *FailureStatus) GetMeaning() string {
+	if x != nil {
+		return x.Meaning
+	}
+	return ""
+}
+
+// CallKindStatus is one kind of calls of one downstream, over the last seconds.
+type CallKindStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name: lookup, write, revoke, mail, hash.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Calls that ended well, a second.
+	CallRate float64 `protobuf:"fixed64,2,opt,name=call_rate,json=callRate,proto3" json:"call_rate,omitempty"`
+	// Items delivered a second.
+	ItemRate float64 `protobuf:"fixed64,3,opt,name=item_rate,json=itemRate,proto3" json:"item_rate,omitempty"`
+	// Mean time of a call.
+	CallTime      *durationpb.Duration `protobuf:"bytes,4,opt,name=call_time,json=callTime,proto3" json:"call_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallKindStatus) Reset() {
+	*x = CallKindStatus{}
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallKindStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallKindStatus) ProtoMessage() {}
+
+func (x *CallKindStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallKindStatus.ProtoReflect.Descriptor instead.
+func (*CallKindStatus) Descriptor() ([]byte, []int) {
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CallKindStatus) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *CallKindStatus) GetCallRate() float64 {
+	if x != nil {
+		return x.CallRate
+	}
+	return 0
+}
+
+func (x *CallKindStatus) GetItemRate() float64 {
+	if x != nil {
+		return x.ItemRate
+	}
+	return 0
+}
+
+func (x *CallKindStatus) GetCallTime() *durationpb.Duration {
+	if x != nil {
+		return x.CallTime
+	}
+	return nil
+}
+
 // ListParkedRequest pages through parked jobs.
 type ListParkedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -930,7 +1616,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1628,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[8]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1641,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListParkedRequest) GetLane() string {
@@ -992,7 +1678,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1690,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[9]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1703,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListParkedResponse) GetJobs() []*ParkedJob {
@@ -1057,7 +1743,7 @@ type ParkedJob struct {
 
 func (x *ParkedJob) Reset() {
 	*x = ParkedJob{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1755,7 @@ func (x *ParkedJob) String() string {
 func (*ParkedJob) ProtoMessage() {}
 
 func (x *ParkedJob) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[10]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1768,7 @@ func (x *ParkedJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedJob.ProtoReflect.Descriptor instead.
 func (*ParkedJob) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ParkedJob) GetJobId() string {
@@ -1147,7 +1833,7 @@ type RequeueParkedRequest struct {
 
 func (x *RequeueParkedRequest) Reset() {
 	*x = RequeueParkedRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1845,7 @@ func (x *RequeueParkedRequest) String() string {
 func (*RequeueParkedRequest) ProtoMessage() {}
 
 func (x *RequeueParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[11]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1858,7 @@ func (x *RequeueParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueParkedRequest.ProtoReflect.Descriptor instead.
 func (*RequeueParkedRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RequeueParkedRequest) GetJobIds() []string {
@@ -1200,7 +1886,7 @@ type RequeueParkedResponse struct {
 
 func (x *RequeueParkedResponse) Reset() {
 	*x = RequeueParkedResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1898,7 @@ func (x *RequeueParkedResponse) String() string {
 func (*RequeueParkedResponse) ProtoMessage() {}
 
 func (x *RequeueParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[12]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1911,7 @@ func (x *RequeueParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequeueParkedResponse.ProtoReflect.Descriptor instead.
 func (*RequeueParkedResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RequeueParkedResponse) GetResults() []*ParkedResult {
@@ -1248,7 +1934,7 @@ type GiveUpParkedRequest struct {
 
 func (x *GiveUpParkedRequest) Reset() {
 	*x = GiveUpParkedRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1946,7 @@ func (x *GiveUpParkedRequest) String() string {
 func (*GiveUpParkedRequest) ProtoMessage() {}
 
 func (x *GiveUpParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[13]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1959,7 @@ func (x *GiveUpParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUpParkedRequest.ProtoReflect.Descriptor instead.
 func (*GiveUpParkedRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{13}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GiveUpParkedRequest) GetJobIds() []string {
@@ -1301,7 +1987,7 @@ type GiveUpParkedResponse struct {
 
 func (x *GiveUpParkedResponse) Reset() {
 	*x = GiveUpParkedResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1999,7 @@ func (x *GiveUpParkedResponse) String() string {
 func (*GiveUpParkedResponse) ProtoMessage() {}
 
 func (x *GiveUpParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[14]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +2012,7 @@ func (x *GiveUpParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUpParkedResponse.ProtoReflect.Descriptor instead.
 func (*GiveUpParkedResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{14}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GiveUpParkedResponse) GetResults() []*ParkedResult {
@@ -1349,7 +2035,7 @@ type ParkedResult struct {
 
 func (x *ParkedResult) Reset() {
 	*x = ParkedResult{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +2047,7 @@ func (x *ParkedResult) String() string {
 func (*ParkedResult) ProtoMessage() {}
 
 func (x *ParkedResult) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[15]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +2060,7 @@ func (x *ParkedResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedResult.ProtoReflect.Descriptor instead.
 func (*ParkedResult) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{15}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ParkedResult) GetJobId() string {
@@ -1402,7 +2088,7 @@ type WatchStatusRequest struct {
 
 func (x *WatchStatusRequest) Reset() {
 	*x = WatchStatusRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +2100,7 @@ func (x *WatchStatusRequest) String() string {
 func (*WatchStatusRequest) ProtoMessage() {}
 
 func (x *WatchStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[16]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +2113,7 @@ func (x *WatchStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatusRequest.ProtoReflect.Descriptor instead.
 func (*WatchStatusRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{16}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchStatusRequest) GetInterval() *durationpb.Duration {
@@ -1448,7 +2134,7 @@ type WatchStatusResponse struct {
 
 func (x *WatchStatusResponse) Reset() {
 	*x = WatchStatusResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +2146,7 @@ func (x *WatchStatusResponse) String() string {
 func (*WatchStatusResponse) ProtoMessage() {}
 
 func (x *WatchStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[17]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +2159,7 @@ func (x *WatchStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStatusResponse.ProtoReflect.Descriptor instead.
 func (*WatchStatusResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{17}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchStatusResponse) GetStatus() *GetStatusResponse {
@@ -1498,7 +2184,7 @@ type Steering struct {
 
 func (x *Steering) Reset() {
 	*x = Steering{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +2196,7 @@ func (x *Steering) String() string {
 func (*Steering) ProtoMessage() {}
 
 func (x *Steering) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[18]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +2209,7 @@ func (x *Steering) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Steering.ProtoReflect.Descriptor instead.
 func (*Steering) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{18}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Steering) GetDuration() *durationpb.Duration {
@@ -1568,7 +2254,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +2266,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[19]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +2279,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{19}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Change) GetTarget() string {
@@ -1661,7 +2347,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +2359,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[20]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +2372,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{20}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Override) GetTarget() string {
@@ -1751,7 +2437,7 @@ type PauseLaneRequest struct {
 
 func (x *PauseLaneRequest) Reset() {
 	*x = PauseLaneRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +2449,7 @@ func (x *PauseLaneRequest) String() string {
 func (*PauseLaneRequest) ProtoMessage() {}
 
 func (x *PauseLaneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[21]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +2462,7 @@ func (x *PauseLaneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseLaneRequest.ProtoReflect.Descriptor instead.
 func (*PauseLaneRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{21}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PauseLaneRequest) GetLane() string {
@@ -1804,7 +2490,7 @@ type PauseLaneResponse struct {
 
 func (x *PauseLaneResponse) Reset() {
 	*x = PauseLaneResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +2502,7 @@ func (x *PauseLaneResponse) String() string {
 func (*PauseLaneResponse) ProtoMessage() {}
 
 func (x *PauseLaneResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[22]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +2515,7 @@ func (x *PauseLaneResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseLaneResponse.ProtoReflect.Descriptor instead.
 func (*PauseLaneResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{22}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PauseLaneResponse) GetChange() *Change {
@@ -1854,7 +2540,7 @@ type SetLaneWeightRequest struct {
 
 func (x *SetLaneWeightRequest) Reset() {
 	*x = SetLaneWeightRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2552,7 @@ func (x *SetLaneWeightRequest) String() string {
 func (*SetLaneWeightRequest) ProtoMessage() {}
 
 func (x *SetLaneWeightRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[23]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2565,7 @@ func (x *SetLaneWeightRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLaneWeightRequest.ProtoReflect.Descriptor instead.
 func (*SetLaneWeightRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{23}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SetLaneWeightRequest) GetLane() string {
@@ -1914,7 +2600,7 @@ type SetLaneWeightResponse struct {
 
 func (x *SetLaneWeightResponse) Reset() {
 	*x = SetLaneWeightResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2612,7 @@ func (x *SetLaneWeightResponse) String() string {
 func (*SetLaneWeightResponse) ProtoMessage() {}
 
 func (x *SetLaneWeightResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[24]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2625,7 @@ func (x *SetLaneWeightResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLaneWeightResponse.ProtoReflect.Descriptor instead.
 func (*SetLaneWeightResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{24}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SetLaneWeightResponse) GetChange() *Change {
@@ -1969,7 +2655,7 @@ type SetPaceRequest struct {
 
 func (x *SetPaceRequest) Reset() {
 	*x = SetPaceRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2667,7 @@ func (x *SetPaceRequest) String() string {
 func (*SetPaceRequest) ProtoMessage() {}
 
 func (x *SetPaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[25]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2680,7 @@ func (x *SetPaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPaceRequest.ProtoReflect.Descriptor instead.
 func (*SetPaceRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{25}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SetPaceRequest) GetDownstream() string {
@@ -2069,7 +2755,7 @@ type FixedPace struct {
 
 func (x *FixedPace) Reset() {
 	*x = FixedPace{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2767,7 @@ func (x *FixedPace) String() string {
 func (*FixedPace) ProtoMessage() {}
 
 func (x *FixedPace) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[26]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2780,7 @@ func (x *FixedPace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FixedPace.ProtoReflect.Descriptor instead.
 func (*FixedPace) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{26}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FixedPace) GetConcurrency() uint32 {
@@ -2133,7 +2819,7 @@ type PaceBounds struct {
 
 func (x *PaceBounds) Reset() {
 	*x = PaceBounds{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2831,7 @@ func (x *PaceBounds) String() string {
 func (*PaceBounds) ProtoMessage() {}
 
 func (x *PaceBounds) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[27]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2844,7 @@ func (x *PaceBounds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaceBounds.ProtoReflect.Descriptor instead.
 func (*PaceBounds) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{27}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PaceBounds) GetMinConcurrency() uint32 {
@@ -2193,7 +2879,7 @@ type SetPaceResponse struct {
 
 func (x *SetPaceResponse) Reset() {
 	*x = SetPaceResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2891,7 @@ func (x *SetPaceResponse) String() string {
 func (*SetPaceResponse) ProtoMessage() {}
 
 func (x *SetPaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[28]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2904,7 @@ func (x *SetPaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPaceResponse.ProtoReflect.Descriptor instead.
 func (*SetPaceResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{28}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SetPaceResponse) GetChange() *Change {
@@ -2243,7 +2929,7 @@ type ForceBreakerRequest struct {
 
 func (x *ForceBreakerRequest) Reset() {
 	*x = ForceBreakerRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2941,7 @@ func (x *ForceBreakerRequest) String() string {
 func (*ForceBreakerRequest) ProtoMessage() {}
 
 func (x *ForceBreakerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[29]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2954,7 @@ func (x *ForceBreakerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceBreakerRequest.ProtoReflect.Descriptor instead.
 func (*ForceBreakerRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{29}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ForceBreakerRequest) GetDownstream() string {
@@ -2303,7 +2989,7 @@ type ForceBreakerResponse struct {
 
 func (x *ForceBreakerResponse) Reset() {
 	*x = ForceBreakerResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +3001,7 @@ func (x *ForceBreakerResponse) String() string {
 func (*ForceBreakerResponse) ProtoMessage() {}
 
 func (x *ForceBreakerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[30]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +3014,7 @@ func (x *ForceBreakerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceBreakerResponse.ProtoReflect.Descriptor instead.
 func (*ForceBreakerResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{30}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ForceBreakerResponse) GetChange() *Change {
@@ -2351,7 +3037,7 @@ type ForceBrownoutRequest struct {
 
 func (x *ForceBrownoutRequest) Reset() {
 	*x = ForceBrownoutRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +3049,7 @@ func (x *ForceBrownoutRequest) String() string {
 func (*ForceBrownoutRequest) ProtoMessage() {}
 
 func (x *ForceBrownoutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[31]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +3062,7 @@ func (x *ForceBrownoutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceBrownoutRequest.ProtoReflect.Descriptor instead.
 func (*ForceBrownoutRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{31}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ForceBrownoutRequest) GetLevel() uint32 {
@@ -2404,7 +3090,7 @@ type ForceBrownoutResponse struct {
 
 func (x *ForceBrownoutResponse) Reset() {
 	*x = ForceBrownoutResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +3102,7 @@ func (x *ForceBrownoutResponse) String() string {
 func (*ForceBrownoutResponse) ProtoMessage() {}
 
 func (x *ForceBrownoutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[32]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +3115,7 @@ func (x *ForceBrownoutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForceBrownoutResponse.ProtoReflect.Descriptor instead.
 func (*ForceBrownoutResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{32}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ForceBrownoutResponse) GetChange() *Change {
@@ -2448,7 +3134,7 @@ type GetLimitsRequest struct {
 
 func (x *GetLimitsRequest) Reset() {
 	*x = GetLimitsRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +3146,7 @@ func (x *GetLimitsRequest) String() string {
 func (*GetLimitsRequest) ProtoMessage() {}
 
 func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[33]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +3159,7 @@ func (x *GetLimitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsRequest.ProtoReflect.Descriptor instead.
 func (*GetLimitsRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{33}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{40}
 }
 
 // GetLimitsResponse tells every rule.
@@ -2487,7 +3173,7 @@ type GetLimitsResponse struct {
 
 func (x *GetLimitsResponse) Reset() {
 	*x = GetLimitsResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +3185,7 @@ func (x *GetLimitsResponse) String() string {
 func (*GetLimitsResponse) ProtoMessage() {}
 
 func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[34]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +3198,7 @@ func (x *GetLimitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLimitsResponse.ProtoReflect.Descriptor instead.
 func (*GetLimitsResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{34}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetLimitsResponse) GetLimits() []*Limit {
@@ -2543,7 +3229,7 @@ type Limit struct {
 
 func (x *Limit) Reset() {
 	*x = Limit{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +3241,7 @@ func (x *Limit) String() string {
 func (*Limit) ProtoMessage() {}
 
 func (x *Limit) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[35]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +3254,7 @@ func (x *Limit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limit.ProtoReflect.Descriptor instead.
 func (*Limit) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{35}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Limit) GetName() string {
@@ -2632,7 +3318,7 @@ type SetLimitRequest struct {
 
 func (x *SetLimitRequest) Reset() {
 	*x = SetLimitRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +3330,7 @@ func (x *SetLimitRequest) String() string {
 func (*SetLimitRequest) ProtoMessage() {}
 
 func (x *SetLimitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[36]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +3343,7 @@ func (x *SetLimitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLimitRequest.ProtoReflect.Descriptor instead.
 func (*SetLimitRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{36}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetLimitRequest) GetLimit() string {
@@ -2706,7 +3392,7 @@ type SetLimitResponse struct {
 
 func (x *SetLimitResponse) Reset() {
 	*x = SetLimitResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +3404,7 @@ func (x *SetLimitResponse) String() string {
 func (*SetLimitResponse) ProtoMessage() {}
 
 func (x *SetLimitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[37]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +3417,7 @@ func (x *SetLimitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLimitResponse.ProtoReflect.Descriptor instead.
 func (*SetLimitResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{37}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SetLimitResponse) GetChange() *Change {
@@ -2750,7 +3436,7 @@ type ListLimitedClientsRequest struct {
 
 func (x *ListLimitedClientsRequest) Reset() {
 	*x = ListLimitedClientsRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +3448,7 @@ func (x *ListLimitedClientsRequest) String() string {
 func (*ListLimitedClientsRequest) ProtoMessage() {}
 
 func (x *ListLimitedClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[38]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +3461,7 @@ func (x *ListLimitedClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLimitedClientsRequest.ProtoReflect.Descriptor instead.
 func (*ListLimitedClientsRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{38}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{45}
 }
 
 // ListLimitedClientsResponse names clients.
@@ -2789,7 +3475,7 @@ type ListLimitedClientsResponse struct {
 
 func (x *ListLimitedClientsResponse) Reset() {
 	*x = ListLimitedClientsResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +3487,7 @@ func (x *ListLimitedClientsResponse) String() string {
 func (*ListLimitedClientsResponse) ProtoMessage() {}
 
 func (x *ListLimitedClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[39]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +3500,7 @@ func (x *ListLimitedClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLimitedClientsResponse.ProtoReflect.Descriptor instead.
 func (*ListLimitedClientsResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{39}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListLimitedClientsResponse) GetClients() []*LimitedClient {
@@ -2839,7 +3525,7 @@ type LimitedClient struct {
 
 func (x *LimitedClient) Reset() {
 	*x = LimitedClient{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +3537,7 @@ func (x *LimitedClient) String() string {
 func (*LimitedClient) ProtoMessage() {}
 
 func (x *LimitedClient) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[40]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +3550,7 @@ func (x *LimitedClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitedClient.ProtoReflect.Descriptor instead.
 func (*LimitedClient) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{40}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LimitedClient) GetKind() string {
@@ -2897,7 +3583,7 @@ type ListOverridesRequest struct {
 
 func (x *ListOverridesRequest) Reset() {
 	*x = ListOverridesRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +3595,7 @@ func (x *ListOverridesRequest) String() string {
 func (*ListOverridesRequest) ProtoMessage() {}
 
 func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[41]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3608,7 @@ func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
 func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{41}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{48}
 }
 
 // ListOverridesResponse lists them.
@@ -2936,7 +3622,7 @@ type ListOverridesResponse struct {
 
 func (x *ListOverridesResponse) Reset() {
 	*x = ListOverridesResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2948,7 +3634,7 @@ func (x *ListOverridesResponse) String() string {
 func (*ListOverridesResponse) ProtoMessage() {}
 
 func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[42]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2961,7 +3647,7 @@ func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
 func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{42}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListOverridesResponse) GetOverrides() []*Override {
@@ -2986,7 +3672,7 @@ type LiftOverrideRequest struct {
 
 func (x *LiftOverrideRequest) Reset() {
 	*x = LiftOverrideRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2998,7 +3684,7 @@ func (x *LiftOverrideRequest) String() string {
 func (*LiftOverrideRequest) ProtoMessage() {}
 
 func (x *LiftOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[43]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3011,7 +3697,7 @@ func (x *LiftOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiftOverrideRequest.ProtoReflect.Descriptor instead.
 func (*LiftOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{43}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LiftOverrideRequest) GetTarget() string {
@@ -3046,7 +3732,7 @@ type LiftOverrideResponse struct {
 
 func (x *LiftOverrideResponse) Reset() {
 	*x = LiftOverrideResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3744,7 @@ func (x *LiftOverrideResponse) String() string {
 func (*LiftOverrideResponse) ProtoMessage() {}
 
 func (x *LiftOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[44]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3757,7 @@ func (x *LiftOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiftOverrideResponse.ProtoReflect.Descriptor instead.
 func (*LiftOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{44}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *LiftOverrideResponse) GetChanges() []*Change {
@@ -3092,7 +3778,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3790,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[45]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3803,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{45}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReloadRequest) GetDryRun() bool {
@@ -3141,7 +3827,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3839,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[46]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3852,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{46}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ReloadResponse) GetChanges() []*ConfigChange {
@@ -3198,7 +3884,7 @@ type ConfigChange struct {
 
 func (x *ConfigChange) Reset() {
 	*x = ConfigChange{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3896,7 @@ func (x *ConfigChange) String() string {
 func (*ConfigChange) ProtoMessage() {}
 
 func (x *ConfigChange) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[47]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3909,7 @@ func (x *ConfigChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigChange.ProtoReflect.Descriptor instead.
 func (*ConfigChange) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{47}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ConfigChange) GetKey() string {
@@ -3258,7 +3944,7 @@ type GetTicketRequest struct {
 
 func (x *GetTicketRequest) Reset() {
 	*x = GetTicketRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3270,7 +3956,7 @@ func (x *GetTicketRequest) String() string {
 func (*GetTicketRequest) ProtoMessage() {}
 
 func (x *GetTicketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[48]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3283,7 +3969,7 @@ func (x *GetTicketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTicketRequest.ProtoReflect.Descriptor instead.
 func (*GetTicketRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{48}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetTicketRequest) GetTicketId() string {
@@ -3320,7 +4006,7 @@ type GetTicketResponse struct {
 
 func (x *GetTicketResponse) Reset() {
 	*x = GetTicketResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +4018,7 @@ func (x *GetTicketResponse) String() string {
 func (*GetTicketResponse) ProtoMessage() {}
 
 func (x *GetTicketResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[49]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +4031,7 @@ func (x *GetTicketResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTicketResponse.ProtoReflect.Descriptor instead.
 func (*GetTicketResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{49}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GetTicketResponse) GetState() string {
@@ -3424,7 +4110,7 @@ type ListAuditRequest struct {
 
 func (x *ListAuditRequest) Reset() {
 	*x = ListAuditRequest{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +4122,7 @@ func (x *ListAuditRequest) String() string {
 func (*ListAuditRequest) ProtoMessage() {}
 
 func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[50]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +4135,7 @@ func (x *ListAuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditRequest) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{50}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListAuditRequest) GetPageSize() int32 {
@@ -3479,7 +4165,7 @@ type ListAuditResponse struct {
 
 func (x *ListAuditResponse) Reset() {
 	*x = ListAuditResponse{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3491,7 +4177,7 @@ func (x *ListAuditResponse) String() string {
 func (*ListAuditResponse) ProtoMessage() {}
 
 func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[51]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3504,7 +4190,7 @@ func (x *ListAuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditResponse) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{51}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListAuditResponse) GetEntries() []*AuditEntry {
@@ -3548,7 +4234,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3560,7 +4246,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[52]
+	mi := &file_surgegate_operator_v1_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3573,7 +4259,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{52}
+	return file_surgegate_operator_v1_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AuditEntry) GetTime() *timestamppb.Timestamp {
@@ -3644,7 +4330,7 @@ var File_surgegate_operator_v1_operator_proto protoreflect.FileDescriptor
 const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\n" +
 	"$surgegate/operator/v1/operator.proto\x12\x15surgegate.operator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xae\x05\n" +
+	"\x10GetStatusRequest\"\xae\x06\n" +
 	"\x11GetStatusResponse\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12%\n" +
 	"\x0ebrownout_level\x18\x02 \x01(\rR\rbrownoutLevel\x12%\n" +
@@ -3660,7 +4346,43 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\aversion\x18\v \x01(\tR\aversion\x129\n" +
 	"\n" +
 	"start_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x120\n" +
-	"\x14brownout_level_asked\x18\r \x01(\rR\x12brownoutLevelAsked\"\xf1\x01\n" +
+	"\x14brownout_level_asked\x18\r \x01(\rR\x12brownoutLevelAsked\x12>\n" +
+	"\tdiagnosis\x18\x0e \x01(\v2 .surgegate.operator.v1.DiagnosisR\tdiagnosis\x12>\n" +
+	"\aprocess\x18\x0f \x01(\v2$.surgegate.operator.v1.ProcessStatusR\aprocess\"\xbb\x02\n" +
+	"\tDiagnosis\x125\n" +
+	"\x06helped\x18\x01 \x01(\v2\x1d.surgegate.operator.v1.AnswerR\x06helped\x123\n" +
+	"\x05limit\x18\x02 \x01(\v2\x1d.surgegate.operator.v1.AnswerR\x05limit\x121\n" +
+	"\x04over\x18\x03 \x01(\v2\x1d.surgegate.operator.v1.AnswerR\x04over\x12:\n" +
+	"\bfindings\x18\x04 \x03(\v2\x1e.surgegate.operator.v1.FindingR\bfindings\x127\n" +
+	"\aactions\x18\x05 \x03(\v2\x1d.surgegate.operator.v1.ActionR\aactions\x12\x1a\n" +
+	"\brunbooks\x18\x06 \x03(\tR\brunbooks\"m\n" +
+	"\x06Answer\x12\x12\n" +
+	"\x04word\x18\x01 \x01(\tR\x04word\x12\x12\n" +
+	"\x04says\x18\x02 \x03(\tR\x04says\x12;\n" +
+	"\bseverity\x18\x03 \x01(\x0e2\x1f.surgegate.operator.v1.SeverityR\bseverity\"\xae\x02\n" +
+	"\aFinding\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12;\n" +
+	"\bseverity\x18\x02 \x01(\x0e2\x1f.surgegate.operator.v1.SeverityR\bseverity\x12\x14\n" +
+	"\x05title\x18\x03 \x01(\tR\x05title\x12\x12\n" +
+	"\x04says\x18\x04 \x01(\tR\x04says\x127\n" +
+	"\aactions\x18\x05 \x03(\v2\x1d.surgegate.operator.v1.ActionR\aactions\x12\x18\n" +
+	"\arunbook\x18\x06 \x01(\tR\arunbook\x12\x1e\n" +
+	"\n" +
+	"downstream\x18\a \x01(\tR\n" +
+	"downstream\x129\n" +
+	"\n" +
+	"start_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\"4\n" +
+	"\x06Action\x12\x18\n" +
+	"\acommand\x18\x01 \x01(\tR\acommand\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\x9f\x02\n" +
+	"\rProcessStatus\x12\x1f\n" +
+	"\vcpu_starved\x18\x01 \x01(\bR\n" +
+	"cpuStarved\x12F\n" +
+	"\x11cpu_starved_since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0fcpuStarvedSince\x12D\n" +
+	"\x10scheduling_delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0fschedulingDelay\x12'\n" +
+	"\x0fthrottled_share\x18\x04 \x01(\x01R\x0ethrottledShare\x12\x1b\n" +
+	"\tcpu_limit\x18\x05 \x01(\x01R\bcpuLimit\x12\x19\n" +
+	"\bcpu_used\x18\x06 \x01(\x01R\acpuUsed\"\xf1\x01\n" +
 	"\x0fAdmissionStatus\x12\x18\n" +
 	"\aoffered\x18\x01 \x01(\x01R\aoffered\x12\x1a\n" +
 	"\badmitted\x18\x02 \x01(\x01R\badmitted\x12\x18\n" +
@@ -3701,7 +4423,7 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x06weight\x18\n" +
 	" \x01(\x01R\x06weight\x128\n" +
 	"\n" +
-	"drain_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\tdrainTime\"\x80\x05\n" +
+	"drain_time\x18\v \x01(\v2\x19.google.protobuf.DurationR\tdrainTime\"\xb5\a\n" +
 	"\x10DownstreamStatus\x12\x1e\n" +
 	"\n" +
 	"downstream\x18\x01 \x01(\tR\n" +
@@ -3724,7 +4446,23 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x0ebest_item_rate\x18\x0f \x01(\x01R\fbestItemRate\x127\n" +
 	"\tbest_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bbestTime\x12\x1f\n" +
 	"\vspeed_ratio\x18\x11 \x01(\x01R\n" +
-	"speedRatio\"c\n" +
+	"speedRatio\x12@\n" +
+	"\bfailures\x18\x12 \x03(\v2$.surgegate.operator.v1.FailureStatusR\bfailures\x12;\n" +
+	"\x05kinds\x18\x13 \x03(\v2%.surgegate.operator.v1.CallKindStatusR\x05kinds\x12@\n" +
+	"\x0elast_call_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\flastCallTime\x12F\n" +
+	"\x11last_success_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\x0flastSuccessTime\x12*\n" +
+	"\x10misconfiguration\x18\x16 \x01(\tR\x10misconfiguration\"\xa6\x01\n" +
+	"\rFailureStatus\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x127\n" +
+	"\tlast_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x18\n" +
+	"\ameaning\x18\x05 \x01(\tR\ameaning\"\x96\x01\n" +
+	"\x0eCallKindStatus\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1b\n" +
+	"\tcall_rate\x18\x02 \x01(\x01R\bcallRate\x12\x1b\n" +
+	"\titem_rate\x18\x03 \x01(\x01R\bitemRate\x126\n" +
+	"\tcall_time\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bcallTime\"c\n" +
 	"\x11ListParkedRequest\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -3905,6 +4643,11 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x06reason\x18\b \x01(\tR\x06reason\x12;\n" +
 	"\vexpire_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime*_\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSEVERITY_NOTE\x10\x01\x12\x11\n" +
+	"\rSEVERITY_LOOK\x10\x02\x12\x13\n" +
+	"\x0fSEVERITY_URGENT\x10\x03*_\n" +
 	"\fBreakerState\x12\x1d\n" +
 	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12BREAKER_STATE_OPEN\x10\x01\x12\x18\n" +
@@ -3942,161 +4685,188 @@ func file_surgegate_operator_v1_operator_proto_rawDescGZIP() []byte {
 	return file_surgegate_operator_v1_operator_proto_rawDescData
 }
 
-var file_surgegate_operator_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_surgegate_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_surgegate_operator_v1_operator_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_surgegate_operator_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_surgegate_operator_v1_operator_proto_goTypes = []any{
-	(BreakerState)(0),                  // 0: surgegate.operator.v1.BreakerState
-	(*GetStatusRequest)(nil),           // 1: surgegate.operator.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),          // 2: surgegate.operator.v1.GetStatusResponse
-	(*AdmissionStatus)(nil),            // 3: surgegate.operator.v1.AdmissionStatus
-	(*ReasonRate)(nil),                 // 4: surgegate.operator.v1.ReasonRate
-	(*DiskStatus)(nil),                 // 5: surgegate.operator.v1.DiskStatus
-	(*QueueStatus)(nil),                // 6: surgegate.operator.v1.QueueStatus
-	(*LaneStatus)(nil),                 // 7: surgegate.operator.v1.LaneStatus
-	(*DownstreamStatus)(nil),           // 8: surgegate.operator.v1.DownstreamStatus
-	(*ListParkedRequest)(nil),          // 9: surgegate.operator.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),         // 10: surgegate.operator.v1.ListParkedResponse
-	(*ParkedJob)(nil),                  // 11: surgegate.operator.v1.ParkedJob
-	(*RequeueParkedRequest)(nil),       // 12: surgegate.operator.v1.RequeueParkedRequest
-	(*RequeueParkedResponse)(nil),      // 13: surgegate.operator.v1.RequeueParkedResponse
-	(*GiveUpParkedRequest)(nil),        // 14: surgegate.operator.v1.GiveUpParkedRequest
-	(*GiveUpParkedResponse)(nil),       // 15: surgegate.operator.v1.GiveUpParkedResponse
-	(*ParkedResult)(nil),               // 16: surgegate.operator.v1.ParkedResult
-	(*WatchStatusRequest)(nil),         // 17: surgegate.operator.v1.WatchStatusRequest
-	(*WatchStatusResponse)(nil),        // 18: surgegate.operator.v1.WatchStatusResponse
-	(*Steering)(nil),                   // 19: surgegate.operator.v1.Steering
-	(*Change)(nil),                     // 20: surgegate.operator.v1.Change
-	(*Override)(nil),                   // 21: surgegate.operator.v1.Override
-	(*PauseLaneRequest)(nil),           // 22: surgegate.operator.v1.PauseLaneRequest
-	(*PauseLaneResponse)(nil),          // 23: surgegate.operator.v1.PauseLaneResponse
-	(*SetLaneWeightRequest)(nil),       // 24: surgegate.operator.v1.SetLaneWeightRequest
-	(*SetLaneWeightResponse)(nil),      // 25: surgegate.operator.v1.SetLaneWeightResponse
-	(*SetPaceRequest)(nil),             // 26: surgegate.operator.v1.SetPaceRequest
-	(*FixedPace)(nil),                  // 27: surgegate.operator.v1.FixedPace
-	(*PaceBounds)(nil),                 // 28: surgegate.operator.v1.PaceBounds
-	(*SetPaceResponse)(nil),            // 29: surgegate.operator.v1.SetPaceResponse
-	(*ForceBreakerRequest)(nil),        // 30: surgegate.operator.v1.ForceBreakerRequest
-	(*ForceBreakerResponse)(nil),       // 31: surgegate.operator.v1.ForceBreakerResponse
-	(*ForceBrownoutRequest)(nil),       // 32: surgegate.operator.v1.ForceBrownoutRequest
-	(*ForceBrownoutResponse)(nil),      // 33: surgegate.operator.v1.ForceBrownoutResponse
-	(*GetLimitsRequest)(nil),           // 34: surgegate.operator.v1.GetLimitsRequest
-	(*GetLimitsResponse)(nil),          // 35: surgegate.operator.v1.GetLimitsResponse
-	(*Limit)(nil),                      // 36: surgegate.operator.v1.Limit
-	(*SetLimitRequest)(nil),            // 37: surgegate.operator.v1.SetLimitRequest
-	(*SetLimitResponse)(nil),           // 38: surgegate.operator.v1.SetLimitResponse
-	(*ListLimitedClientsRequest)(nil),  // 39: surgegate.operator.v1.ListLimitedClientsRequest
-	(*ListLimitedClientsResponse)(nil), // 40: surgegate.operator.v1.ListLimitedClientsResponse
-	(*LimitedClient)(nil),              // 41: surgegate.operator.v1.LimitedClient
-	(*ListOverridesRequest)(nil),       // 42: surgegate.operator.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),      // 43: surgegate.operator.v1.ListOverridesResponse
-	(*LiftOverrideRequest)(nil),        // 44: surgegate.operator.v1.LiftOverrideRequest
-	(*LiftOverrideResponse)(nil),       // 45: surgegate.operator.v1.LiftOverrideResponse
-	(*ReloadRequest)(nil),              // 46: surgegate.operator.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 47: surgegate.operator.v1.ReloadResponse
-	(*ConfigChange)(nil),               // 48: surgegate.operator.v1.ConfigChange
-	(*GetTicketRequest)(nil),           // 49: surgegate.operator.v1.GetTicketRequest
-	(*GetTicketResponse)(nil),          // 50: surgegate.operator.v1.GetTicketResponse
-	(*ListAuditRequest)(nil),           // 51: surgegate.operator.v1.ListAuditRequest
-	(*ListAuditResponse)(nil),          // 52: surgegate.operator.v1.ListAuditResponse
-	(*AuditEntry)(nil),                 // 53: surgegate.operator.v1.AuditEntry
-	(*timestamppb.Timestamp)(nil),      // 54: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 55: google.protobuf.Duration
+	(Severity)(0),                      // 0: surgegate.operator.v1.Severity
+	(BreakerState)(0),                  // 1: surgegate.operator.v1.BreakerState
+	(*GetStatusRequest)(nil),           // 2: surgegate.operator.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),          // 3: surgegate.operator.v1.GetStatusResponse
+	(*Diagnosis)(nil),                  // 4: surgegate.operator.v1.Diagnosis
+	(*Answer)(nil),                     // 5: surgegate.operator.v1.Answer
+	(*Finding)(nil),                    // 6: surgegate.operator.v1.Finding
+	(*Action)(nil),                     // 7: surgegate.operator.v1.Action
+	(*ProcessStatus)(nil),              // 8: surgegate.operator.v1.ProcessStatus
+	(*AdmissionStatus)(nil),            // 9: surgegate.operator.v1.AdmissionStatus
+	(*ReasonRate)(nil),                 // 10: surgegate.operator.v1.ReasonRate
+	(*DiskStatus)(nil),                 // 11: surgegate.operator.v1.DiskStatus
+	(*QueueStatus)(nil),                // 12: surgegate.operator.v1.QueueStatus
+	(*LaneStatus)(nil),                 // 13: surgegate.operator.v1.LaneStatus
+	(*DownstreamStatus)(nil),           // 14: surgegate.operator.v1.DownstreamStatus
+	(*FailureStatus)(nil),              // 15: surgegate.operator.v1.FailureStatus
+	(*CallKindStatus)(nil),             // 16: surgegate.operator.v1.CallKindStatus
+	(*ListParkedRequest)(nil),          // 17: surgegate.operator.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),         // 18: surgegate.operator.v1.ListParkedResponse
+	(*ParkedJob)(nil),                  // 19: surgegate.operator.v1.ParkedJob
+	(*RequeueParkedRequest)(nil),       // 20: surgegate.operator.v1.RequeueParkedRequest
+	(*RequeueParkedResponse)(nil),      // 21: surgegate.operator.v1.RequeueParkedResponse
+	(*GiveUpParkedRequest)(nil),        // 22: surgegate.operator.v1.GiveUpParkedRequest
+	(*GiveUpParkedResponse)(nil),       // 23: surgegate.operator.v1.GiveUpParkedResponse
+	(*ParkedResult)(nil),               // 24: surgegate.operator.v1.ParkedResult
+	(*WatchStatusRequest)(nil),         // 25: surgegate.operator.v1.WatchStatusRequest
+	(*WatchStatusResponse)(nil),        // 26: surgegate.operator.v1.WatchStatusResponse
+	(*Steering)(nil),                   // 27: surgegate.operator.v1.Steering
+	(*Change)(nil),                     // 28: surgegate.operator.v1.Change
+	(*Override)(nil),                   // 29: surgegate.operator.v1.Override
+	(*PauseLaneRequest)(nil),           // 30: surgegate.operator.v1.PauseLaneRequest
+	(*PauseLaneResponse)(nil),          // 31: surgegate.operator.v1.PauseLaneResponse
+	(*SetLaneWeightRequest)(nil),       // 32: surgegate.operator.v1.SetLaneWeightRequest
+	(*SetLaneWeightResponse)(nil),      // 33: surgegate.operator.v1.SetLaneWeightResponse
+	(*SetPaceRequest)(nil),             // 34: surgegate.operator.v1.SetPaceRequest
+	(*FixedPace)(nil),                  // 35: surgegate.operator.v1.FixedPace
+	(*PaceBounds)(nil),                 // 36: surgegate.operator.v1.PaceBounds
+	(*SetPaceResponse)(nil),            // 37: surgegate.operator.v1.SetPaceResponse
+	(*ForceBreakerRequest)(nil),        // 38: surgegate.operator.v1.ForceBreakerRequest
+	(*ForceBreakerResponse)(nil),       // 39: surgegate.operator.v1.ForceBreakerResponse
+	(*ForceBrownoutRequest)(nil),       // 40: surgegate.operator.v1.ForceBrownoutRequest
+	(*ForceBrownoutResponse)(nil),      // 41: surgegate.operator.v1.ForceBrownoutResponse
+	(*GetLimitsRequest)(nil),           // 42: surgegate.operator.v1.GetLimitsRequest
+	(*GetLimitsResponse)(nil),          // 43: surgegate.operator.v1.GetLimitsResponse
+	(*Limit)(nil),                      // 44: surgegate.operator.v1.Limit
+	(*SetLimitRequest)(nil),            // 45: surgegate.operator.v1.SetLimitRequest
+	(*SetLimitResponse)(nil),           // 46: surgegate.operator.v1.SetLimitResponse
+	(*ListLimitedClientsRequest)(nil),  // 47: surgegate.operator.v1.ListLimitedClientsRequest
+	(*ListLimitedClientsResponse)(nil), // 48: surgegate.operator.v1.ListLimitedClientsResponse
+	(*LimitedClient)(nil),              // 49: surgegate.operator.v1.LimitedClient
+	(*ListOverridesRequest)(nil),       // 50: surgegate.operator.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),      // 51: surgegate.operator.v1.ListOverridesResponse
+	(*LiftOverrideRequest)(nil),        // 52: surgegate.operator.v1.LiftOverrideRequest
+	(*LiftOverrideResponse)(nil),       // 53: surgegate.operator.v1.LiftOverrideResponse
+	(*ReloadRequest)(nil),              // 54: surgegate.operator.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 55: surgegate.operator.v1.ReloadResponse
+	(*ConfigChange)(nil),               // 56: surgegate.operator.v1.ConfigChange
+	(*GetTicketRequest)(nil),           // 57: surgegate.operator.v1.GetTicketRequest
+	(*GetTicketResponse)(nil),          // 58: surgegate.operator.v1.GetTicketResponse
+	(*ListAuditRequest)(nil),           // 59: surgegate.operator.v1.ListAuditRequest
+	(*ListAuditResponse)(nil),          // 60: surgegate.operator.v1.ListAuditResponse
+	(*AuditEntry)(nil),                 // 61: surgegate.operator.v1.AuditEntry
+	(*timestamppb.Timestamp)(nil),      // 62: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 63: google.protobuf.Duration
 }
 var file_surgegate_operator_v1_operator_proto_depIdxs = []int32{
-	54, // 0: surgegate.operator.v1.GetStatusResponse.time:type_name -> google.protobuf.Timestamp
-	6,  // 1: surgegate.operator.v1.GetStatusResponse.queue:type_name -> surgegate.operator.v1.QueueStatus
-	7,  // 2: surgegate.operator.v1.GetStatusResponse.lanes:type_name -> surgegate.operator.v1.LaneStatus
-	8,  // 3: surgegate.operator.v1.GetStatusResponse.downstreams:type_name -> surgegate.operator.v1.DownstreamStatus
-	3,  // 4: surgegate.operator.v1.GetStatusResponse.admission:type_name -> surgegate.operator.v1.AdmissionStatus
-	5,  // 5: surgegate.operator.v1.GetStatusResponse.disk:type_name -> surgegate.operator.v1.DiskStatus
-	21, // 6: surgegate.operator.v1.GetStatusResponse.overrides:type_name -> surgegate.operator.v1.Override
-	54, // 7: surgegate.operator.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
-	4,  // 8: surgegate.operator.v1.AdmissionStatus.reasons:type_name -> surgegate.operator.v1.ReasonRate
-	55, // 9: surgegate.operator.v1.LaneStatus.oldest_wait:type_name -> google.protobuf.Duration
-	55, // 10: surgegate.operator.v1.LaneStatus.drain_time:type_name -> google.protobuf.Duration
-	54, // 11: surgegate.operator.v1.DownstreamStatus.outage_start_time:type_name -> google.protobuf.Timestamp
-	55, // 12: surgegate.operator.v1.DownstreamStatus.call_time:type_name -> google.protobuf.Duration
-	54, // 13: surgegate.operator.v1.DownstreamStatus.best_time:type_name -> google.protobuf.Timestamp
-	11, // 14: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
-	54, // 15: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
-	54, // 16: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
-	54, // 17: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
-	16, // 18: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	16, // 19: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	55, // 20: surgegate.operator.v1.WatchStatusRequest.interval:type_name -> google.protobuf.Duration
-	2,  // 21: surgegate.operator.v1.WatchStatusResponse.status:type_name -> surgegate.operator.v1.GetStatusResponse
-	55, // 22: surgegate.operator.v1.Steering.duration:type_name -> google.protobuf.Duration
-	54, // 23: surgegate.operator.v1.Change.expire_time:type_name -> google.protobuf.Timestamp
-	54, // 24: surgegate.operator.v1.Override.set_time:type_name -> google.protobuf.Timestamp
-	54, // 25: surgegate.operator.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	19, // 26: surgegate.operator.v1.PauseLaneRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 27: surgegate.operator.v1.PauseLaneResponse.change:type_name -> surgegate.operator.v1.Change
-	19, // 28: surgegate.operator.v1.SetLaneWeightRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 29: surgegate.operator.v1.SetLaneWeightResponse.change:type_name -> surgegate.operator.v1.Change
-	27, // 30: surgegate.operator.v1.SetPaceRequest.fixed:type_name -> surgegate.operator.v1.FixedPace
-	28, // 31: surgegate.operator.v1.SetPaceRequest.bounds:type_name -> surgegate.operator.v1.PaceBounds
-	19, // 32: surgegate.operator.v1.SetPaceRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 33: surgegate.operator.v1.SetPaceResponse.change:type_name -> surgegate.operator.v1.Change
-	0,  // 34: surgegate.operator.v1.ForceBreakerRequest.state:type_name -> surgegate.operator.v1.BreakerState
-	19, // 35: surgegate.operator.v1.ForceBreakerRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 36: surgegate.operator.v1.ForceBreakerResponse.change:type_name -> surgegate.operator.v1.Change
-	19, // 37: surgegate.operator.v1.ForceBrownoutRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 38: surgegate.operator.v1.ForceBrownoutResponse.change:type_name -> surgegate.operator.v1.Change
-	36, // 39: surgegate.operator.v1.GetLimitsResponse.limits:type_name -> surgegate.operator.v1.Limit
-	19, // 40: surgegate.operator.v1.SetLimitRequest.steering:type_name -> surgegate.operator.v1.Steering
-	20, // 41: surgegate.operator.v1.SetLimitResponse.change:type_name -> surgegate.operator.v1.Change
-	41, // 42: surgegate.operator.v1.ListLimitedClientsResponse.clients:type_name -> surgegate.operator.v1.LimitedClient
-	21, // 43: surgegate.operator.v1.ListOverridesResponse.overrides:type_name -> surgegate.operator.v1.Override
-	20, // 44: surgegate.operator.v1.LiftOverrideResponse.changes:type_name -> surgegate.operator.v1.Change
-	48, // 45: surgegate.operator.v1.ReloadResponse.changes:type_name -> surgegate.operator.v1.ConfigChange
-	54, // 46: surgegate.operator.v1.GetTicketResponse.accept_time:type_name -> google.protobuf.Timestamp
-	54, // 47: surgegate.operator.v1.GetTicketResponse.update_time:type_name -> google.protobuf.Timestamp
-	55, // 48: surgegate.operator.v1.GetTicketResponse.eta_low:type_name -> google.protobuf.Duration
-	55, // 49: surgegate.operator.v1.GetTicketResponse.eta_high:type_name -> google.protobuf.Duration
-	53, // 50: surgegate.operator.v1.ListAuditResponse.entries:type_name -> surgegate.operator.v1.AuditEntry
-	54, // 51: surgegate.operator.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	54, // 52: surgegate.operator.v1.AuditEntry.expire_time:type_name -> google.protobuf.Timestamp
-	1,  // 53: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
-	17, // 54: surgegate.operator.v1.Operator.WatchStatus:input_type -> surgegate.operator.v1.WatchStatusRequest
-	22, // 55: surgegate.operator.v1.Operator.PauseLane:input_type -> surgegate.operator.v1.PauseLaneRequest
-	24, // 56: surgegate.operator.v1.Operator.SetLaneWeight:input_type -> surgegate.operator.v1.SetLaneWeightRequest
-	26, // 57: surgegate.operator.v1.Operator.SetPace:input_type -> surgegate.operator.v1.SetPaceRequest
-	30, // 58: surgegate.operator.v1.Operator.ForceBreaker:input_type -> surgegate.operator.v1.ForceBreakerRequest
-	32, // 59: surgegate.operator.v1.Operator.ForceBrownout:input_type -> surgegate.operator.v1.ForceBrownoutRequest
-	34, // 60: surgegate.operator.v1.Operator.GetLimits:input_type -> surgegate.operator.v1.GetLimitsRequest
-	37, // 61: surgegate.operator.v1.Operator.SetLimit:input_type -> surgegate.operator.v1.SetLimitRequest
-	39, // 62: surgegate.operator.v1.Operator.ListLimitedClients:input_type -> surgegate.operator.v1.ListLimitedClientsRequest
-	42, // 63: surgegate.operator.v1.Operator.ListOverrides:input_type -> surgegate.operator.v1.ListOverridesRequest
-	44, // 64: surgegate.operator.v1.Operator.LiftOverride:input_type -> surgegate.operator.v1.LiftOverrideRequest
-	46, // 65: surgegate.operator.v1.Operator.Reload:input_type -> surgegate.operator.v1.ReloadRequest
-	9,  // 66: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
-	12, // 67: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
-	14, // 68: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
-	49, // 69: surgegate.operator.v1.Operator.GetTicket:input_type -> surgegate.operator.v1.GetTicketRequest
-	51, // 70: surgegate.operator.v1.Operator.ListAudit:input_type -> surgegate.operator.v1.ListAuditRequest
-	2,  // 71: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
-	18, // 72: surgegate.operator.v1.Operator.WatchStatus:output_type -> surgegate.operator.v1.WatchStatusResponse
-	23, // 73: surgegate.operator.v1.Operator.PauseLane:output_type -> surgegate.operator.v1.PauseLaneResponse
-	25, // 74: surgegate.operator.v1.Operator.SetLaneWeight:output_type -> surgegate.operator.v1.SetLaneWeightResponse
-	29, // 75: surgegate.operator.v1.Operator.SetPace:output_type -> surgegate.operator.v1.SetPaceResponse
-	31, // 76: surgegate.operator.v1.Operator.ForceBreaker:output_type -> surgegate.operator.v1.ForceBreakerResponse
-	33, // 77: surgegate.operator.v1.Operator.ForceBrownout:output_type -> surgegate.operator.v1.ForceBrownoutResponse
-	35, // 78: surgegate.operator.v1.Operator.GetLimits:output_type -> surgegate.operator.v1.GetLimitsResponse
-	38, // 79: surgegate.operator.v1.Operator.SetLimit:output_type -> surgegate.operator.v1.SetLimitResponse
-	40, // 80: surgegate.operator.v1.Operator.ListLimitedClients:output_type -> surgegate.operator.v1.ListLimitedClientsResponse
-	43, // 81: surgegate.operator.v1.Operator.ListOverrides:output_type -> surgegate.operator.v1.ListOverridesResponse
-	45, // 82: surgegate.operator.v1.Operator.LiftOverride:output_type -> surgegate.operator.v1.LiftOverrideResponse
-	47, // 83: surgegate.operator.v1.Operator.Reload:output_type -> surgegate.operator.v1.ReloadResponse
-	10, // 84: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
-	13, // 85: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
-	15, // 86: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
-	50, // 87: surgegate.operator.v1.Operator.GetTicket:output_type -> surgegate.operator.v1.GetTicketResponse
-	52, // 88: surgegate.operator.v1.Operator.ListAudit:output_type -> surgegate.operator.v1.ListAuditResponse
-	71, // [71:89] is the sub-list for method output_type
-	53, // [53:71] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	62, // 0: surgegate.operator.v1.GetStatusResponse.time:type_name -> google.protobuf.Timestamp
+	12, // 1: surgegate.operator.v1.GetStatusResponse.queue:type_name -> surgegate.operator.v1.QueueStatus
+	13, // 2: surgegate.operator.v1.GetStatusResponse.lanes:type_name -> surgegate.operator.v1.LaneStatus
+	14, // 3: surgegate.operator.v1.GetStatusResponse.downstreams:type_name -> surgegate.operator.v1.DownstreamStatus
+	9,  // 4: surgegate.operator.v1.GetStatusResponse.admission:type_name -> surgegate.operator.v1.AdmissionStatus
+	11, // 5: surgegate.operator.v1.GetStatusResponse.disk:type_name -> surgegate.operator.v1.DiskStatus
+	29, // 6: surgegate.operator.v1.GetStatusResponse.overrides:type_name -> surgegate.operator.v1.Override
+	62, // 7: surgegate.operator.v1.GetStatusResponse.start_time:type_name -> google.protobuf.Timestamp
+	4,  // 8: surgegate.operator.v1.GetStatusResponse.diagnosis:type_name -> surgegate.operator.v1.Diagnosis
+	8,  // 9: surgegate.operator.v1.GetStatusResponse.process:type_name -> surgegate.operator.v1.ProcessStatus
+	5,  // 10: surgegate.operator.v1.Diagnosis.helped:type_name -> surgegate.operator.v1.Answer
+	5,  // 11: surgegate.operator.v1.Diagnosis.limit:type_name -> surgegate.operator.v1.Answer
+	5,  // 12: surgegate.operator.v1.Diagnosis.over:type_name -> surgegate.operator.v1.Answer
+	6,  // 13: surgegate.operator.v1.Diagnosis.findings:type_name -> surgegate.operator.v1.Finding
+	7,  // 14: surgegate.operator.v1.Diagnosis.actions:type_name -> surgegate.operator.v1.Action
+	0,  // 15: surgegate.operator.v1.Answer.severity:type_name -> surgegate.operator.v1.Severity
+	0,  // 16: surgegate.operator.v1.Finding.severity:type_name -> surgegate.operator.v1.Severity
+	7,  // 17: surgegate.operator.v1.Finding.actions:type_name -> surgegate.operator.v1.Action
+	62, // 18: surgegate.operator.v1.Finding.start_time:type_name -> google.protobuf.Timestamp
+	62, // 19: surgegate.operator.v1.ProcessStatus.cpu_starved_since:type_name -> google.protobuf.Timestamp
+	63, // 20: surgegate.operator.v1.ProcessStatus.scheduling_delay:type_name -> google.protobuf.Duration
+	10, // 21: surgegate.operator.v1.AdmissionStatus.reasons:type_name -> surgegate.operator.v1.ReasonRate
+	63, // 22: surgegate.operator.v1.LaneStatus.oldest_wait:type_name -> google.protobuf.Duration
+	63, // 23: surgegate.operator.v1.LaneStatus.drain_time:type_name -> google.protobuf.Duration
+	62, // 24: surgegate.operator.v1.DownstreamStatus.outage_start_time:type_name -> google.protobuf.Timestamp
+	63, // 25: surgegate.operator.v1.DownstreamStatus.call_time:type_name -> google.protobuf.Duration
+	62, // 26: surgegate.operator.v1.DownstreamStatus.best_time:type_name -> google.protobuf.Timestamp
+	15, // 27: surgegate.operator.v1.DownstreamStatus.failures:type_name -> surgegate.operator.v1.FailureStatus
+	16, // 28: surgegate.operator.v1.DownstreamStatus.kinds:type_name -> surgegate.operator.v1.CallKindStatus
+	62, // 29: surgegate.operator.v1.DownstreamStatus.last_call_time:type_name -> google.protobuf.Timestamp
+	62, // 30: surgegate.operator.v1.DownstreamStatus.last_success_time:type_name -> google.protobuf.Timestamp
+	62, // 31: surgegate.operator.v1.FailureStatus.last_time:type_name -> google.protobuf.Timestamp
+	63, // 32: surgegate.operator.v1.CallKindStatus.call_time:type_name -> google.protobuf.Duration
+	19, // 33: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
+	62, // 34: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
+	62, // 35: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
+	62, // 36: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 37: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	24, // 38: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	63, // 39: surgegate.operator.v1.WatchStatusRequest.interval:type_name -> google.protobuf.Duration
+	3,  // 40: surgegate.operator.v1.WatchStatusResponse.status:type_name -> surgegate.operator.v1.GetStatusResponse
+	63, // 41: surgegate.operator.v1.Steering.duration:type_name -> google.protobuf.Duration
+	62, // 42: surgegate.operator.v1.Change.expire_time:type_name -> google.protobuf.Timestamp
+	62, // 43: surgegate.operator.v1.Override.set_time:type_name -> google.protobuf.Timestamp
+	62, // 44: surgegate.operator.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	27, // 45: surgegate.operator.v1.PauseLaneRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 46: surgegate.operator.v1.PauseLaneResponse.change:type_name -> surgegate.operator.v1.Change
+	27, // 47: surgegate.operator.v1.SetLaneWeightRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 48: surgegate.operator.v1.SetLaneWeightResponse.change:type_name -> surgegate.operator.v1.Change
+	35, // 49: surgegate.operator.v1.SetPaceRequest.fixed:type_name -> surgegate.operator.v1.FixedPace
+	36, // 50: surgegate.operator.v1.SetPaceRequest.bounds:type_name -> surgegate.operator.v1.PaceBounds
+	27, // 51: surgegate.operator.v1.SetPaceRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 52: surgegate.operator.v1.SetPaceResponse.change:type_name -> surgegate.operator.v1.Change
+	1,  // 53: surgegate.operator.v1.ForceBreakerRequest.state:type_name -> surgegate.operator.v1.BreakerState
+	27, // 54: surgegate.operator.v1.ForceBreakerRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 55: surgegate.operator.v1.ForceBreakerResponse.change:type_name -> surgegate.operator.v1.Change
+	27, // 56: surgegate.operator.v1.ForceBrownoutRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 57: surgegate.operator.v1.ForceBrownoutResponse.change:type_name -> surgegate.operator.v1.Change
+	44, // 58: surgegate.operator.v1.GetLimitsResponse.limits:type_name -> surgegate.operator.v1.Limit
+	27, // 59: surgegate.operator.v1.SetLimitRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 60: surgegate.operator.v1.SetLimitResponse.change:type_name -> surgegate.operator.v1.Change
+	49, // 61: surgegate.operator.v1.ListLimitedClientsResponse.clients:type_name -> surgegate.operator.v1.LimitedClient
+	29, // 62: surgegate.operator.v1.ListOverridesResponse.overrides:type_name -> surgegate.operator.v1.Override
+	28, // 63: surgegate.operator.v1.LiftOverrideResponse.changes:type_name -> surgegate.operator.v1.Change
+	56, // 64: surgegate.operator.v1.ReloadResponse.changes:type_name -> surgegate.operator.v1.ConfigChange
+	62, // 65: surgegate.operator.v1.GetTicketResponse.accept_time:type_name -> google.protobuf.Timestamp
+	62, // 66: surgegate.operator.v1.GetTicketResponse.update_time:type_name -> google.protobuf.Timestamp
+	63, // 67: surgegate.operator.v1.GetTicketResponse.eta_low:type_name -> google.protobuf.Duration
+	63, // 68: surgegate.operator.v1.GetTicketResponse.eta_high:type_name -> google.protobuf.Duration
+	61, // 69: surgegate.operator.v1.ListAuditResponse.entries:type_name -> surgegate.operator.v1.AuditEntry
+	62, // 70: surgegate.operator.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	62, // 71: surgegate.operator.v1.AuditEntry.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 72: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
+	25, // 73: surgegate.operator.v1.Operator.WatchStatus:input_type -> surgegate.operator.v1.WatchStatusRequest
+	30, // 74: surgegate.operator.v1.Operator.PauseLane:input_type -> surgegate.operator.v1.PauseLaneRequest
+	32, // 75: surgegate.operator.v1.Operator.SetLaneWeight:input_type -> surgegate.operator.v1.SetLaneWeightRequest
+	34, // 76: surgegate.operator.v1.Operator.SetPace:input_type -> surgegate.operator.v1.SetPaceRequest
+	38, // 77: surgegate.operator.v1.Operator.ForceBreaker:input_type -> surgegate.operator.v1.ForceBreakerRequest
+	40, // 78: surgegate.operator.v1.Operator.ForceBrownout:input_type -> surgegate.operator.v1.ForceBrownoutRequest
+	42, // 79: surgegate.operator.v1.Operator.GetLimits:input_type -> surgegate.operator.v1.GetLimitsRequest
+	45, // 80: surgegate.operator.v1.Operator.SetLimit:input_type -> surgegate.operator.v1.SetLimitRequest
+	47, // 81: surgegate.operator.v1.Operator.ListLimitedClients:input_type -> surgegate.operator.v1.ListLimitedClientsRequest
+	50, // 82: surgegate.operator.v1.Operator.ListOverrides:input_type -> surgegate.operator.v1.ListOverridesRequest
+	52, // 83: surgegate.operator.v1.Operator.LiftOverride:input_type -> surgegate.operator.v1.LiftOverrideRequest
+	54, // 84: surgegate.operator.v1.Operator.Reload:input_type -> surgegate.operator.v1.ReloadRequest
+	17, // 85: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
+	20, // 86: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
+	22, // 87: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
+	57, // 88: surgegate.operator.v1.Operator.GetTicket:input_type -> surgegate.operator.v1.GetTicketRequest
+	59, // 89: surgegate.operator.v1.Operator.ListAudit:input_type -> surgegate.operator.v1.ListAuditRequest
+	3,  // 90: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
+	26, // 91: surgegate.operator.v1.Operator.WatchStatus:output_type -> surgegate.operator.v1.WatchStatusResponse
+	31, // 92: surgegate.operator.v1.Operator.PauseLane:output_type -> surgegate.operator.v1.PauseLaneResponse
+	33, // 93: surgegate.operator.v1.Operator.SetLaneWeight:output_type -> surgegate.operator.v1.SetLaneWeightResponse
+	37, // 94: surgegate.operator.v1.Operator.SetPace:output_type -> surgegate.operator.v1.SetPaceResponse
+	39, // 95: surgegate.operator.v1.Operator.ForceBreaker:output_type -> surgegate.operator.v1.ForceBreakerResponse
+	41, // 96: surgegate.operator.v1.Operator.ForceBrownout:output_type -> surgegate.operator.v1.ForceBrownoutResponse
+	43, // 97: surgegate.operator.v1.Operator.GetLimits:output_type -> surgegate.operator.v1.GetLimitsResponse
+	46, // 98: surgegate.operator.v1.Operator.SetLimit:output_type -> surgegate.operator.v1.SetLimitResponse
+	48, // 99: surgegate.operator.v1.Operator.ListLimitedClients:output_type -> surgegate.operator.v1.ListLimitedClientsResponse
+	51, // 100: surgegate.operator.v1.Operator.ListOverrides:output_type -> surgegate.operator.v1.ListOverridesResponse
+	53, // 101: surgegate.operator.v1.Operator.LiftOverride:output_type -> surgegate.operator.v1.LiftOverrideResponse
+	55, // 102: surgegate.operator.v1.Operator.Reload:output_type -> surgegate.operator.v1.ReloadResponse
+	18, // 103: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
+	21, // 104: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
+	23, // 105: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
+	58, // 106: surgegate.operator.v1.Operator.GetTicket:output_type -> surgegate.operator.v1.GetTicketResponse
+	60, // 107: surgegate.operator.v1.Operator.ListAudit:output_type -> surgegate.operator.v1.ListAuditResponse
+	90, // [90:108] is the sub-list for method output_type
+	72, // [72:90] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_surgegate_operator_v1_operator_proto_init() }
@@ -4104,18 +4874,18 @@ func file_surgegate_operator_v1_operator_proto_init() {
 	if File_surgegate_operator_v1_operator_proto != nil {
 		return
 	}
-	file_surgegate_operator_v1_operator_proto_msgTypes[25].OneofWrappers = []any{
+	file_surgegate_operator_v1_operator_proto_msgTypes[32].OneofWrappers = []any{
 		(*SetPaceRequest_Fixed)(nil),
 		(*SetPaceRequest_Bounds)(nil),
 	}
-	file_surgegate_operator_v1_operator_proto_msgTypes[36].OneofWrappers = []any{}
+	file_surgegate_operator_v1_operator_proto_msgTypes[43].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_surgegate_operator_v1_operator_proto_rawDesc), len(file_surgegate_operator_v1_operator_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   53,
+			NumEnums:      2,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
