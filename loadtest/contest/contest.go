@@ -54,6 +54,7 @@ type Cell struct {
 	Peak          Spread   `json:"inside_peak"`              // inside ÷ knee at its highest before the first step
 	Crashes       int      `json:"crashes"`                  // the most in one run
 	Late          int      `json:"crashes_late"`             // the most in one run after its first minute
+	Unused        float64  `json:"limit_unused"`             // the most in one run; see pacelab.Result
 	Example       Example  `json:"-"`
 }
 
@@ -192,6 +193,7 @@ func summarise(runs []*job) Cell {
 		if r.Goodput < worst {
 			worst, c.WorstSeed = r.Goodput, j.seed
 		}
+		c.Unused = max(c.Unused, r.Unused)
 		c.Crashes, c.Late = max(c.Crashes, r.Crashes), max(c.Late, r.Late)
 		for i, s := range r.Recovery {
 			recovery[i] = append(recovery[i], s)

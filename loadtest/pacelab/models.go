@@ -23,10 +23,11 @@ const (
 	slow = .1
 )
 
+// usl is contention: along its curve a call at the knee takes 2.8 times as long as alone.
+func usl(m *Model) { m.USL, m.Sigma = true, .8/(m.Knee-1) }
+
 // Shapes are the store models of the controller's goals.
 func Shapes() []Shape {
-	// Along USL's curve a call at the knee takes 2.8 times as long as alone.
-	usl := func(m *Model) { m.USL, m.Sigma = true, .8/(m.Knee-1) }
 	// What a slow store's call takes longer by later it takes less of before: 500 ms is the most that one takes alone,
 	// and much more would be all time-outs.
 	faster := func(m *Model, by float64) {
@@ -39,7 +40,7 @@ func Shapes() []Shape {
 		m.Steps = []Step{s, {At: m.WarmUp + after, Speed: 1, Workers: 1, Latency: 1}}
 	}
 	crash := func(m *Model, at float64) { m.Crash, m.Restart = at, restartAfter }
-	return []Shape{
+	return append([]Shape{
 		{"workers", "c workers, exponential work", func(*Model) {}},
 		{"heavy-tail", "c workers, lognormal work of cv 2", func(m *Model) { m.Heavy = true }},
 		{"usl", "contention: throughput falls past the knee", usl},
@@ -77,7 +78,7 @@ func Shapes() []Shape {
 			there(m, Step{Speed: 1, Workers: 1, Latency: 5}, backAfter)
 		}},
 		{"noise", "usl; 1 % of the calls fail for no reason of load", func(m *Model) { usl(m); m.Noise = .01 }},
-	}
+	}, mixShapes()...)
 }
 
 // Draw is one store of a shape.
@@ -110,6 +111,7 @@ func (s Shape) Make(d Draw) Model {
 	m.Length = m.WarmUp + judged
 	m.Knee = math.Round(between(leastKnee, mostKnee))
 	m.Knee = max(leastKnee, min(m.Knee, math.Round(d.MostCalls*m.Service/m.Length)))
+	m.rand, m.most = r, d.MostCalls
 	s.make(&m)
 	return m
 }

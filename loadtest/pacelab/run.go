@@ -30,20 +30,25 @@ type Result struct {
 	Late     int // crashes after the first minute
 	Trips    int // times that the breaker opened after it was closed
 	Calls    int // calls made
-	Trace    []Point
+	// Unused is the most that the limit was, when it was raised, of the calls that had been in flight shortly before: 1 to
+	// one step. A limit that is at most one call over them counts as 1.
+	Unused float64
+	Trace  []Point
 }
 
 // Point is a second of a run.
 type Point struct {
-	At           float64 // the second's end
-	Done, Best   float64 // items
-	Inside, Knee float64 // calls, at its end
-	Limit        int     // the pacer's, at its end
-	Batch        int
+	At         float64 // the second's end
+	Done, Best float64 // items
+	Inside     float64 // calls, at its end
+	Load, Knee float64 // in full calls of kind 0, at its end
+	Limit      int     // the pacer's, at its end
+	Batch      int
 }
 
 // call is one call; it is used again when nothing holds it any more.
 type call struct {
+	kind    pace.Kind
 	items   int
 	start   float64
 	ticket  breakermodel.Ticket
@@ -60,6 +65,17 @@ type driver struct {
 	poll    float64 // when to ask again; +Inf: when a call ends
 	done    float64 // items since the warm-up
 	away    bool    // starts no calls
+	out     int     // calls
+	demand  *demand
+	stops   *stops
+	missed  []ending // while it was stopped
+	limit   watched
+}
+
+// ending is the end of a call that its driver has not taken note of.
+type ending struct {
+	call    *call
+	outcome pace.Outcome
 }
 
 // backlog is what there is to send. Without one the run has a backlog that never ends.
@@ -124,9 +140,13 @@ func newRun(m Model, seed uint64, pacers ...pace.Pacer) *run {
 		ends: 1, steps: m.Steps, trace: make([]Point, 0, int(m.Length)),
 	}
 	for i, p := range pacers {
+		stream := 100 + 2*uint64(i) //nolint:gosec // an index
 		// As pkg/dispatch makes it: the call's own deadline comes before the probe's.
 		b := breakermodel.New(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3+uint64(i)).Float64) //nolint:gosec // an index
-		r.drivers = append(r.drivers, &driver{pacer: p, breaker: b, poll: math.Inf(1)})
+		r.drivers = append(r.drivers, &driver{
+			pacer: p, breaker: b, poll: math.Inf(1), demand: newDemand(m.Mix, random(stream)), stops: newStops(m.Stops, random(stream+1)),
+			limit: watched{within: math.Max(2, 20*m.Service)},
+		})
 	}
 	return r
 }
@@ -146,6 +166,8 @@ const (
 	overdue
 	refused
 	asking
+	stopping
+	resuming
 	telling
 	secondEnds
 	stepping
@@ -174,8 +196,15 @@ func (r *run) upcoming() (at float64, what happening, who *driver) {
 		earlier(r.refusals[0].due, refused)
 	}
 	for _, d := range r.drivers {
-		if d.poll < at {
+		if d.stops.during(r.now) {
+			if d.stops.to < at {
+				at, what, who = d.stops.to, resuming, d
+			}
+		} else if d.poll < at {
 			at, what, who = d.poll, asking, d
+		}
+		if d.stops.from > r.now {
+			earlier(d.stops.from, stopping)
 		}
 	}
 	if r.wire != nil {
@@ -207,6 +236,8 @@ func (r *run) turn() {
 		r.release(c)
 	case asking:
 		r.ask(who)
+	case resuming:
+		r.resume(who)
 	case telling:
 		r.wire.turn(r.now)
 	case stepping:
@@ -217,7 +248,7 @@ func (r *run) turn() {
 		r.steps = r.steps[1:]
 	case secondEnds:
 		r.endSecond()
-	case nothing:
+	case nothing, stopping:
 	}
 }
 
@@ -226,7 +257,7 @@ func (r *run) advance(t float64) {
 	best := r.store.best() * passed
 	if r.now >= r.m.WarmUp {
 		r.best += best
-		r.holding += float64(len(r.store.inside)) / r.store.knee() * passed
+		r.holding += r.store.load / r.store.knee() * passed
 	}
 	r.second.Best += best
 	r.store.advance(t)
@@ -235,7 +266,7 @@ func (r *run) advance(t float64) {
 
 func (r *run) endSecond() {
 	p := r.second
-	p.At, p.Inside, p.Knee = r.now, float64(len(r.store.inside)), r.store.knee()
+	p.At, p.Inside, p.Load, p.Knee = r.now, float64(len(r.store.inside)), r.store.load, r.store.knee()
 	for _, d := range r.drivers {
 		l := d.pacer.Limits()
 		p.Limit, p.Batch = p.Limit+l.Concurrency, l.Batch
@@ -248,8 +279,12 @@ func (r *run) endSecond() {
 // ask starts what a driver's pacer and breaker allow, as pkg/dispatch does.
 func (r *run) ask(d *driver) {
 	d.poll = math.Inf(1)
-	for !d.away {
-		items := max(1, r.m.MaxBatch)
+	for !d.away && !d.stops.during(r.now) && (r.m.Slots == 0 || d.out < r.m.Slots) {
+		kind, items, later := d.demand.next(r.now, max(1, r.m.MaxBatch))
+		if items == 0 {
+			d.poll = later
+			return
+		}
 		if r.backlog != nil {
 			if items = min(items, r.backlog.waiting(r.now)); items == 0 {
 				d.poll = r.backlog.next(r.now)
@@ -260,7 +295,8 @@ func (r *run) ask(d *driver) {
 			items = 1 // a probe risks as little as it can
 		}
 		now := at(r.now)
-		v := d.pacer.Ask(now, 0, items)
+		v := d.pacer.Ask(now, kind, items)
+		d.limit.watch(r.now, d.out, d.pacer.Limits().Concurrency)
 		if !v.Go {
 			if !v.RetryAt.IsZero() {
 				d.poll = r.now + max(v.RetryAt.Sub(now).Seconds(), minWait)
@@ -269,26 +305,40 @@ func (r *run) ask(d *driver) {
 		}
 		t, retryAt, ok := d.breaker.Allow(seconds(r.now))
 		if !ok {
-			d.pacer.Done(now, pace.Call{Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
+			d.pacer.Done(now, pace.Call{Kind: kind, Start: now, Unused: v.Items, Outcome: pace.OutcomeCanceled})
 			d.poll = max(retryAt.Seconds(), r.now+minWait)
 			return
 		}
 		if r.backlog != nil {
 			r.backlog.take(r.now, v.Items)
 		}
-		r.start(d, v.Items, t)
+		d.demand.sent(kind, v.Items)
+		r.start(d, kind, v.Items, t)
 	}
 }
 
-func (r *run) start(d *driver, items int, t breakermodel.Ticket) {
+// resume ends a stop: what ended meanwhile is taken note of now.
+func (r *run) resume(d *driver) {
+	missed := d.missed
+	d.missed = nil
+	d.stops.plan()
+	for _, e := range missed {
+		r.finish(e.call, e.outcome)
+		r.release(e.call)
+	}
+	r.ask(d)
+}
+
+func (r *run) start(d *driver, kind pace.Kind, items int, t breakermodel.Ticket) {
 	var c *call
 	if last := len(r.free) - 1; last >= 0 {
 		c, r.free = r.free[last], r.free[:last]
 	} else {
 		c = new(call)
 	}
-	*c = call{driver: d, items: items, start: r.now, ticket: t, fails: r.m.Noise > 0 && r.rand.Float64() < r.m.Noise}
+	*c = call{driver: d, kind: kind, items: items, start: r.now, ticket: t, fails: r.m.Noise > 0 && r.rand.Float64() < r.m.Noise}
 	r.calls++
+	d.out++
 	r.seq++
 	taken, crashed := r.store.enter(c, r.seq)
 	if !taken {
@@ -325,11 +375,12 @@ func (r *run) leave(c *call) {
 	case c.fails:
 		r.finish(c, pace.OutcomeOverload)
 	default:
+		value := float64(c.items) * r.m.costOf(c.kind)
 		if r.now >= r.m.WarmUp {
-			r.done += float64(c.items)
-			c.driver.done += float64(c.items)
+			r.done += value
+			c.driver.done += value
 		}
-		r.second.Done += float64(c.items)
+		r.second.Done += value
 		r.finish(c, pace.OutcomeOK)
 	}
 	r.release(c)
@@ -340,15 +391,21 @@ func (r *run) finish(c *call, o pace.Outcome) {
 	if c.ended {
 		return
 	}
+	d := c.driver
+	if d.stops.during(r.now) {
+		c.holders++
+		d.missed = append(d.missed, ending{c, o})
+		return
+	}
 	c.ended = true
+	d.out--
 	result := breaker.Failure
 	if o == pace.OutcomeOK {
 		result = breaker.Success
 	}
-	d := c.driver
 	before := d.breaker.State()
 	d.breaker.Report(seconds(r.now), c.ticket, result)
-	d.pacer.Done(at(r.now), pace.Call{Start: at(c.start), Items: c.items, Outcome: o})
+	d.pacer.Done(at(r.now), pace.Call{Kind: c.kind, Start: at(c.start), Items: c.items, Outcome: o})
 	if before != breaker.Closed && d.breaker.State() == breaker.Closed {
 		d.pacer.Resume(at(r.now))
 	}
@@ -365,6 +422,7 @@ func (r *run) result() Result {
 	}
 	for _, d := range r.drivers {
 		res.Trips += d.breaker.Trips()
+		res.Unused = max(res.Unused, d.limit.most)
 	}
 	if res.Peak == 0 {
 		res.Peak = r.store.peak
@@ -385,6 +443,38 @@ func (r *run) result() Result {
 		}
 	}
 	return res
+}
+
+// startLimit is the limit that a chart begins with, which nothing has been in flight for.
+const startLimit = 4
+
+// watched follows a limit beside the calls in flight.
+type watched struct {
+	within float64 // s that calls in flight count for
+	limit  int
+	peaks  [2]int // calls in flight in the present and the last period of within
+	period float64
+	most   float64
+}
+
+func (w *watched) watch(now float64, out, limit int) {
+	if p := math.Floor(now / w.within); p != w.period {
+		w.peaks[1] = w.peaks[0]
+		if p > w.period+1 {
+			w.peaks[1] = 0
+		}
+		w.peaks[0], w.period = 0, p
+	}
+	if limit > w.limit && w.limit > 0 && limit > startLimit {
+		peak := max(w.peaks[0], w.peaks[1])
+		share := 1.
+		if limit > peak+1 {
+			share = float64(limit) / float64(max(1, peak))
+		}
+		w.most = max(w.most, share)
+	}
+	w.limit = limit
+	w.peaks[0] = max(w.peaks[0], out)
 }
 
 // recovery is how long after from delivery is first within 10 % of the best for three seconds in a row, taken together;

@@ -26,10 +26,18 @@ type Model struct {
 	Restart  float64 // s until it is back after a crash
 	Fixed    float64 // share of a one-item call that is not the item: a = Fixed, b = 1 − Fixed
 	MaxBatch int     // items a call may carry; 0: 1
-	Steps    []Step  // by time
-	Creep    float64 // relative change of speed a second
-	Length   float64 // s of the run, whole
-	WarmUp   float64 // s that do not count, whole
+	// Contention is what Knee and Crash count. In ByItems and ByCost a full call of kind 0 counts as one.
+	Contention Unit
+	Mix        Mix
+	Slots      int     // calls that the caller can have out; 0: as many as it may
+	Stops      bool    // the caller stops for 50 to 500 ms again and again
+	Steps      []Step  // by time
+	Creep      float64 // relative change of speed a second
+	Length     float64 // s of the run, whole
+	WarmUp     float64 // s that do not count, whole
+
+	rand *rand.Rand // of what the seed draws
+	most float64    // calls of the run, about
 }
 
 // coldFor is how long, in s, a store that was stalled runs at half speed: its caches are empty.
@@ -47,6 +55,7 @@ type store struct {
 	now     float64
 	virtual float64  // work done so far for each call inside
 	inside  schedule // due: when virtual is there
+	load    float64  // of what is inside, in full calls of kind 0
 	step    Step
 
 	downUntil float64
@@ -81,38 +90,44 @@ func (s *store) speed() float64 {
 	return f
 }
 
-// rate is μ(n): calls of one item a second with n inside, were it up.
-func (s *store) rate(n float64) float64 {
-	if n <= 0 {
-		return 0
-	}
+// progress is how much work a second each call inside does with a load inside, were it up.
+func (s *store) progress(load float64) float64 {
 	f := s.speed() * s.lambda
 	if !s.m.USL {
-		return f * min(n, s.knee())
+		return f * min(1, s.knee()/max(1, load))
 	}
 	// A factor on the knee stretches the curve.
-	stretch := s.step.Workers * s.step.Latency
-	x := n / stretch
-	return f * stretch * x / (1 + s.m.Sigma*max(0, x-1) + s.kappa*x*max(0, x-1))
+	x := load / (s.step.Workers * s.step.Latency)
+	return f / (1 + s.m.Sigma*max(0, x-1) + s.kappa*x*max(0, x-1))
 }
 
-// best is the most items a second that it could complete now. A crash is the caller's doing, so a store that is down
-// counts as what it would deliver if it were not.
+// best is the most items a second that it could complete now, in items of kind 0. A crash is the caller's doing, so a store
+// that is down counts as what it would deliver if it were not. Where less arrives than it could do that is all.
 func (s *store) best() float64 {
-	n := float64(max(1, s.m.MaxBatch))
-	return s.rate(max(1, s.knee())) * n / s.cost(n)
+	p := s.m.Mix.phase(s.now)
+	if p.Rates == nil {
+		return s.bestOf(p.Shares)
+	}
+	arrives := 0.
+	for kind, rate := range p.Rates {
+		arrives += rate * s.m.Mix.Costs[kind]
+	}
+	return arrives
 }
 
-// cost is the mean work of a call of n items.
-func (s *store) cost(n float64) float64 { return s.m.Fixed + (1-s.m.Fixed)*n }
+// bestOf is the same for shares of the calls.
+func (s *store) bestOf(shares []float64) float64 {
+	batch := s.m.bestBatch()
+	knee := max(1, s.knee())
+	return knee / s.m.meanLoad(shares) * s.progress(knee) * float64(batch) / s.m.callWork(batch)
+}
 
 // each is how much work a second every call inside gets.
 func (s *store) each() float64 {
 	if len(s.inside) == 0 || s.down() {
 		return 0
 	}
-	n := float64(len(s.inside))
-	return s.rate(n) / n
+	return s.progress(s.load)
 }
 
 // advance moves to t, which is not past next.
@@ -142,7 +157,7 @@ func (s *store) enter(c *call, seq uint64) (taken bool, crashed []entry) {
 	if s.down() {
 		return false, nil
 	}
-	work := s.cost(float64(c.items))
+	work := s.m.callWork(c.items) * s.m.costOf(c.kind)
 	if s.m.Heavy {
 		sigma2 := math.Log(1 + 2*2) // of a lognormal with a cv of 2
 		work *= math.Exp(math.Sqrt(sigma2)*s.rand.NormFloat64() - sigma2/2)
@@ -150,10 +165,11 @@ func (s *store) enter(c *call, seq uint64) (taken bool, crashed []entry) {
 		work *= s.rand.ExpFloat64()
 	}
 	s.inside.push(entry{s.virtual + work, seq, c})
-	inside := float64(len(s.inside)) / s.knee()
+	s.load += s.m.load(c.kind, c.items)
+	inside := s.load / s.knee()
 	s.peak = max(s.peak, inside)
-	if s.m.Crash > 0 && inside > s.m.Crash {
-		crashed, s.inside = s.inside, nil
+	if s.m.Crash > 0 && inside > s.m.Crash+1e-9 {
+		crashed, s.inside, s.load = s.inside, nil, 0
 		s.crashes = append(s.crashes, s.now)
 		s.downUntil = s.now + s.m.Restart
 	}
@@ -161,7 +177,13 @@ func (s *store) enter(c *call, seq uint64) (taken bool, crashed []entry) {
 }
 
 // leave is the call that is done at next.
-func (s *store) leave() *call { return s.inside.pop().call }
+func (s *store) leave() *call {
+	c := s.inside.pop().call
+	if s.load -= s.m.load(c.kind, c.items); len(s.inside) == 0 {
+		s.load = 0 // no rounding error is carried on
+	}
+	return c
+}
 
 // change makes a step.
 func (s *store) change(to Step) {

@@ -82,27 +82,32 @@ type Chart struct {
 	first      time.Time
 	now        float64 // s since first
 
-	inFlight int
-	area     float64 // ∫ inFlight dt
-	tokens   *bucket
+	flight flight
+	area   integral // of flight
+	tokens *bucket
 
-	costs costs
-	fails failures
-	chart chart
-	look  look
-	plan  plan
+	latency latencies
+	weights weights
+	learnt  integral // area when weights last learnt, and what ended well since
+	since   [MaxKinds]kindCount
+	fails   failures
+	chart   chart
+	look    look
+	plan    plan
+	used    used
 	// looks counts the looks, and cutLook is the first one after speed was last cut.
 	looks, cutLook uint64
-	// ceiling is how many items in flight an overload has taught to stay under; +Inf: none.
-	ceiling   float64
+	// ceiling is what an outage has taught to stay under since ceilingAt; 0: nothing.
+	ceiling   load
 	ceilingAt float64
 	// sound is the base of the last look that came to its end.
-	sound int
+	sound setting
 	// before is the concurrency before the outage that it comes back from; 0: none.
 	before  float64
-	wanting bool // somebody was refused for want of a slot since the look began
-	bigger  bool // somebody asked for more items than a call may carry since the look began
-	starved bool // the caller is short of processor time
+	bigger  bool    // somebody asked for more items than a call may carry since the look began
+	refused float64 // the cost of the dearest call that the limit of the cost has held back since the base was counted
+	perCall float64 // mean cost of a call in flight at the base
+	starved bool    // the caller is short of processor time
 }
 
 var _ Pacer = (*Chart)(nil)
@@ -117,11 +122,12 @@ func NewChart(config ChartConfig) (*Chart, error) {
 	}
 	config = config.WithDefaults()
 	c := &Chart{
-		configured: config, config: config.capped(), ceiling: math.Inf(1), tokens: newBucket(config.Rate, burstOf(config.Rate)),
+		configured: config, config: config.capped(), tokens: newBucket(config.Rate, burstOf(config.Rate)),
 	}
-	c.costs.reset()
-	c.chart, c.sound = make(chart), c.bound(c.config.Start, 1)
-	c.begin(setting{c.sound, 1})
+	c.latency.reset()
+	c.chart = make(chart)
+	c.sound = c.within(setting{calls: c.config.Start, batch: 1, cost: costSlack * float64(c.config.Start) * size(1)})
+	c.begin(c.sound)
 	return c, nil
 }
 
@@ -133,7 +139,10 @@ func (c *Chart) tick(t time.Time) time.Time {
 		return t
 	}
 	now := t.Sub(c.first).Seconds()
-	c.area += float64(c.inFlight) * (now - c.now)
+	for k, f := range c.flight.kinds {
+		c.area[k].calls += float64(f.calls) * (now - c.now)
+		c.area[k].size += f.size * (now - c.now)
+	}
 	c.now = now
 	return t
 }
@@ -144,37 +153,52 @@ func (c *Chart) Ask(now time.Time, kind Kind, items int) Verdict {
 		panic(fmt.Sprintf("pace: Ask for %d items of kind %d", items, kind))
 	}
 	now = c.tick(now)
-	c.press(items)
+	c.weights.refer(kind)
+	c.allowed(kind, items)
 	c.progress()
-	c.press(items) // the look may be another now
-	at := c.look.at
-	items = min(items, at.batch)
-	if c.inFlight >= at.calls {
+	items = c.allowed(kind, items) // the look may be another now
+	if items == 0 {
 		return Verdict{RetryAt: c.time(c.look.until)}
 	}
 	if !c.tokens.take(now, items) {
 		return Verdict{RetryAt: c.tokens.when(now, items)}
 	}
-	c.inFlight++
-	if c.inFlight >= at.calls {
-		c.look.reached = true
-	}
+	c.flight.add(kind, items)
+	c.look.reached = c.look.reached || c.flight.calls >= c.look.at.calls
+	c.used.note(c.now, load{float64(c.flight.calls), c.weights.cost(c.flight)})
 	return Verdict{Go: true, Items: items, Grant: c.tokens.epoch}
 }
 
-// press notes what of an Ask the look's setting does not let through.
-func (c *Chart) press(items int) {
-	c.bigger = c.bigger || items > c.look.at.batch
-	c.wanting = c.wanting || c.inFlight >= c.look.at.calls
+// allowed is how many of the items a call may carry now, 0 for none, and notes which limit holds it back. One call is always
+// allowed, however dear: nothing would ever be known of its kind.
+func (c *Chart) allowed(kind Kind, items int) int {
+	l := &c.look
+	c.bigger = c.bigger || items > l.at.batch
+	items = min(items, l.at.batch)
+	if c.flight.calls >= l.at.calls {
+		l.refused.calls++
+		l.reached = true
+		return 0
+	}
+	weight := c.weights.weight(kind)
+	room := math.Max(l.at.cost, c.leastCost(l.at.calls)) - c.weights.cost(c.flight)
+	if weight*size(items) <= room || c.config.Min > 1 && c.flight.calls < c.config.Min { // an operator's least goes before
+		return items
+	}
+	if c.flight.calls == 0 {
+		return max(1, min(items, int(room/weight-callItems)))
+	}
+	l.refused.cost++
+	l.reached = true
+	c.refused = math.Max(c.refused, weight*size(items))
+	return 0
 }
 
 // Done implements Pacer.
 func (c *Chart) Done(now time.Time, call Call) {
-	if c.inFlight == 0 {
-		panic("pace: Done without an Ask that was told Go")
-	}
 	now = c.tick(now)
-	c.inFlight--
+	was := load{float64(c.flight.calls), c.weights.cost(c.flight)}
+	c.flight.remove(call)
 	c.tokens.giveBack(now, call)
 	started := call.Start.Sub(c.first).Seconds()
 	if started < c.look.since {
@@ -185,30 +209,40 @@ func (c *Chart) Done(now time.Time, call Call) {
 	}
 	switch call.Outcome {
 	case OutcomeOverload, OutcomeTimeout:
-		c.failed(call.Outcome, started)
+		c.failed(call.Outcome, started, was)
 	case OutcomeError: // answered, but nothing was delivered, and perhaps much faster than what is
-		c.fails.succeeded(c.now, c.costs.latency)
+		c.fails.succeeded(c.now, c.latency.mean)
 	default:
 		if started >= c.fails.cutAt {
-			c.costs.add(call.Kind, call.Items, math.Max(c.now-started, 1e-6), float64(c.inFlight+1))
+			c.latency.add(call.Kind, math.Max(c.now-started, 1e-6), was.calls)
 		}
-		c.fails.succeeded(c.now, c.costs.latency)
-		c.look.calls++
-		c.look.work += c.costs.work(call.Kind, float64(call.Items))
+		c.fails.succeeded(c.now, c.latency.mean)
+		ended := kindCount{calls: 1, items: float64(call.Items)}
+		c.look.done[call.Kind] = c.look.done[call.Kind].plus(ended)
+		c.since[call.Kind] = c.since[call.Kind].plus(ended)
 	}
 	c.progress()
+}
+
+// learnWeights takes what has been counted since the last time.
+func (c *Chart) learnWeights() {
+	for k := range c.since {
+		c.since[k].area = c.area[k].calls - c.learnt[k].calls
+	}
+	c.weights.count(c.now, c.since)
+	c.learnt, c.since = c.area, [MaxKinds]kindCount{}
 }
 
 // Resume implements Pacer.
 func (c *Chart) Resume(now time.Time) {
 	c.tick(now)
-	c.before = float64(c.sound)
+	c.before = float64(c.sound.calls)
 	c.fails.cutAt = c.now
-	c.costs.renew()
-	if n := c.fails.lesson(); n > 0 {
-		c.ceiling, c.ceilingAt = n, c.now
+	c.latency.renew()
+	if l := c.fails.lesson(); l != (load{}) {
+		c.ceiling, c.ceilingAt = l, c.now
 	}
-	c.restart(setting{c.bound(c.sound/4, c.plan.base.batch), c.plan.base.batch})
+	c.restart(c.within(c.sound.scaled(.25)))
 	c.cutLook = c.looks
 }
 
@@ -224,9 +258,15 @@ func (c *Chart) Limits() Limits {
 	if c.before > 0 {
 		ramp = math.Min(1, float64(c.look.at.calls)/c.before)
 	}
-	return Limits{
-		Concurrency: c.look.at.calls, InFlight: c.inFlight, Rate: c.config.Rate, Batch: c.look.at.batch, Ramp: ramp,
+	calls := c.look.at.calls
+	if c.plan.by == limitCost && c.perCall > 0 { // as many as their cost allows at the present mix
+		calls = min(calls, max(c.flight.calls, int(math.Ceil(c.look.at.cost/c.perCall))))
 	}
+	if c.weights.cost(c.flight)+c.weights.least()*size(1) > math.Max(c.look.at.cost, c.leastCost(c.look.at.calls)) {
+		calls = min(calls, c.flight.calls)
+	}
+	calls = max(calls, c.config.Min)
+	return Limits{Concurrency: calls, InFlight: c.flight.calls, Rate: c.config.Rate, Batch: c.look.at.batch, Ramp: ramp}
 }
 
 func (c *Chart) settings() Override {
@@ -244,9 +284,10 @@ func (c *Chart) bounded(now time.Time, o Override) {
 	base, held := c.plan.base, c.plan.base.calls >= c.config.Max && config.Max > c.config.Max
 	c.config = config.capped()
 	c.tokens.set(now, config.Rate, burstOf(config.Rate))
-	within := setting{batch: min(base.batch, c.config.Batch)}
-	within.calls = c.bound(base.calls, within.batch)
-	c.sound = c.bound(c.sound, within.batch)
+	within := base
+	within.batch = min(base.batch, c.config.Batch)
+	within = c.within(within)
+	c.sound = c.within(c.sound)
 	switch at := c.look.at; {
 	case within != base, held:
 		c.begin(within)
@@ -257,25 +298,25 @@ func (c *Chart) bounded(now time.Time, o Override) {
 }
 
 // leave implements steerable.
-func (c *Chart) leave(now time.Time) (inFlight int, tokens *bucket) {
+func (c *Chart) leave(now time.Time) (out flight, tokens *bucket) {
 	c.tick(now)
-	inFlight, c.inFlight = c.inFlight, 0
-	return inFlight, c.tokens
+	out, c.flight = c.flight, flight{}
+	return out, c.tokens
 }
 
 // enter implements steerable: as after an outage, but that it begins where it was, or at what the downstream has just
 // borne, if that is less. Calls of the time between teach it nothing: they began before a cut.
-func (c *Chart) enter(now time.Time, inFlight int, tokens *bucket, most int) {
+func (c *Chart) enter(now time.Time, out flight, tokens *bucket, most int) {
 	c.tick(now)
-	c.inFlight, c.tokens = inFlight, tokens
-	n := c.sound
-	if most > 0 {
-		n = min(n, most)
+	c.flight, c.tokens = out, tokens
+	s := c.sound
+	if most > 0 && most < s.calls {
+		s = s.scaled(float64(most) / float64(s.calls))
 	}
 	c.before = 0
 	c.fails = failures{cutAt: c.now, survived: c.fails.survived, at: c.fails.at}
-	c.costs.renew()
-	c.restart(setting{c.bound(n, c.plan.base.batch), c.plan.base.batch})
+	c.latency.renew()
+	c.restart(c.within(s))
 	c.cutLook = c.looks
 }
 
@@ -286,13 +327,31 @@ func (c *Chart) time(s float64) time.Time {
 	return c.first.Add(time.Duration(math.Ceil(s * 1e9)))
 }
 
-// bound keeps a concurrency within the configuration and the ceiling.
-func (c *Chart) bound(n, batch int) int {
-	most := float64(c.config.Max)
-	if ceiling := c.ceiling / float64(batch) * math.Exp((c.now-c.ceilingAt)*ceilingGrowth); ceiling < most {
-		most = math.Max(ceiling, float64(c.config.Min))
+// within keeps a setting within the configuration and the ceiling.
+func (c *Chart) within(s setting) setting {
+	ceiling := c.ceilingNow()
+	if ceiling.calls > 0 {
+		s.calls = min(s.calls, int(ceiling.calls))
 	}
-	return max(c.config.Min, min(n, int(most)))
+	if ceiling.cost > 0 {
+		s.cost = math.Min(s.cost, ceiling.cost)
+	}
+	s.calls = max(c.config.Min, min(s.calls, c.config.Max))
+	s.cost = math.Max(s.cost, c.leastCost(s.calls))
+	return s
+}
+
+// leastCost is the least limit of the cost: as many calls of one item as it begins with, of the dearest kind, fit in.
+func (c *Chart) leastCost(calls int) float64 {
+	least := c.weights.dearest() * size(1) * float64(min(calls, c.config.Start))
+	if ceiling := c.ceilingNow(); ceiling.cost > 0 {
+		least = math.Min(least, ceiling.cost)
+	}
+	return least
+}
+
+func (c *Chart) ceilingNow() load {
+	return c.ceiling.times(math.Exp((c.now - c.ceilingAt) * ceilingGrowth))
 }
 
 // ceilingGrowth lets the ceiling rise by 2 % a minute, so that it is no verdict for ever.

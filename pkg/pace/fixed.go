@@ -86,7 +86,7 @@ type Fixed struct {
 	config     Config // in force
 	tokens     *bucket
 	clamp      clock.Clamp
-	inFlight   int
+	flight     flight
 	ramp       Ramp
 	share      float64 // of the ramp, at the latest time seen
 }
@@ -103,14 +103,14 @@ func NewFixed(config Config) (*Fixed, error) {
 }
 
 // Ask implements Pacer.
-func (f *Fixed) Ask(now time.Time, _ Kind, items int) Verdict {
-	if items < 1 {
-		panic(fmt.Sprintf("pace: Ask for %d items", items))
+func (f *Fixed) Ask(now time.Time, kind Kind, items int) Verdict {
+	if items < 1 || kind >= MaxKinds {
+		panic(fmt.Sprintf("pace: Ask for %d items of kind %d", items, kind))
 	}
 	now = f.clamp.Now(now)
 	f.share = f.ramp.Share(now)
 	items = min(items, max(1, int(f.share*float64(f.config.Batch))))
-	if limit := f.config.Concurrency; limit > 0 && f.inFlight >= max(1, int(f.share*float64(limit))) {
+	if limit := f.config.Concurrency; limit > 0 && f.flight.calls >= max(1, int(f.share*float64(limit))) {
 		if f.share < 1 {
 			return Verdict{RetryAt: now.Add(rampStep)}
 		}
@@ -119,16 +119,13 @@ func (f *Fixed) Ask(now time.Time, _ Kind, items int) Verdict {
 	if !f.tokens.take(now, items) {
 		return Verdict{RetryAt: f.tokens.when(now, items)}
 	}
-	f.inFlight++
+	f.flight.add(kind, items)
 	return Verdict{Go: true, Items: items, Grant: f.tokens.epoch}
 }
 
 // Done implements Pacer.
 func (f *Fixed) Done(now time.Time, c Call) {
-	if f.inFlight == 0 {
-		panic("pace: Done without an Ask that was told Go")
-	}
-	f.inFlight--
+	f.flight.remove(c)
 	f.tokens.giveBack(f.clamp.Now(now), c)
 }
 
@@ -144,7 +141,7 @@ func (f *Fixed) Resume(now time.Time) {
 // Limits implements Pacer.
 func (f *Fixed) Limits() Limits {
 	return Limits{
-		Concurrency: f.config.Concurrency, InFlight: f.inFlight, Rate: f.config.Rate, Batch: f.config.Batch, Ramp: f.share,
+		Concurrency: f.config.Concurrency, InFlight: f.flight.calls, Rate: f.config.Rate, Batch: f.config.Batch, Ramp: f.share,
 	}
 }
 
@@ -175,14 +172,14 @@ func (f *Fixed) configure(now time.Time, c Config) {
 }
 
 // leave implements steerable.
-func (f *Fixed) leave(time.Time) (inFlight int, tokens *bucket) {
-	inFlight, f.inFlight = f.inFlight, 0
-	return inFlight, f.tokens
+func (f *Fixed) leave(time.Time) (out flight, tokens *bucket) {
+	out, f.flight = f.flight, flight{}
+	return out, f.tokens
 }
 
 // enter implements steerable. A constant pace is what it is, wherever it comes from.
-func (f *Fixed) enter(_ time.Time, inFlight int, tokens *bucket, _ int) {
-	f.inFlight, f.tokens = inFlight, tokens
+func (f *Fixed) enter(_ time.Time, out flight, tokens *bucket, _ int) {
+	f.flight, f.tokens = out, tokens
 }
 
 // full is the concurrency of the present, less than the configured one during a ramp.

@@ -5,6 +5,8 @@ import "math"
 // plan is what to look at next.
 type plan struct {
 	base       setting
+	by         limit // that held calls back when the base was last counted
+	below      level // the base before the present one, in a hurry; 0: none
 	hurry      bool
 	turn       role // what the next look is for: up, down, another batch, with the base between them
 	ups, downs int  // accepted in a row
@@ -16,6 +18,8 @@ type plan struct {
 	asleep     float64
 	steep      bool // the last look down from this base delivered clearly less
 	trial      trial
+	// resumed is a look that waits until more is known of the base; role lookBase: none.
+	resumed look
 }
 
 // trial is when another batch is tried.
@@ -39,63 +43,155 @@ func (c *Chart) restart(s setting) {
 
 // rest is the base less the headroom.
 func (c *Chart) rest() setting {
-	s := c.plan.base
-	s.calls = max(c.config.Min, int(float64(s.calls)*(1-c.config.Headroom)))
+	return c.scaled(c.plan.base, 1-c.config.Headroom)
+}
+
+// scaled changes what limits the base at present: the calls, or their cost.
+func (c *Chart) scaled(s setting, f float64) setting {
+	if c.plan.by == limitCost {
+		s.cost *= f
+		return s
+	}
+	s.calls = max(c.config.Min, int(f*float64(s.calls)+1e-9))
 	return s
 }
 
 // stride is how far a look goes: far enough that a look of a few calls can tell flat from rising, in few sizes, so that
-// what one look counted serves the next.
+// what one look counted serves the next. At one and a half times what pays, a downstream that dies over 1.5 times its knee
+// lives.
 func (c *Chart) stride() float64 {
 	if c.plan.hurry {
-		return 2
+		return mostStride
 	}
-	n := float64(c.plan.base.calls) * math.Max(1, least/math.Max(c.costs.latency, 1e-6))
-	r := 1 + 2*math.Sqrt(c.costs.spread()/.4/n)
+	n := float64(c.plan.base.calls) * math.Max(1, least/math.Max(c.latency.mean, 1e-6))
+	r := 1 + 2*math.Sqrt(c.latency.spread()/.4/n)
 	switch {
 	case r <= 1.25:
-		return 1.2
+		return leastStride
 	case r <= 1.6:
 		return 1.35
 	default:
-		return 1.5
+		return mostStride
 	}
 }
 
+const leastStride, safeStride, mostStride = 1.2, 1.35, 1.5
+
+// above is a step up. More calls may cost more; where cost is the limit there are no more of them. Where it is not in a hurry the base may be over the knee already: then it goes no
+// further than what has been survived, or by the least stride.
 func (c *Chart) above() setting {
-	s := c.plan.base
-	n := max(s.calls+1, int(math.Ceil(c.stride()*float64(s.calls)-.01)))
-	s.calls = c.bound(n, s.batch)
-	return s
+	p, s, r := &c.plan, c.plan.base, c.stride()
+	if !p.hurry && !p.steep {
+		survived := c.fails.survives(c.now)
+		most := survived.calls / float64(s.calls)
+		if p.by == limitCost {
+			most = survived.cost / s.cost
+		}
+		r = math.Min(r, math.Max(safeStride, most))
+	}
+	s.cost *= r
+	if p.by == limitCost { // at least one call more
+		s.cost = math.Max(s.cost, p.base.cost+c.refused)
+	} else {
+		s.calls = max(s.calls+1, int(r*float64(s.calls)+.01))
+	}
+	return c.within(s)
 }
 
 func (c *Chart) below() setting {
-	s := c.plan.base
-	r := c.stride()
+	s, r := c.plan.base, c.stride()
+	r = math.Min(r, mostStride)
 	if c.plan.downs > 1 {
-		r = math.Max(r, 1.5)
+		r = mostStride
 	}
-	s.calls = c.bound(min(s.calls-1, int(math.Round(float64(s.calls)/r))), s.batch)
-	return s
+	if c.plan.by == limitCost {
+		s.cost /= r
+	} else {
+		s.calls = min(s.calls-1, int(math.Round(float64(s.calls)/r)))
+	}
+	return c.within(s)
+}
+
+// higher and lower tell whether a setting is one that the present limit makes any difference of.
+func (c *Chart) higher(s setting) bool {
+	if c.plan.by == limitCost {
+		return s.cost > c.plan.base.cost
+	}
+	return s.calls > c.plan.base.calls
+}
+
+func (c *Chart) lower(s setting) bool {
+	if c.plan.by == limitCost {
+		return s.cost < c.plan.base.cost
+	}
+	return s.calls < c.plan.base.calls
+}
+
+// costSlack is how much over the mean cost in flight the limit of the cost is at least, so that a constant mix, which comes
+// in another order every time, is limited by the calls.
+const costSlack = 1.25
+
+// allowCost lets the limit of the cost follow what was in flight where it has held nothing back: a mix that gets dearer with
+// time passes, as long as it does not get so at once.
+func (c *Chart) allowCost(p point) {
+	if c.look.refused.cost > 0 {
+		return
+	}
+	z := p.cost(&c.weights)
+	s := c.plan.base
+	s.cost = math.Max(costSlack*z, z+p.dearest(&c.weights))
+	if s = c.within(s); s.cost > c.plan.base.cost {
+		if c.look.at == c.plan.base {
+			c.look.at = s
+		}
+		c.plan.base = s
+	}
+}
+
+// used is the most that was in flight of late: in the present period, and in the one before it.
+type used struct {
+	since     float64
+	now, last load
+}
+
+// usedFor in s is a period.
+const usedFor = 15
+
+func (u *used) note(now float64, l load) {
+	u.now = load{math.Max(u.now.calls, l.calls), math.Max(u.now.cost, l.cost)}
+}
+
+// turn begins another period when it is time to, and tells whether it did.
+func (u *used) turn(now float64) bool {
+	if now-u.since < usedFor {
+		return false
+	}
+	u.since, u.last, u.now = now, u.now, load{}
+	return true
+}
+
+// validate takes back limits that nobody has used for a while, as TCP does (RFC 7661): what was found in another hour says
+// little of what the downstream takes now. What is used again is found again in a hurry.
+func (c *Chart) validate() {
+	if !c.used.turn(c.now) || c.now < 2*usedFor {
+		return
+	}
+	s := c.plan.base
+	s.calls = min(s.calls, max(c.config.Start, int(math.Ceil(mostStride*math.Max(c.used.last.calls, c.used.now.calls)))))
+	s.cost = math.Min(s.cost, math.Max(costSlack*float64(c.config.Start)*size(1), mostStride*math.Max(c.used.last.cost, c.used.now.cost)))
+	if s = c.within(s); s != c.plan.base {
+		c.plan.base, c.plan.hurry = s, true
+	}
 }
 
 // decide takes the verdict of a finished look and begins the next.
 func (c *Chart) decide(seen point) {
 	l, p := c.look, &c.plan
-	base, known := c.chart[p.base]
 	if l.role == lookBase {
-		if l.at != p.base { // at the rest, where a lull ended: the base has another throughput, and is next
-			c.chart.add(c.now, l.at, seen)
-			c.switchTo(lookBase, p.base)
-			return
-		}
-		if known && c.changed(seen, base) {
-			return
-		}
-		c.chart.add(c.now, l.at, seen)
-		c.next()
+		c.decideBase(seen)
 		return
 	}
+	base, known := c.chart[p.base.level(p.by)]
 	if l.role == lookRest {
 		c.decideRest(seen)
 		return
@@ -104,30 +200,69 @@ func (c *Chart) decide(seen point) {
 		c.switchTo(lookBase, p.base)
 		return
 	}
-	all := c.chart[l.at].plus(seen)
+	at := l.at.level(l.limitedBy())
+	all := c.chart[at].plus(seen)
 	v, e, se := c.verdict(all, base)
 	if v == unsure && l.extended < extensions {
 		c.look.extended++
-		c.look.until = c.now + math.Max(least, c.costs.latency)
+		if base.calls() < .6*all.calls() { // more of the look alone would tell little: the base is the less known
+			c.chart.add(c.now, at, seen)
+			p.patience, p.resumed = 1+c.look.extended, c.look
+			c.switchTo(lookBase, p.base)
+			return
+		}
+		c.look.until = c.now + math.Max(least, c.latency.mean)
 		return
 	}
 	p.patience = 1 + l.extended
-	c.chart.add(c.now, l.at, seen)
+	c.chart.add(c.now, at, seen)
 	switch l.role {
 	case lookUp:
-		c.decideUp(v == yes, e)
+		c.decideUp(v == yes, e, seen)
 	case lookDown, lookDrop:
 		c.decideDown(l.role, v == yes, e-se > .5)
 	default:
-		c.decideBatch(v == yes)
+		c.decideBatch(v == yes, seen)
 	}
 }
 
-func (c *Chart) decideUp(yes bool, e float64) {
+func (c *Chart) decideBase(seen point) {
 	l, p := &c.look, &c.plan
+	if l.at != p.base { // at the rest, where a lull ended: the base has another throughput, and is next
+		c.chart.add(c.now, l.at.level(l.limitedBy()), seen)
+		c.switchTo(lookBase, p.base)
+		return
+	}
+	p.by = l.limitedBy()
+	at := l.at.level(p.by)
+	if known, ok := c.chart[at]; ok && p.by != limitNone && !c.starved && c.changed(seen, known) {
+		return
+	}
+	c.chart.add(c.now, at, seen)
+	if n := seen.inFlight(); n > 0 {
+		c.perCall = seen.cost(&c.weights) / n
+	}
+	c.allowCost(seen)
+	c.next()
+}
+
+// raise makes the look the base, as far as its limit was in force.
+func (c *Chart) raise(seen point) {
+	l, p := &c.look, &c.plan
+	was := p.base
+	p.below = was.level(p.by)
+	p.base, p.steep = l.at, false
+	if p.by != limitCost {
+		p.base.cost = was.cost
+	}
+	c.allowCost(seen)
+}
+
+func (c *Chart) decideUp(yes bool, e float64, seen point) {
+	p := &c.plan
 	if p.hurry {
 		if yes {
-			p.base, p.steep = l.at, false
+			c.raise(seen)
 			p.hurry = e > hurryOn
 			c.next()
 			return
@@ -140,7 +275,7 @@ func (c *Chart) decideUp(yes bool, e float64) {
 		return
 	}
 	if yes {
-		p.base, p.steep = l.at, false
+		c.raise(seen)
 		p.ups, p.downs, p.calm = p.ups+1, 0, 0
 		p.hurry = p.ups >= 2 && e > hurryOn
 		p.turn = lookUp
@@ -172,7 +307,7 @@ func (c *Chart) decideDown(r role, yes, clearly bool) {
 		p.hurry = true
 	} else if clearly {
 		p.steep = true
-		p.noDown = c.now + math.Max(3, 20*c.costs.latency)
+		p.noDown = c.now + math.Max(3, 20*c.latency.mean)
 	}
 	c.switchTo(lookBase, p.base)
 }
@@ -180,11 +315,29 @@ func (c *Chart) decideDown(r role, yes, clearly bool) {
 // next begins the look whose turn it is, after a base or an accepted look.
 func (c *Chart) next() {
 	p := &c.plan
+	c.validate()
+	if r := p.resumed; r.role != lookBase {
+		p.resumed = look{}
+		if !c.starved && p.by != limitNone {
+			c.switchTo(r.role, r.at)
+			c.look.extended = r.extended
+			return
+		}
+	}
 	if c.before > 0 && (!p.hurry || float64(p.base.calls) >= c.before) {
 		c.before = 0
 	}
-	if p.hurry {
-		if s := c.above(); s.calls > p.base.calls {
+	switch {
+	case c.starved:
+		c.switchTo(lookBase, p.base)
+		return
+	case p.by == limitNone:
+		if !c.tryBatch() {
+			c.switchTo(lookBase, p.base)
+		}
+		return
+	case p.hurry:
+		if s := c.above(); c.higher(s) {
 			c.switchTo(lookUp, s)
 			return
 		}
@@ -194,7 +347,7 @@ func (c *Chart) next() {
 		switch p.turn {
 		case lookDown:
 			p.turn = lookBatch
-			if s := c.below(); s.calls < p.base.calls && c.now >= p.noDown {
+			if s := c.below(); c.lower(s) && c.now >= p.noDown {
 				c.switchTo(lookDown, s)
 				return
 			}
@@ -204,13 +357,13 @@ func (c *Chart) next() {
 				return
 			}
 		default:
-			if rest := c.rest(); !p.rested && p.calm >= steady && rest.calls < p.base.calls {
+			if rest := c.rest(); !p.rested && p.calm >= steady && c.lower(rest) {
 				p.rested, p.asleep = true, c.now
 				c.switchTo(lookRest, rest)
 				return
 			}
 			p.turn, p.rested = lookDown, false
-			if s := c.above(); s.calls > p.base.calls {
+			if s := c.above(); c.higher(s) {
 				c.switchTo(lookUp, s)
 				return
 			}
@@ -222,13 +375,14 @@ func (c *Chart) next() {
 // decideRest looks for a change while nothing else is looked at.
 func (c *Chart) decideRest(seen point) {
 	p, at := &c.plan, c.look.at
-	if rest, known := c.chart[at]; known {
-		if gain, se := c.gain(seen, rest); another(gain, se) {
+	level := at.level(c.look.limitedBy())
+	if rest, known := c.chart[level]; known && !c.starved {
+		if gain, se := c.differs(seen, rest); another(gain, se) {
 			clear(c.chart)
 			p.calm, p.hurry = 0, gain > 0
 		}
 	}
-	c.chart.add(c.now, at, seen)
+	c.chart.add(c.now, level, seen)
 	if p.calm > 0 && c.now < p.asleep+c.resting() {
 		c.switchTo(lookRest, at)
 		return
@@ -241,7 +395,7 @@ func (c *Chart) decideRest(seen point) {
 // is spent over the headroom. One round of looks takes under 2 s and 30 latencies; what took longer was finding out, and
 // is not paid back.
 func (c *Chart) resting() float64 {
-	return 4 * math.Min(c.plan.asleep-c.plan.awake, 2+30*c.costs.latency)
+	return 4 * math.Min(c.plan.asleep-c.plan.awake, 2+30*c.latency.mean)
 }
 
 // another tells whether so much more or less is the work of another downstream than the chart knows: beyond noise, and
@@ -250,19 +404,18 @@ func another(gain, se float64) bool { return math.Abs(gain) > math.Log(1.15) && 
 
 // changed tells whether the downstream is another than the chart knows, and begins to find out.
 func (c *Chart) changed(seen, base point) bool {
-	gain, se := c.gain(seen, base)
+	gain, se := c.differs(seen, base)
 	if !another(gain, se) {
 		return false
 	}
 	p := &c.plan
 	clear(c.chart)
-	c.chart.add(c.now, p.base, seen)
+	c.chart.add(c.now, p.base.level(p.by), seen)
 	p.ups, p.downs, p.turn, p.noDown, p.calm = 0, 0, lookUp, 0, 0
 	p.hurry = gain > 0
 	if gain < 0 {
-		s := p.base
-		s.calls = c.bound(int(math.Max(math.Exp(gain), .5)*float64(s.calls)), s.batch)
-		if s.calls < p.base.calls {
+		s := c.within(c.scaled(p.base, math.Max(math.Exp(gain), .5)))
+		if c.lower(s) {
 			c.switchTo(lookDrop, s)
 			return true
 		}
@@ -278,39 +431,45 @@ func (c *Chart) tryBatch() bool {
 	if c.now < p.trial.again {
 		return false
 	}
-	if more := min(2*s.batch, c.config.Batch); c.bigger && more > s.batch && !p.trial.smaller {
-		c.switchTo(lookBatch, setting{c.bound(s.calls, more), more})
+	if more := min((3*s.batch+1)/2, c.config.Batch); c.bigger && more > s.batch && !p.trial.smaller {
+		s.batch, s.cost = more, math.Max(leastStride*s.cost, c.fails.survives(c.now).cost)
+		c.switchTo(lookBatch, c.within(s))
 		return true
 	}
 	p.trial.smaller = false
 	if s.batch > 1 {
-		c.switchTo(lookUnbatch, setting{s.calls, s.batch / 2})
+		s.batch = 2 * s.batch / 3
+		c.switchTo(lookUnbatch, s)
 		return true
 	}
 	return false
 }
 
 // decideBatch keeps or refuses another batch. After refusals it waits longer for the next.
-func (c *Chart) decideBatch(keep bool) {
+func (c *Chart) decideBatch(keep bool, seen point) {
 	p := &c.plan
 	p.calm = 0
 	if keep {
-		p.base, p.turn = c.look.at, lookBatch
+		p.base.batch, p.turn = c.look.at.batch, lookBatch
+		if c.look.role == lookBatch {
+			p.base.cost = math.Max(p.base.cost, c.look.at.cost)
+		}
+		c.allowCost(seen)
 		p.trial.refused = 0
 		p.ups, p.downs = 0, 0
 		c.next()
 		return
 	}
-	p.trial.again = c.now + math.Max(firstTrial, 50*c.costs.latency)*math.Exp2(float64(min(p.trial.refused, 6)))
+	p.trial.again = c.now + math.Max(firstTrial, 10*c.latency.mean)*math.Exp2(float64(min(p.trial.refused, 6)))
 	p.trial.refused++
 	p.trial.smaller = p.trial.refused%3 == 2
 	c.switchTo(lookBase, p.base)
 }
 
 const (
-	// A batch twice as large must deliver more by batchPays: at the largest batch that does, 6 % of a call is not its
-	// items. Half a batch must deliver more by halfPays.
-	batchPays, halfPays = .03, .05
+	// A batch half as large again must deliver more by batchPays: at the largest batch that does, 6 % of a call is not its
+	// items. One smaller by a third must deliver more by smallerPays.
+	batchPays, smallerPays = .02, .03
 	// firstTrial is how long, in s, no other batch is tried after one was refused; doubled with each, 64 times at most.
-	firstTrial = 3
+	firstTrial = 1
 )

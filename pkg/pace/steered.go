@@ -78,9 +78,9 @@ type steerable interface {
 	// settings is what is configured, put as an Override.
 	settings() Override
 	// leave hands over the calls in flight and the bucket; no call is told until the return.
-	leave(now time.Time) (inFlight int, tokens *bucket)
+	leave(now time.Time) (out flight, tokens *bucket)
 	// enter takes them over, from where there were at most so many calls at once; 0: anew.
-	enter(now time.Time, inFlight int, tokens *bucket, most int)
+	enter(now time.Time, out flight, tokens *bucket, most int)
 }
 
 // Steered is a Pacer that obeys an operator, and the Pacer that it wraps while there is none. Make it with NewSteered; as
@@ -132,14 +132,14 @@ func (s *Steered) Steer(now time.Time, o Override) error {
 		fixed.configure(now, o.config(s.auto.settings().Batch))
 	case o.Fixed:
 		f := &Fixed{share: 1}
-		inFlight, tokens := s.auto.leave(now)
-		f.enter(now, inFlight, tokens, 0)
+		out, tokens := s.auto.leave(now)
+		f.enter(now, out, tokens, 0)
 		f.configure(now, o.config(s.auto.settings().Batch))
 		s.now = f
 	default:
 		if was {
-			inFlight, tokens := fixed.leave(now)
-			s.auto.enter(now, inFlight, tokens, fixed.full(now))
+			out, tokens := fixed.leave(now)
+			s.auto.enter(now, out, tokens, fixed.full(now))
 			s.now = s.auto
 		}
 		s.auto.bounded(now, o)
@@ -173,8 +173,8 @@ func (s *Steered) Configure(now time.Time, p Pacer) error {
 	}
 	if next != before {
 		most := before.Limits().Concurrency
-		inFlight, tokens := before.leave(now)
-		next.enter(now, inFlight, tokens, most)
+		out, tokens := before.leave(now)
+		next.enter(now, out, tokens, most)
 		s.now, s.auto = next, next
 	}
 	next.bounded(now, s.override)
