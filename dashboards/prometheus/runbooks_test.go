@@ -27,6 +27,7 @@ func TestTheCommandsOfRunbooksAndDashboardsAreUnderstood(t *testing.T) {
 	changes := regexp.MustCompile(` (fix|bound|force|pause|weight|set|open|close|lift|requeue|give-up) `)
 	seen := map[string]bool{}
 	pages := runbooks(t)
+	pages["../README"] = string(read(t, "../README.md"))
 	for _, path := range files(t, "../grafana/*.json") {
 		var board any
 		if err := json.Unmarshal(read(t, path), &board); err != nil {

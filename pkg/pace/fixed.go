@@ -9,7 +9,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
-// DefaultBatch is where a PostgreSQL store's password updates stopped gaining much from larger batches (DESIGN.md:
+// DefaultBatch is where a PostgreSQL store's password updates stopped gaining much from larger batches (loadtest/README.md, "Batches":
 // 75 to 110 k/s in batches of 64 to 256).
 const DefaultBatch = 64
 

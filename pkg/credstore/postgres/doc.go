@@ -19,7 +19,7 @@
 //
 // # Its role
 //
-// These grants are all that it needs (README_test runs them as they stand in the README); a column that is not
+// These grants are all that it needs (readme_test.go runs them as they stand in cmd/surgegate/README.md); a column that is not
 // configured needs none, a hash that is not shared is never read:
 //
 //	CREATE ROLE surgegate LOGIN PASSWORD '…' CONNECTION LIMIT 32;
