@@ -79,10 +79,12 @@ func texts(v any) string {
 	}
 }
 
-// commands are a page's lines of surgectl that name a command: in code, or in a block of their own.
+// commands are a page's lines of surgectl that name a command: in code, or in a block of their own, where two spaces end the
+// command and begin what surgectl status says about it.
 func commands(page string) (lines []string) {
 	for _, m := range regexp.MustCompile("(?m)`(surgectl [^`]+)`|^ +(surgectl .+)$").FindAllStringSubmatch(page, -1) {
-		lines = append(lines, m[1]+m[2])
+		line, _, _ := strings.Cut(m[1]+m[2], "  ")
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -372,6 +372,22 @@ func TestMailBudgetsFromTheEnvironment(t *testing.T) {
 	}
 }
 
+// TestTheConfigurationOfTheExampleLoads reads the YAML of proto/README.md.
+func TestTheConfigurationOfTheExampleLoads(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../proto/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(page)
+	if block == nil {
+		t.Fatal("proto/README.md has no YAML")
+	}
+	if _, err := config.Load(write(t, string(block[1])), nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTheConfigurationOfTheReadmeLoads reads the YAML of cmd/surgegate/README.md as it stands there, with real files where it
 // names files: the whole file, and the same with its store in PostgreSQL.
 func TestTheConfigurationOfTheReadmeLoads(t *testing.T) {
