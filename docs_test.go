@@ -203,6 +203,9 @@ func TestPagesNameWhatIsThere(t *testing.T) {
 					t.Errorf("%s: there is no make %s", path, m[1])
 				}
 			}
+			if name := strings.Trim(span, "`"); regexp.MustCompile(`^Test[A-Z]\w+$`).MatchString(name) && !strings.Contains(tests.String(), "func "+name+"(") {
+				t.Errorf("%s: there is no %s", path, name)
+			}
 			for _, m := range regexp.MustCompile(`go test .*?-run (\w+)`).FindAllStringSubmatch(span, -1) {
 				if !strings.Contains(tests.String(), "func "+m[1]) {
 					t.Errorf("%s: no test begins with %s", path, m[1])
@@ -256,6 +259,38 @@ func TestTheMapOfTheCodeIsRight(t *testing.T) {
 	}
 	if rows < 20 {
 		t.Errorf("found %d rows", rows)
+	}
+}
+
+// TestTheWayThroughNamesWhatIsThere: what pkg/README.md names on a reset's way is a word of the product's code.
+func TestTheWayThroughNamesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	_, way, ok := strings.Cut(read(t, "pkg/README.md"), "## A reset's way through\n")
+	if !ok {
+		t.Fatal("pkg/README.md does not show a reset's way through")
+	}
+	way, _, _ = strings.Cut(way, "\n## ")
+	words := map[string]bool{}
+	for _, path := range tracked(t) {
+		if strings.HasPrefix(path, "pkg/") && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			for _, w := range regexp.MustCompile(`\w+`).FindAllString(read(t, path), -1) {
+				words[w] = true
+			}
+		}
+	}
+	names := regexp.MustCompile("`([\\w.()*]+)`").FindAllStringSubmatch(way, -1)
+	for _, m := range names {
+		if strings.HasSuffix(m[1], ".go") {
+			continue
+		}
+		for _, w := range regexp.MustCompile(`\w+`).FindAllString(m[1], -1) {
+			if !words[w] {
+				t.Errorf("pkg/README.md names %s, but there is no %s", m[1], w)
+			}
+		}
+	}
+	if len(names) < 40 {
+		t.Errorf("found %d names", len(names))
 	}
 }
 
