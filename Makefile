@@ -19,7 +19,7 @@ PROMETHEUS_VERSION := v0.316.0
 
 RULES = $(filter-out %_test.yml,$(wildcard dashboards/prometheus/*.yml))
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null))
-PACKAGES := ./cmd/... ./pkg/... ./loadtest/... ./proto/... ./dashboards/...
+PACKAGES := . ./cmd/... ./pkg/... ./loadtest/... ./proto/... ./dashboards/...
 # Virtual time on one goroutine: nothing to race, and the detector makes minutes of seconds.
 VIRTUAL     = ./loadtest/pacelab ./loadtest/contest ./loadtest/simulate/plan
 CONCURRENT  = $$(go list $(PACKAGES) | grep -vE 'loadtest/(pacelab|contest|simulate/plan)$$')
@@ -64,6 +64,11 @@ lint: $(BIN)/golangci-lint ## golangci-lint: layers (depguard), the clock rule, 
 .PHONY: generate
 generate: $(BIN)/buf $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc ## Generate the Go code of the protos
 	cd proto && $(BIN)/buf generate
+
+.PHONY: example
+example: ## The conformance suite against the JavaScript backend of proto/examples/node (Node.js 20 and npm)
+	cd proto/examples/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	go test -count 1 -tags node ./proto/examples/node
 
 .PHONY: dashboards
 dashboards: dashboards-json build $(BIN)/prometheus ## Generate the Grafana dashboards and start what is needed to look at them

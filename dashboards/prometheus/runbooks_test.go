@@ -27,6 +27,7 @@ func TestTheCommandsOfRunbooksAndDashboardsAreUnderstood(t *testing.T) {
 	changes := regexp.MustCompile(` (fix|bound|force|pause|weight|set|open|close|lift|requeue|give-up) `)
 	seen := map[string]bool{}
 	pages := runbooks(t)
+	pages["../README"] = string(read(t, "../README.md"))
 	for _, path := range files(t, "../grafana/*.json") {
 		var board any
 		if err := json.Unmarshal(read(t, path), &board); err != nil {
@@ -78,10 +79,12 @@ func texts(v any) string {
 	}
 }
 
-// commands are a page's lines of surgectl that name a command: in code, or in a block of their own.
+// commands are a page's lines of surgectl that name a command: in code, or in a block of their own, where two spaces end the
+// command and begin what surgectl status says about it.
 func commands(page string) (lines []string) {
 	for _, m := range regexp.MustCompile("(?m)`(surgectl [^`]+)`|^ +(surgectl .+)$").FindAllStringSubmatch(page, -1) {
-		lines = append(lines, m[1]+m[2])
+		line, _, _ := strings.Cut(m[1]+m[2], "  ")
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -1,51 +1,36 @@
-// Package capacity runs the whole program in real time against stores that fall over: the surgegate binary with no
-// capacity configured, a victim (loadtest/victim) as store.grpc, each a process of its own, and clients that retry.
-// loadtest/pacelab asks the same of the controller alone, in virtual time, over many seeds.
+// Package capacity runs the whole program in real time, with no capacity configured, against stores that fall over. Gateway and
+// victim are processes of their own. loadtest/pacelab asks the same of the controller alone, in virtual time.
 //
-//	part      alone on the machine   what it asks
-//	storm     yes                    goodput at 10x, 50x and 100x; completions served while the rest is shed; refusals
-//	answers   yes                    the accept path at 10x with the hash pool busy, beside unloaded
-//	models    all models at once     goodput, inside ÷ knee, deaths, recovery, ETAs, a model at a time and over all
-//	quiet     yes                    what it costs when nothing happens
-//	baselines all at once            the same stores driven by loadtest/baseline, no gateway; only when it is named
+//	part       runs               asks
+//	storm      alone              goodput at 10x, 50x and 100x; completions served while the rest is shed; refusals
+//	answers    alone              the accept path at 10x with the hash pool busy, beside unloaded
+//	models     all models at once goodput, inside ÷ knee, deaths, recovery, ETAs of each store model
+//	quiet      alone              what it costs when nothing happens
+//	baselines  all at once        the same stores driven by loadtest/baseline without a gateway; only when named
 //
-// # What a store's best is
+// # The reference
 //
-// Before each part a plain closed loop of exactly the victim's best number of calls (Config.Best) sets passwords straight
-// at the victim's process for a few seconds: what it delivers is the reference, measured in the same run on the same
-// machine. Goodput is what the store delivers through surgegate: passwords, and look-ups counted by what they cost of a
-// password's work. While a step has changed the store, its best is the reference × what the model says of the step.
+// Before each part, a closed loop of the victim's best number of calls (Config.Best) sets passwords straight at the victim for a
+// few seconds. Goodput is what the store delivers through surgegate: passwords, and look-ups by their share of a
+// password's work. While a step has changed the store, its best is the reference times what the model says of the step.
 //
-// # How load is made
+// # The load
 //
-// Calls are started from an absolute schedule (loadtest/replay), so slow answers slow nothing down. Tokens are signed with
-// the gateway's own keys while the run is set up. An offered load of 10x is that many first calls as ten times the
-// passwords that the store can set; what refused clients add comes on top: three in ten retry at once, the others as the
-// gateway tells them, three attempts each; the row beside each goodput says what it came to. Latencies are those of a call from its sending, because generator, gateway
-// and store share the machine; how late the generator was is a row of its own.
+// Calls start from an absolute schedule (loadtest/replay). 10x means ten first calls for each password that the store can
+// set; retries come on top: three in ten clients retry at once, the others when the gateway says, three attempts each. The
+// victim's ledger says when something was applied. An ETA's truth is the time from the answer to the ledger's entry.
 //
-// When something was applied is what the victim's ledger says, so nobody polls. An ETA's truth is the time from the
-// answer to the ledger's entry.
+// A phase whose schedule lag p99 is over 100 ms (250 ms where lines are seconds long) is INVALID: the machine was too busy. A
+// gateway that lacks processor time delivers less too, and no row can tell. The storm of 100x wants two processors.
 //
-// Where the machine was too busy to make the load on time, p99 over 100 ms in a phase of the storm and over 250 ms
-// where lines are seconds long, the rows say INVALID: they tell nothing of surgegate. But the generator is not all that can be starved: a
-// gateway that waits for a processor delivers less as well, and no row can tell that from a fault of its own. The storm of
-// 100x makes about 8000 calls/s, so it wants two processors of its own.
+// # Windows of a model
 //
-// # What the baselines are, and are not
-//
-// loadtest/drive feeds them a backlog that never ends, straight at the store. They begin where their authors begin them (20
-// calls, AIMD 10), and there is no breaker before them: what a site would have to build around them is not compared.
-//
-// # Windows
-//
-// A model runs for 88 s. Completions come at 1.3 times the best from a burst of 3 s worth, until 65 s, so there is
-// always a backlog until about 85 s. Finding out lasts until 25 s and is not part of "holding"; steps come at 25 s and
-// later; figures are taken until 80 s. Back to normal
-// is when three seconds together are within 10 % of the best, less one standard error of their count, as in pacelab.
+// 88 s: completions at 1.3 times the best, after a burst of 3 s worth, until 65 s, so there is a backlog until about 85 s.
+// Finding out lasts until 25 s and is not part of holding; steps come from 25 s on; figures count until 80 s. Back to
+// normal is when three seconds together are within 10 % of the best, less a standard error.
 //
 // # Failure rules
 //
-// A goal that is missed is a row with ok false. An error is a fault of the tool: a program that does not start, a victim
-// that ends of anything but its bounds.
+// A missed goal is a row with ok false. An error is a fault of the tool: a program that does not start, or a victim that ends for
+// another reason than its bounds.
 package capacity

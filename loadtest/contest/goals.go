@@ -27,7 +27,7 @@ func speed(slow bool) string {
 	return "2–20 ms"
 }
 
-// The goals, of CONTROL's table in the order fast, slow.
+// The goals, of loadtest/README.md's table in the order fast, slow.
 const (
 	goodputFast, goodputSlow   = .97, .93
 	goodputWorst               = .85

@@ -19,7 +19,7 @@ type Group struct {
 	jains   []float64
 }
 
-// Goals of replicas on one store, of CONTROL's table.
+// Goals of replicas on one store, of loadtest/README.md's table.
 const (
 	groupGoodput = .93
 	groupJain    = .95

@@ -48,7 +48,12 @@ type Config struct {
 	Direct   Direct
 }
 
-// Store is a model of one. Zero fields mean the defaults.
+// Store is a model of one: workers before one line. Zero fields mean the defaults.
+//
+// A call of n items is n pieces for whichever worker is free, or, Batched, one piece of BatchTime and n items. A caller that goes
+// away (5 s) leaves its work inside, and its permit is held until the deadline, as in production. Past MemoryBound the store dies:
+// what was inside is broken, it refuses for Restart, and is half as fast for ColdFor. A password that was written after its caller
+// had gone costs a look-up when it is sent again.
 type Store struct {
 	Workers    int           // default 4
 	WriteTime  time.Duration // a worker's time for one password; default 21 ms
@@ -108,7 +113,8 @@ func (s Store) withDefaults() Store {
 	return s
 }
 
-// Mail is a model of the provider.
+// Mail is a model of the provider. It takes a mail in Latency, and no more than Rate a second; what is over that is refused as with
+// an SMTP 4xx. The gateway is configured to send at that rate, unless Unpaced.
 type Mail struct {
 	Rate    float64       // mails a second that it takes; 0: any number
 	Latency time.Duration // of one hand-off; default 50 ms

@@ -13,7 +13,7 @@ import (
 type Config struct {
 	// Name is the downstream: a value of the metric label, from a closed set.
 	Name string
-	// Consecutive failures trip it. Default 10, as the controller's pause (CONTROL.md).
+	// Consecutive failures trip it. Default 10.
 	Consecutive int
 	// FailureShare of the results within Window trips it, if they are at least MinVolume. Defaults 0.5 and 20: with
 	// few samples one error is already 5 %.

@@ -1,10 +1,12 @@
 package config_test
 
 import (
+	"crypto/x509"
 	"encoding/pem"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +68,7 @@ func TestWithoutAFileSamplesAreServedFromLoopback(t *testing.T) {
 	}
 }
 
-// A file, the environment and a library user must not have different defaults (STYLE 3).
+// A file, the environment and a library user must not have different defaults.
 func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	t.Parallel()
 	c := config.Default()
@@ -368,4 +370,79 @@ func TestMailBudgetsFromTheEnvironment(t *testing.T) {
 	if c.Mail.Bulk != (config.BulkMail{Rate: 2.5, Share: .25}) || c.Mail.Interactive.Rate != 40 {
 		t.Errorf("read %+v", c.Mail)
 	}
+}
+
+// TestTheConfigurationOfTheExampleLoads reads the YAML of proto/README.md.
+func TestTheConfigurationOfTheExampleLoads(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../proto/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(page)
+	if block == nil {
+		t.Fatal("proto/README.md has no YAML")
+	}
+	if _, err := config.Load(write(t, string(block[1])), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheConfigurationOfTheReadmeLoads reads the YAML of cmd/surgegate/README.md as it stands there, with real files where it
+// names files: the whole file, and the same with its store in PostgreSQL.
+func TestTheConfigurationOfTheReadmeLoads(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../cmd/surgegate/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("cmd/surgegate/README.md has %d blocks of YAML, want the file and the PostgreSQL store", len(blocks))
+	}
+	dir := certificates(t, "tls.crt", "tls.key", "fronts.crt", "auth-ca.crt", "db-ca.crt", "smtp-password", "db-password")
+	whole := strings.ReplaceAll(blocks[0][1], "/etc/surgegate", dir)
+	c, err := config.Load(write(t, whole), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Store.GRPC == nil || c.Store.Headroom != 0.2 || c.Mail.Pace.Rate != 200 || c.Mail.Bulk.Share != 0.25 || c.Mail.SMTP == nil {
+		t.Errorf("read %+v", c)
+	}
+	store := regexp.MustCompile(`(?s)\nstore:.*?\nmail:`)
+	if !store.MatchString(whole) {
+		t.Fatal("the file of cmd/surgegate/README.md has no store before its mail")
+	}
+	c, err = config.Load(write(t, store.ReplaceAllLiteralString(whole, "\n"+strings.ReplaceAll(blocks[1][1], "/etc/surgegate", dir)+"mail:")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Store.Postgres; p == nil || p.Accounts.Table != "users" || p.Sessions.AccountID != "user_id" {
+		t.Errorf("read %+v", c.Store)
+	}
+}
+
+// certificates makes a folder with the named files; .crt and .key are a certificate and its key.
+func certificates(t *testing.T, names ...string) (dir string) {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	t.Cleanup(server.Close)
+	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	for _, name := range names {
+		content := []byte("a password")
+		switch filepath.Ext(name) {
+		case ".crt":
+			content = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+		case ".key":
+			content = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }

@@ -22,7 +22,7 @@ const (
 	// time; then its configured floor does.
 	unpublishedRate    = 50 // jobs/s
 	unpublishedService = 250 * time.Millisecond
-	// startGrid is what the moment of a start ticket's DONE is rounded up to (DESIGN.md, "Hit and miss").
+	// startGrid is what the moment of a start ticket's DONE is rounded up to (SECURITY.md 2).
 	startGrid = 250 * time.Millisecond
 	// startMost is the longest from the lease of a start job to its tickets' DONE: dispatch ends them then, whatever
 	// outage there is.

@@ -232,7 +232,7 @@ func (g *Gate) allowedWait(ctx context.Context, wait time.Duration, now time.Tim
 		return 0
 	}
 	if level, _ := g.d.Admission.Level(); level >= 1 {
-		return 0 // answers with tickets at once (CONTROL.md, "Admission")
+		return 0 // from level 1 on, tickets are answered at once (pkg/README.md, "Brownout")
 	}
 	wait = min(wait, maxWait)
 	if deadline, ok := ctx.Deadline(); ok {

@@ -1,6 +1,6 @@
 // Package grpcapi is the edge: the gRPC servers for front ends and operators, and the HTTP server for metrics and
 // health. It checks what comes in, tells who calls, hands the rest to gate and queue, and turns their errors into the
-// statuses of DESIGN.md ("Protos"). It decides nothing about resets.
+// statuses of the error table in proto/README.md. It decides nothing about resets.
 //
 // # A call's way
 //

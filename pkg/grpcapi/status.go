@@ -27,7 +27,7 @@ const pushbackKey = "grpc-retry-pushback-ms"
 // maxPushback is the longest time that a client is made to hold a call for its retry.
 const maxPushback = 30 * time.Second
 
-// row is a line of the error table (DESIGN.md, "Protos").
+// row is a line of the error table in proto/README.md.
 type row struct {
 	code    codes.Code
 	message string // for errors without a Detail

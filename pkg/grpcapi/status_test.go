@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,32 +24,44 @@ import (
 
 const secret = "pq: relation accounts of alice@example.com"
 
-// Who writes a front end reads the README's table: each reason that comes with a time to return is in it.
+// TestReadmeNamesEveryRefusal holds the error table of proto/README.md to the code: each reason that ErrorInfo can carry to a
+// front end has a row with its gRPC code, and the row promises RetryInfo where the answer has it.
 func TestReadmeNamesEveryRefusal(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../proto/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for kind := range reset.KindCanceled {
 		e := &reset.Error{Kind: kind, Reason: "PASSWORD_COMMON"}
-		switch kind {
-		case reset.KindInternal, reset.KindInvalid, reset.KindNotFound: // plain codes, without an ErrorInfo
+		want := rowOf(kind)
+		if !want.info {
 			continue
-		case reset.KindShed:
-			if !strings.Contains(string(text), "`SHED_LEVEL_n`") {
-				t.Error("SHED_LEVEL_n is not in README.md")
-			}
-			continue
-		default:
 		}
-		if !strings.Contains(string(text), "`"+e.Info()+"`") {
-			t.Errorf("%s is not in README.md", e.Info())
+		reason := e.Info()
+		if kind == reset.KindShed {
+			reason = "SHED_LEVEL_n"
+		}
+		var line string
+		for l := range strings.Lines(string(text)) {
+			if strings.HasPrefix(l, "|") && strings.Contains(l, "`"+reason+"`") {
+				line = l
+			}
+		}
+		if line == "" {
+			t.Errorf("%s has no row in proto/README.md", reason)
+			continue
+		}
+		if name := code.Code(want.code).String(); !strings.Contains(line, "| "+name+" |") {
+			t.Errorf("%s is %s, but its row in proto/README.md is %s", reason, name, line)
+		}
+		if strings.Contains(line, "RetryInfo") != want.retry {
+			t.Errorf("%s: RetryInfo is %t, but its row in proto/README.md is %s", reason, want.retry, line)
 		}
 	}
 }
 
-// TestEveryKind holds the whole table of DESIGN.md against what a client gets over the wire.
+// TestEveryKind holds the whole error table of proto/README.md against what a client gets over the wire.
 func TestEveryKind(t *testing.T) {
 	t.Parallel()
 	const after = 1500 * time.Millisecond

@@ -5,7 +5,7 @@ import (
 	"runtime"
 )
 
-// Caps on hashes that come from outside (SECURITY 15).
+// Caps on hashes that come from outside (SECURITY.md 15).
 const (
 	maxArgonKiB         = 256 << 10
 	maxArgonTime        = 10

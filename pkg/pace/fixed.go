@@ -9,8 +9,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
-// DefaultBatch is where a PostgreSQL store's password updates stopped gaining much from larger batches (DESIGN.md:
-// 75 to 110 k/s in batches of 64 to 256).
+// DefaultBatch is where a PostgreSQL store's password updates stopped gaining much from larger batches: 75 to 110 k/s in batches
+// of 64 to 256 (loadtest/README.md, "Batches").
 const DefaultBatch = 64
 
 // Config is the configuration of a Fixed pacer.

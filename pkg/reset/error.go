@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Kind says which row of the error table (DESIGN.md, "Protos") an Error is.
+// Kind says which row of the error table in proto/README.md an Error is.
 type Kind uint8
 
 // The kinds.

@@ -196,7 +196,7 @@ func TestWrappedKeyIsBound(t *testing.T) {
 	}
 }
 
-// The erasure of SECURITY 16: after period + wait nothing opens any more, in no process, not even from a cache.
+// The erasure of SECURITY.md 16: after period + wait nothing opens any more, in no process, not even from a cache.
 func TestErasure(t *testing.T) {
 	t.Parallel()
 	dir, c, store := t.TempDir(), newClock(), newStore()

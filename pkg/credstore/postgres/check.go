@@ -448,7 +448,7 @@ func (i *inspection) try() error {
 		var e *pgconn.PgError
 		switch {
 		case errors.As(err, &e) && e.Code == codePrivilege:
-			i.find("%s: role %q lacks a privilege on what the statement uses: see the grants in the README", t.field, i.role)
+			i.find("%s: role %q lacks a privilege on what the statement uses: see the grants in cmd/surgegate/README.md", t.field, i.role)
 		case err != nil:
 			return err
 		case slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "Seq Scan on ") }):

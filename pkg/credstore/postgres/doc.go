@@ -19,20 +19,10 @@
 //
 // # Its role
 //
-// These grants are all that it needs (README_test runs them as they stand in the README); a column that is not
-// configured needs none, a hash that is not shared is never read:
-//
-//	CREATE ROLE surgegate LOGIN PASSWORD '…' CONNECTION LIMIT 32;
-//	CREATE TABLE surgegate_changes (
-//	    account_id text COLLATE "C" PRIMARY KEY, sequence bigint NOT NULL, change_id text NOT NULL, accept_time timestamptz NOT NULL
-//	) WITH (fillfactor = 70);
-//	GRANT SELECT (id, email), UPDATE (password_hash) ON users TO surgegate;
-//	GRANT SELECT, INSERT, UPDATE ON surgegate_changes TO surgegate;
-//	GRANT SELECT (user_id, created_at), DELETE ON sessions TO surgegate;   -- where it is to end sessions
-//
-// A server that logs slow statements logs their parameters, hashes and ids among them; only a superuser can keep them out:
-//
-//	ALTER ROLE surgegate SET log_parameter_max_length = 0;
+// cmd/surgegate/README.md has the grants that it needs; readme_test.go runs them as they stand there and checks that nothing
+// else is allowed. A column that is not configured needs none, and a hash that is not shared is never read. A server that logs
+// slow statements logs their parameters, hashes and ids among them; only a superuser can keep them out
+// (log_parameter_max_length).
 //
 // It makes the table itself only where Changes.Create says so, and then the role needs CREATE in the schema.
 //

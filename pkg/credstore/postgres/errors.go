@@ -123,7 +123,7 @@ func advice(code string) string {
 	case strings.HasPrefix(code, "28"):
 		return "the server refuses the role: see the role's password (password_file, PGPASSWORD), its LOGIN and pg_hba.conf"
 	case code == codePrivilege:
-		return "the role lacks a privilege: see the grants in the README"
+		return "the role lacks a privilege: see the grants in cmd/surgegate/README.md"
 	case code == codeNoTable:
 		return "a table is missing: see accounts.table, changes.table, sessions.table and the statements"
 	case strings.HasPrefix(code, "3D"), code == codeDatabaseDropped:

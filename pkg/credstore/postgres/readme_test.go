@@ -11,22 +11,22 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 )
 
-// readmeGrants is the SQL block of the README, for the world's role.
+// readmeGrants is the SQL block of cmd/surgegate/README.md, for the world's role.
 func readmeGrants(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../../../README.md")
+	text, err := os.ReadFile("../../../cmd/surgegate/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	block := regexp.MustCompile("(?s)```sql\n(.*?)```").FindStringSubmatch(string(text))
 	if block == nil {
-		t.Fatal("the README has no SQL")
+		t.Fatal("cmd/surgegate/README.md has no SQL")
 	}
 	sql := regexp.MustCompile("CREATE ROLE surgegate [^;]*;").ReplaceAllString(block[1], "")
 	return strings.NewReplacer("TO surgegate;", "TO $role;", "ALTER ROLE surgegate ", "ALTER ROLE $role ").Replace(sql)
 }
 
-// The role can do its work with the grants that the README names, and nothing beside it.
+// TestReadmeGrantsSuffice: the role can do its work with the grants that cmd/surgegate/README.md names, and nothing else.
 func TestReadmeGrantsSuffice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, server(t), `

@@ -22,7 +22,7 @@
 //	(6 + items) × 1 for a write, a mail, a hash, a revocation; × ¼ for a look-up
 //
 // 6 is what a call itself costs beside its items: PostgreSQL takes 12 k single updates a second and 75 k in batches of
-// 64, so a call is 71 µs of the whole server and an item 12 µs (DESIGN.md). Without it a lane whose batches are small
+// 64, so a call is 71 µs of the whole server and an item 12 µs (loadtest/README.md, "Batches"). Without it a lane whose batches are small
 // would hold most of the slots. A look-up reads one index and syncs nothing; a quarter is a guess that a controller
 // which measures both kinds replaces.
 //

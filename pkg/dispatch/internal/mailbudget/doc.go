@@ -2,7 +2,7 @@
 //
 // Interactive is what people have asked for, of suspects too; bulk is what is deferrable: confirmations, and the
 // replacement links of expired passwords. Each has a token bucket of its own, which bounds what the provider is sent in
-// all, whoever asks (the mail budget as a whole, SECURITY 4). Over it mails wait in line; nobody is refused, and nobody
+// all, whoever asks (the mail budget as a whole, SECURITY.md 4). Over it mails wait in line; nobody is refused, and nobody
 // learns of it.
 //
 // Bulk mail also holds at most its share of the calls at once. The line hands out interactive mail first, so bulk mail
