@@ -170,7 +170,7 @@ func (c *Chart) failed(o Outcome, started float64, inFlight load) {
 	e.count(c.now, c.latency.mean)
 	if e.row == 0 {
 		e.first, e.firstAt = inFlight, c.now
-		e.base = load{float64(c.plan.base.calls), c.plan.base.cost}
+		e.base = load{float64(c.plan.base.calls), c.base.cost}
 	}
 	e.row++
 	e.failed++

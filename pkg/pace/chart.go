@@ -106,7 +106,7 @@ type Chart struct {
 	before  float64
 	bigger  bool    // somebody asked for more items than a call may carry since the look began
 	refused float64 // the cost of the dearest call that the limit of the cost has held back since the base was counted
-	perCall float64 // mean cost of a call in flight at the base
+	base    load    // the mean in flight when the base was last counted or moved
 	starved bool    // the caller is short of processor time
 }
 
@@ -239,8 +239,13 @@ func (c *Chart) Resume(now time.Time) {
 	c.before = float64(c.sound.calls)
 	c.fails.cutAt = c.now
 	c.latency.renew()
-	if l := c.fails.lesson(); l != (load{}) {
-		c.ceiling, c.ceilingAt = l, c.now
+	c.ceiling, c.ceilingAt = c.ceilingNow(), c.now
+	lesson := c.fails.lesson()
+	if lesson.calls > 0 {
+		c.ceiling.calls = lesson.calls
+	}
+	if lesson.cost > 0 {
+		c.ceiling.cost = lesson.cost
 	}
 	c.restart(c.within(c.sound.scaled(.25)))
 	c.cutLook = c.looks
@@ -259,8 +264,8 @@ func (c *Chart) Limits() Limits {
 		ramp = math.Min(1, float64(c.look.at.calls)/c.before)
 	}
 	calls := c.look.at.calls
-	if c.plan.by == limitCost && c.perCall > 0 { // as many as their cost allows at the present mix
-		calls = min(calls, max(c.flight.calls, int(math.Ceil(c.look.at.cost/c.perCall))))
+	if c.plan.by == limitCost && c.base.cost > 0 { // as many as their cost allows at the present mix
+		calls = min(calls, max(c.flight.calls, int(math.Ceil(c.look.at.cost*c.base.calls/c.base.cost))))
 	}
 	if c.weights.cost(c.flight)+c.weights.least()*size(1) > math.Max(c.look.at.cost, c.leastCost(c.look.at.calls)) {
 		calls = min(calls, c.flight.calls)

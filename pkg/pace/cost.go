@@ -69,6 +69,7 @@ func (k kindCount) times(f float64) kindCount {
 // of the kind is delivered, are the time that it takes. The quotient for two kinds that were in flight together is free of
 // the setting under which they were, which weights from latencies of different times are not.
 type weights struct {
+	first Kind // the reference
 	known [MaxKinds]bool
 	of    [MaxKinds]float64
 	seen  [MaxKinds]float64 // calls that it was learnt from
@@ -128,43 +129,49 @@ func (w *weights) refer(kind Kind) {
 			return
 		}
 	}
-	w.known[kind], w.of[kind] = true, 1
+	w.first, w.known[kind], w.of[kind] = kind, true, 1
 }
 
 // count takes what was counted since the last time, and learns from it once there is enough of two kinds.
 func (w *weights) count(now float64, kinds [MaxKinds]kindCount) {
-	ref, enough := -1, 0
+	anchor, enough := -1, 0
 	for k := range kinds {
 		w.epoch[k] = w.epoch[k].plus(kinds[k])
 		if w.epoch[k].calls < weightCalls {
 			continue
 		}
 		enough++
-		if w.known[k] && (ref < 0 || w.epoch[k].calls > w.epoch[ref].calls) {
-			ref = k
+		if w.known[k] && (anchor < 0 || w.epoch[k].calls > w.epoch[anchor].calls) {
+			anchor = k
 		}
 	}
-	if enough >= 2 && ref >= 0 {
-		w.learn(ref)
+	if enough >= 2 && anchor >= 0 {
+		w.learn(anchor)
 	} else if now-w.since < weightEpoch {
 		return
 	}
 	w.epoch, w.since = [MaxKinds]kindCount{}, now
 }
 
-func (w *weights) learn(ref int) {
-	base := w.epoch[ref]
+// learn compares the other kinds of the epoch with the anchor, whose weight is known.
+func (w *weights) learn(anchor int) {
+	base := w.epoch[anchor]
 	for k, e := range w.epoch {
-		if k == ref || e.calls < weightCalls || e.area <= 0 || base.area <= 0 {
+		if k == anchor || e.calls < weightCalls || e.area <= 0 || base.area <= 0 {
 			continue
 		}
-		seen := w.of[ref] * (e.area / e.size()) / (base.area / base.size())
+		seen := w.of[anchor] * (e.area / e.size()) / (base.area / base.size())
 		if !w.known[k] {
 			w.known[k], w.of[k] = true, seen
 		}
 		calls := math.Min(e.calls, base.calls)
 		w.seen[k] = math.Min(w.seen[k]+calls, weightMemory)
 		w.of[k] *= math.Pow(seen/w.of[k], math.Min(1, calls/w.seen[k]))
+	}
+	// The reference may have been compared with the anchor: it costs 1 all the same, or every limit would drift with it.
+	unit := w.of[w.first]
+	for k := range w.of {
+		w.of[k] /= unit
 	}
 }
 

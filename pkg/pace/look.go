@@ -69,6 +69,16 @@ func (p point) cost(w *weights) (cost float64) {
 	return cost / p.seconds
 }
 
+// costOfSize is what the calls in flight would have cost, had they been as large as those of q.
+func (p point) costOfSize(q point, w *weights) (cost float64) {
+	for k, c := range p.kinds {
+		if of := q.kinds[k]; w.known[k] && of.area > 0 {
+			cost += w.of[k] * c.area * of.sizeArea / of.area
+		}
+	}
+	return cost / p.seconds
+}
+
 // dearest is the mean cost of a call of the dearest kind that was in flight.
 func (p point) dearest(w *weights) (cost float64) {
 	for k, c := range p.kinds {
@@ -460,13 +470,17 @@ func (c *Chart) elasticity(look, base point) (e, se float64) {
 	return 1 + gain/dn, noise * math.Sqrt(c.latency.spread()) / math.Abs(dn)
 }
 
-// delivers is the logarithm of how many more items are delivered, and its standard error.
+// delivers is the logarithm of how many more items are delivered with calls of another size, and its standard error.
 func (c *Chart) delivers(look, base point) (gain, se float64) {
 	gain, se, ok := look.efficiency(base, func(k kindCount) float64 { return k.items })
 	if !ok {
 		return 0, math.Inf(1)
 	}
-	return gain + math.Log(look.inFlight()/base.inFlight()), se * math.Sqrt(c.latency.spread())
+	more := look.inFlight() / base.inFlight()
+	if c.plan.by == limitCost { // at another mix, as many calls as cost the same
+		more = look.costOfSize(base, &c.weights) / base.cost(&c.weights)
+	}
+	return gain + math.Log(more), se * math.Sqrt(c.latency.spread())
 }
 
 // differs is the logarithm of how much more a call in flight delivers at the same level, and its standard error.

@@ -89,11 +89,15 @@ func (c *Chart) above() setting {
 		}
 		r = math.Min(r, math.Max(safeStride, most))
 	}
-	s.cost *= r
 	if p.by == limitCost { // at least one call more
-		s.cost = math.Max(s.cost, p.base.cost+c.refused)
-	} else {
-		s.calls = max(s.calls+1, int(r*float64(s.calls)+.01))
+		s.cost = math.Max(r*s.cost, s.cost+c.refused)
+	} else { // and what they cost at the present mix
+		s.calls = max(s.calls+1, min(int(r*float64(s.calls)+.01), int(mostStride*c.base.calls+.5)))
+		most := costSlack * r
+		if !p.hurry {
+			most = safeStride
+		}
+		s.cost = math.Max(s.cost, most*c.base.cost)
 	}
 	return c.within(s)
 }
@@ -239,9 +243,7 @@ func (c *Chart) decideBase(seen point) {
 		return
 	}
 	c.chart.add(c.now, at, seen)
-	if n := seen.inFlight(); n > 0 {
-		c.perCall = seen.cost(&c.weights) / n
-	}
+	c.base = seen.load(&c.weights)
 	c.allowCost(seen)
 	c.next()
 }
@@ -251,6 +253,7 @@ func (c *Chart) raise(seen point) {
 	l, p := &c.look, &c.plan
 	was := p.base
 	p.below = was.level(p.by)
+	c.base = seen.load(&c.weights)
 	p.base, p.steep = l.at, false
 	if p.by != limitCost {
 		p.base.cost = was.cost
@@ -460,7 +463,7 @@ func (c *Chart) decideBatch(keep bool, seen point) {
 		c.next()
 		return
 	}
-	p.trial.again = c.now + math.Max(firstTrial, 10*c.latency.mean)*math.Exp2(float64(min(p.trial.refused, 6)))
+	p.trial.again = c.now + math.Max(firstTrial, 10*c.latency.mean)*math.Exp2(float64(min(p.trial.refused, 4)))
 	p.trial.refused++
 	p.trial.smaller = p.trial.refused%3 == 2
 	c.switchTo(lookBase, p.base)
@@ -470,6 +473,6 @@ const (
 	// A batch half as large again must deliver more by batchPays: at the largest batch that does, 6 % of a call is not its
 	// items. One smaller by a third must deliver more by smallerPays.
 	batchPays, smallerPays = .02, .03
-	// firstTrial is how long, in s, no other batch is tried after one was refused; doubled with each, 64 times at most.
+	// firstTrial is how long, in s, no other batch is tried after one was refused; doubled with each, 16 times at most.
 	firstTrial = 1
 )
