@@ -235,7 +235,7 @@ func (a *App) openSteering(ctx context.Context, load func() (config.Config, erro
 		return err
 	}
 	a.operator, err = operatorapi.New(operatorapi.Deps{
-		Queue: a.queue, Book: a.book, Gatherer: a.registry, Inspect: a.gate.Inspect, Limits: limits, Reload: a.reload,
+		Queue: a.queue, Book: a.book, Gatherer: a.registry, Registerer: a.registry, Inspect: a.gate.Inspect, Limits: limits, Reload: a.reload,
 		Lanes: work.Lanes, Downstreams: work.Downstreams, LimitedClients: limits.Clients,
 		Level: func() operatorapi.Level {
 			inForce, cause := adm.Level()

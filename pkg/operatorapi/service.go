@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/diagnosis"
+	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -36,6 +38,7 @@ type Downstream struct {
 	Mode                  string  // auto, bounded, fixed
 	Batch                 int
 	OutageSince           time.Time // zero while it works
+	Counts                dispatch.Counts
 }
 
 // Lane is how a lane is steered.
@@ -84,17 +87,21 @@ type Deps struct {
 	Reload   func(ctx context.Context, by steer.Operator, dryRun bool) ([]ConfigChange, error)
 	Draining func() bool
 	Version  string
+	// Registerer takes the metrics of the diagnosis; nil: nobody sees them.
+	Registerer prometheus.Registerer
 	// Clock defaults to the machine's.
 	Clock clock.Clock
 }
 
-// Service is the operators' service. Make it with New, and Run it for its rates. It is safe for concurrent use.
+// Service is the operators' service. Make it with New, and Run it for its rates and its diagnosis. It is safe for concurrent use.
 type Service struct {
 	operatorv1.UnimplementedOperatorServer
 	d     Deps
 	rates *rates
 	stats *statsReader
 	start time.Time
+	// diagnosis is what Run makes of the status once a second.
+	diagnosis diagnostician
 }
 
 // New returns a service; nothing runs yet.
@@ -116,7 +123,14 @@ func New(d Deps) (*Service, error) {
 	orFunc(&d.Disk, func() Disk { return Disk{} })
 	orFunc(&d.LimitedClients, func() []LimitedClient { return nil })
 	orFunc(&d.Draining, func() bool { return false })
-	return &Service{d: d, rates: newRates(d.Gatherer), stats: newStatsReader(d.Queue), start: d.Clock.Now()}, nil
+	m, err := newDiagnosisMetrics(d.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		d: d, rates: newRates(d.Gatherer), stats: newStatsReader(d.Queue), start: d.Clock.Now(),
+		diagnosis: diagnostician{diagnoser: diagnosis.New(), metrics: m},
+	}, nil
 }
 
 func orFunc[T any](f *func() T, def func() T) {
@@ -128,14 +142,17 @@ func orFunc[T any](f *func() T, def func() T) {
 // sampleEvery is how often rates are looked at.
 const sampleEvery = time.Second
 
-// Run takes the samples that rates are made of, and reads the queue's counters for who asks, until ctx ends.
+// Run takes the samples that rates are made of, evaluates the diagnosis, and reads the queue's counters for who asks, until
+// ctx ends.
 func (s *Service) Run(ctx context.Context) {
 	var reading sync.WaitGroup
 	reading.Go(func() { s.stats.run(ctx) })
 	defer reading.Wait()
 	for {
 		if stats, err := s.stats.read(ctx); err == nil {
-			s.rates.look(s.d.Clock.Now(), stats)
+			now := s.d.Clock.Now()
+			s.rates.look(now, stats, s.d.Downstreams())
+			s.diagnose(now, stats)
 		}
 		if s.d.Clock.Sleep(ctx, sampleEvery) != nil {
 			return

@@ -54,7 +54,14 @@ func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, er
 	if err != nil {
 		return nil, queueError(err)
 	}
-	now, level, disk := s.d.Clock.Now(), s.d.Level(), s.d.Disk()
+	resp := s.figures(s.d.Clock.Now(), stats)
+	s.diagnosis.tell(resp, s.limitedClients)
+	return resp, nil
+}
+
+// figures are the state at one moment, without what it means.
+func (s *Service) figures(now time.Time, stats queue.Stats) *operatorv1.GetStatusResponse {
+	level, disk := s.d.Level(), s.d.Disk()
 	window := s.rates.span(now)
 	resp := &operatorv1.GetStatusResponse{
 		Time:               timestamppb.New(now),
@@ -71,7 +78,7 @@ func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, er
 		Version:            s.d.Version,
 		StartTime:          timestamppb.New(s.start),
 	}
-	return resp, nil
+	return resp
 }
 
 func queueStatus(stats queue.Stats) *operatorv1.QueueStatus {
@@ -137,12 +144,12 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 			FailureRate:      c.failed,
 			ItemRate:         c.items,
 			OutageStartTime:  timestamp(d.OutageSince),
+			Kinds:            c.kinds,
+			LastCallTime:     timestamp(d.Counts.LastCall),
+			LastSuccessTime:  timestamp(d.Counts.LastSuccess),
 		}
 		if c.mean > 0 {
 			st.CallTime = duration(c.mean)
-		}
-		if v := s.rates.speed(window, d.Name); v.items > 0 {
-			st.SpeedRatio, st.BestItemRate, st.BestTime = v.ratio, v.items, timestamp(v.at)
 		}
 		out = append(out, st)
 	}

@@ -9,9 +9,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
+	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
@@ -30,7 +29,7 @@ func TestEveryStatusFitsItsTerminal(t *testing.T) {
 		for _, width := range []int{80, 120, 200} {
 			for _, colour := range []bool{false, true} {
 				st := page.Style{Width: width, Colour: colour}
-				lines := append(st.Answers(diagnose.Of(s), 0), st.Tables(s)...)
+				lines := append(st.Answers(scene.Diagnosed(s).GetDiagnosis(), 0), st.Tables(s)...)
 				lines = append(lines, page.Title(s, "surgegate-3.eu-west-1.internal:7601"))
 				if got := widest(lines); got > width {
 					t.Errorf("%s at %d columns is %d wide:\n%s", name, width, got, strings.Join(lines, "\n"))
@@ -65,7 +64,7 @@ func TestTablesOfAHugeStormFit(t *testing.T) {
 func TestAnswersGiveWay(t *testing.T) {
 	t.Parallel()
 	st := page.Style{Width: 79}
-	r := diagnose.Of(scene.StoreSlow())
+	r := scene.Diagnosed(scene.StoreSlow()).GetDiagnosis()
 	all := st.Answers(r, 0)
 	before := 0
 	for most := 4; most <= len(all)+3; most++ {

@@ -61,6 +61,7 @@ func (w *Work) Downstreams() (out []operatorapi.Downstream) {
 		out = append(out, operatorapi.Downstream{
 			Name: d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate, Breaker: d.Breaker,
 			Forced: d.Forced != breaker.ForceNone, Ramp: d.Limits.Ramp, Mode: string(d.Mode), Batch: d.Limits.Batch, OutageSince: d.OutageSince,
+			Counts: d.Counts,
 		})
 	}
 	return out

@@ -1,6 +1,7 @@
 package downstream
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -44,6 +45,7 @@ func Cost(kind pace.Kind, items int) float64 {
 // Spec is what makes a Downstream.
 type Spec struct {
 	Name    string        // of metrics and logs
+	Work    string        // its main kind of calls: write, mail, revoke, hash. Default: Name
 	Timeout time.Duration // of a call
 	Most    int           // calls in flight, whatever the pacer allows. Default MostCalls
 	// Pacer is called under the downstream's lock only. nil with a Host.
@@ -91,6 +93,10 @@ type Downstream struct {
 	share  *fair.Scheduler
 	lines  [][]*waiter // by lane, in the order of coming
 	strain int         // overloads and time-outs in a row
+	// counts and kinds, by pace.Kind, are of calls that have ended; counts.Kinds is made of kinds when somebody asks.
+	counts    Counts
+	kinds     [pace.MaxKinds]Calls
+	kindNames [pace.MaxKinds]string
 	// heldOut tells that the outage began with an operator's hold.
 	heldOut bool
 
@@ -121,6 +127,7 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 	if d.most == 0 {
 		d.most = MostCalls
 	}
+	d.kindNames = kindNames(cmp.Or(s.Work, s.Name))
 	if d.cost == nil {
 		d.cost = Cost
 	}
@@ -213,6 +220,7 @@ type Status struct {
 	Override    pace.Override // of the pace, in force
 	Configured  pace.Override // what is configured of it
 	OutageSince time.Time     // zero while it works
+	Counts      Counts        // of its calls
 }
 
 // Status tells how it fares.
@@ -231,6 +239,9 @@ func (d *Downstream) Status() Status {
 	if d.host != nil {
 		s.Limits.InFlight = d.Limits().InFlight
 	}
+	d.mu.Lock()
+	s.Counts = d.countsLocked()
+	d.mu.Unlock()
 	return s
 }
 

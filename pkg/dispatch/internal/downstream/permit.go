@@ -124,6 +124,7 @@ func (d *Downstream) seen(c Class, took time.Duration, items int) {
 func (p *Permit) Do(ctx context.Context, items int, f func(context.Context) error) Class {
 	p.begin()
 	d := p.d
+	d.sent(p.start)
 	callCtx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	err := Guard(func() error { return f(callCtx) })
@@ -137,6 +138,7 @@ func (p *Permit) Do(ctx context.Context, items int, f func(context.Context) erro
 	}
 	now := d.clock.Now()
 	d.seen(c, now.Sub(p.start), items)
+	p.count(now, c, items)
 	if c != OK && c != Canceled {
 		d.log.DebugContext(ctx, "call failed", "downstream", d.name, "outcome", c.String(), "items", items)
 	}

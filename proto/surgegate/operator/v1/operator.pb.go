@@ -1241,9 +1241,10 @@ type DownstreamStatus struct {
 	CallTime *durationpb.Duration `protobuf:"bytes,13,opt,name=call_time,json=callTime,proto3" json:"call_time,omitempty"`
 	// Items delivered a second, over the last seconds.
 	ItemRate float64 `protobuf:"fixed64,14,opt,name=item_rate,json=itemRate,proto3" json:"item_rate,omitempty"`
-	// Most items delivered a second in any 10 s of the last hour; 0 while there is nothing to compare with.
+	// Items a second that it would deliver of the present mix of calls if it were as fast as at its best; 0 while there is nothing
+	// to compare with.
 	BestItemRate float64 `protobuf:"fixed64,15,opt,name=best_item_rate,json=bestItemRate,proto3" json:"best_item_rate,omitempty"`
-	// When that was.
+	// When it was at its best, within the last hour.
 	BestTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=best_time,json=bestTime,proto3" json:"best_time,omitempty"`
 	// How fast it works beside its best 10 s of the last hour: what it needs now for the present mix of calls is compared,
 	// kind by kind, with what it needed then. 0 while there is nothing to compare with.
