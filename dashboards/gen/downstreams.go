@@ -54,10 +54,11 @@ func downstreamsRow() row {
 					"Near 1: people wait for this one.",
 				Runbook: "SurgegateDownstreamSlow", Unit: ratio, Width: 12, Height: 7, Max: 1,
 				Queries: []query{{biggest(recorded("surgegate:downstream:busy_ratio"), each...), "{{downstream}}"}}, Colours: downstreamColours()},
-			{Title: "Delivered ÷ best minute of the hour", About: "What each downstream takes now ÷ the best it took in a minute of the last " +
-				"hour. Low means something only while it is busy.",
-				Runbook: "SurgegateDownstreamSlow", Unit: ratio, Width: 6, Height: 7, Max: 1, Steps: []step{{0, red}, {0.5, red}},
-				Queries: []query{{biggest(recorded("surgegate:downstream:speed_ratio"), each...), "{{downstream}}"}}, Colours: downstreamColours()},
+			{Title: "Speed beside the best of the hour", About: "How fast each downstream works ÷ its best 10 s of the last hour, for the same " +
+				"kinds of calls: look-ups with look-ups, writes with writes. 100 % also while its pace is not used up, or there is nothing " +
+				"to compare with.",
+				Runbook: "SurgegateDownstreamSlow", Unit: ratio, Width: 6, Height: 7, Max: 1, Steps: []step{{0, red}, {0.6, red}},
+				Queries: []query{{smallest(metric("surgegate_downstream_speed_ratio"), each...), "{{downstream}}"}}, Colours: downstreamColours()},
 			{Title: "Delivered, and pace", About: "Items a second that went through, and the rate that the pace allows (0: only calls at once " +
 				"are bounded).",
 				Runbook: "SurgegateDownstreamSlow", Unit: perSecond, Width: 6, Height: 7,

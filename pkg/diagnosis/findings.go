@@ -36,7 +36,7 @@ func (v *view) starvedFindings() []*finding {
 			act("surgectl limits set global --rate RATE", "let fewer in, if nothing else can be done"),
 		},
 	}
-	f.Says = fmt.Sprintf("It used %.1f of %.1f processors, and what is ready to run waits %s for one (p99).", p.GetCpuUsed(), p.GetCpuLimit(),
+	f.Says = fmt.Sprintf("It used %.1f of %.1f processors, and what is ready to run waits %s for one.", p.GetCpuUsed(), p.GetCpuLimit(),
 		humanize.Duration(p.GetSchedulingDelay().AsDuration()))
 	if p.GetThrottledShare() > 0 {
 		f.Says += fmt.Sprintf(" Its CPU quota stopped it for %s of the time.", humanize.Share(p.GetThrottledShare()))

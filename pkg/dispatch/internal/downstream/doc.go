@@ -50,6 +50,11 @@
 //	any other error, a panic               error      success (it answered)
 //	ended by us                            canceled   ignored
 //
+// # Counted
+//
+// Counts has what the calls of a downstream add up to, by kind for those that ended well, for whoever compares its speed over time.
+// A revocation that stands on the store is one of the store's kinds, because it takes the store's time, and is none of its Calls.
+//
 // # Failure rules
 //
 // A call that ended before its deadline by a time-out or by us keeps its permit until the deadline, because the
