@@ -103,6 +103,8 @@ func (v *view) read(d *operatorv1.DownstreamStatus) reading {
 		return reading{dark, true}
 	case half, d.GetRamp() > 0 && d.GetRamp() < 1:
 		return reading{recovering, true}
+	case d.GetOutageStartTime() != nil: // of a kind of its calls
+		return reading{dark, true}
 	}
 	return v.readCalls(d)
 }
@@ -178,7 +180,7 @@ func (v *view) nothingSucceeds(d *operatorv1.DownstreamStatus) bool {
 		return false
 	}
 	var failed uint64
-	for _, f := range d.GetFailures() {
+	for _, f := range ofDownstream(d) {
 		failed += f.GetCount()
 	}
 	// In a quiet night: what failed in the last 5 minutes, with no success in them.
@@ -187,7 +189,8 @@ func (v *view) nothingSucceeds(d *operatorv1.DownstreamStatus) bool {
 
 // timesOut tells whether its calls fail mostly by taking too long.
 func timesOut(d *operatorv1.DownstreamStatus) bool {
-	return len(d.GetFailures()) > 0 && d.GetFailures()[0].GetOutcome() == "timeout"
+	failures := ofDownstream(d)
+	return len(failures) > 0 && failures[0].GetOutcome() == "timeout"
 }
 
 func isFailing(d *operatorv1.DownstreamStatus) bool {
@@ -233,12 +236,24 @@ func (c condition) isIll() bool {
 	return false
 }
 
+// ofDownstream are the failures that say something of the downstream, most first, and not only of an item, as a mailbox that is
+// full.
+func ofDownstream(d *operatorv1.DownstreamStatus) (all []*operatorv1.FailureStatus) {
+	for _, f := range d.GetFailures() {
+		if f.GetOutcome() != "item" {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
 // topFailure says in a sentence what most calls fail with; empty where the status does not know.
 func topFailure(d *operatorv1.DownstreamStatus) string {
-	if len(d.GetFailures()) == 0 {
+	failures := ofDownstream(d)
+	if len(failures) == 0 {
 		return ""
 	}
-	f := d.GetFailures()[0]
+	f := failures[0]
 	says := " Most of its failures are " + f.GetCode()
 	if f.GetMeaning() != "" {
 		says += ": " + strings.TrimRight(f.GetMeaning(), ". ")

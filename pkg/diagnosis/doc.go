@@ -17,7 +17,7 @@
 //	breaker_forced_open        fact      an operator holds the breaker open
 //	downstream_misconfigured   fact      it, or surgegate's configuration of it, must be changed first
 //	untried                    fact      the breaker is open, and no call has been made for 10 s: nobody knows how it fares
-//	downstream_dark            fact      the breaker is open, or half open without a success since
+//	downstream_dark            fact      the breaker is open, or half open without a success since, or a kind of its calls is out
 //	recovering                 fact      half open after a success, or coming back by the ramp
 //	downstream_dark            measured  calls are made and none succeeds, whatever the code
 //	downstream_failing         measured  over a tenth of its calls fail

@@ -78,7 +78,10 @@ func (v *view) darkFinding(d *operatorv1.DownstreamStatus) *finding {
 	start := d.GetOutageStartTime()
 	var says string
 	switch {
-	case d.GetBreaker() != "open" && d.GetBreaker() != "half_open":
+	case d.GetBreaker() != "open" && d.GetBreaker() != "half_open" && start != nil && v.succeededSince(d):
+		says = "One kind of its calls has not succeeded for " + humanize.Duration(v.since(start)) + ", since " + clockOf(start) + "; others do." +
+			topFailure(d) + " What needs it waits safely; surgegate tries one call at a time and goes on by itself."
+	case d.GetBreaker() != "open" && d.GetBreaker() != "half_open" && start == nil:
 		says = fmt.Sprintf("None of its calls succeeds (%s fail, %s a call).", humanize.Rate(d.GetFailureRate()),
 			humanize.Duration(d.GetCallTime().AsDuration()))
 		if done := d.GetLastSuccessTime(); done != nil {

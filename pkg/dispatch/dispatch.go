@@ -160,20 +160,20 @@ func (d *Dispatch) makeDownstreams() error {
 		spec downstream.Spec
 	}{
 		{&d.store, downstream.Spec{
-			Name: "store", Work: "write", Timeout: cfg.StoreTimeout, Pacer: pacers.Store, Lanes: ofStore, Breaker: &cfg.Breaker,
+			Name: "store", Timeout: cfg.StoreTimeout, Pacer: pacers.Store, Lanes: ofStore, Breaker: &cfg.Breaker,
 			OnClosed: d.book.AskAgain,
 		}},
 		{&d.mail, downstream.Spec{
-			Name: "mail", Work: "mail", Timeout: cfg.MailTimeout, Pacer: pacers.Mail, Lanes: []reset.Lane{reset.LaneMail}, Breaker: &cfg.Breaker,
+			Name: "mail", Timeout: cfg.MailTimeout, Pacer: pacers.Mail, Lanes: []reset.Lane{reset.LaneMail}, Breaker: &cfg.Breaker,
 		}},
 		{&d.revoker, downstream.Spec{
-			Name: "revoker", Work: "revoke", Timeout: cfg.RevokeTimeout, Pacer: pacers.Revoker, Lanes: []reset.Lane{reset.LaneRevoke},
+			Name: "revoker", Timeout: cfg.RevokeTimeout, Pacer: pacers.Revoker, Lanes: []reset.Lane{reset.LaneRevoke},
 			Breaker: &cfg.Breaker, Most: mostRevokes,
 		}},
 		// Bounded by itself, and in this process: nothing to break. Two jobs a slot: one is hashed while the next is leased,
 		// opened and looked up.
 		{&d.hashPool, downstream.Spec{
-			Name: "hash_pool", Work: "hash", Timeout: cfg.HashTimeout, Pacer: pacers.HashPool, Lanes: []reset.Lane{reset.LaneHash},
+			Name: "hash_pool", Timeout: cfg.HashTimeout, Pacer: pacers.HashPool, Lanes: []reset.Lane{reset.LaneHash},
 			Most: 2 * max(1, d.deps.Hasher.Slots()),
 		}},
 	} {

@@ -287,15 +287,6 @@ func (d *Dispatch) outage(l *lane) time.Time {
 // Downstream is what an operator sees of one.
 type Downstream = downstream.Status
 
-// Counts are what a downstream's calls have added up to since the start.
-type Counts = downstream.Counts
-
-// KindCounts are the calls of one kind.
-type KindCounts = downstream.KindCounts
-
-// Calls are calls that ended well.
-type Calls = downstream.Calls
-
 // Status tells how the downstreams fare.
 func (d *Dispatch) Status() []Downstream {
 	var all []Downstream

@@ -30,6 +30,7 @@ type Queue interface {
 // Downstream is one downstream's state.
 type Downstream struct {
 	Name                  string // store, mail, revoker, hash_pool
+	Counts                dispatch.Counts
 	Concurrency, InFlight int
 	Rate                  float64 // items/s at most; 0: unlimited
 	Breaker               string  // closed, half_open, open, none
@@ -38,7 +39,6 @@ type Downstream struct {
 	Mode                  string  // auto, bounded, fixed
 	Batch                 int
 	OutageSince           time.Time // zero while it works
-	Counts                dispatch.Counts
 }
 
 // Lane is how a lane is steered.

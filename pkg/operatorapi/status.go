@@ -132,6 +132,9 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 		c := window.calls(d.Name)
 		st := &operatorv1.DownstreamStatus{
 			Downstream:       d.Name,
+			Kinds:            c.kinds,
+			LastCallTime:     timestamp(d.Counts.LastCall),
+			LastSuccessTime:  timestamp(d.Counts.LastSuccess),
 			ConcurrencyLimit: uint32(max(0, d.Concurrency)), //nolint:gosec // a limit of calls
 			InFlight:         uint32(max(0, d.InFlight)),    //nolint:gosec // a number of calls
 			RateLimit:        d.Rate,
@@ -144,9 +147,6 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 			FailureRate:      c.failed,
 			ItemRate:         c.items,
 			OutageStartTime:  timestamp(d.OutageSince),
-			Kinds:            c.kinds,
-			LastCallTime:     timestamp(d.Counts.LastCall),
-			LastSuccessTime:  timestamp(d.Counts.LastSuccess),
 		}
 		if c.mean > 0 {
 			st.CallTime = duration(c.mean)

@@ -59,9 +59,9 @@ func (w *Work) Lanes() (out []operatorapi.Lane) {
 func (w *Work) Downstreams() (out []operatorapi.Downstream) {
 	for _, d := range w.dispatch.Status() {
 		out = append(out, operatorapi.Downstream{
+			Counts: d.Counts,
 			Name: d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate, Breaker: d.Breaker,
 			Forced: d.Forced != breaker.ForceNone, Ramp: d.Limits.Ramp, Mode: string(d.Mode), Batch: d.Limits.Batch, OutageSince: d.OutageSince,
-			Counts: d.Counts,
 		})
 	}
 	return out

@@ -31,16 +31,33 @@ type KindCounts struct {
 	Calls
 }
 
-// kindNames names the kinds of a downstream's calls; main is its own work: a write, a mail, a hash.
-func kindNames(main string) [pace.MaxKinds]string {
-	return [pace.MaxKinds]string{KindMain: main, KindLookup: "lookup", KindRevoke: "revoke"}
+// counter adds up the calls of a downstream. The zero value is ready; it is not safe for concurrent use.
+type counter struct {
+	sum   Counts // without its Kinds
+	kinds [pace.MaxKinds]Calls
 }
 
-// sent notes that a call is sent.
-func (d *Downstream) sent(at time.Time) {
+// kindName is the kind of a downstream's calls as operators see it.
+func kindName(downstream string, kind pace.Kind) string {
+	switch {
+	case kind == KindLookup:
+		return "lookup"
+	case kind == KindRevoke, downstream == "revoker":
+		return "revoke"
+	case downstream == "mail":
+		return "mail"
+	case downstream == "hash_pool":
+		return "hash"
+	default:
+		return "write"
+	}
+}
+
+// markSent notes that a call is sent.
+func (d *Downstream) markSent(at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.counts.LastCall = at
+	d.counts.sum.LastCall = at
 }
 
 // count adds a call that ended. The permit's host, if there is one, counts it by its kind.
@@ -48,20 +65,21 @@ func (p *Permit) count(now time.Time, c Class, items int) {
 	took := now.Sub(p.start)
 	p.d.mu.Lock()
 	n := &p.d.counts
-	n.Ended++
-	n.EndedTime += took
+	n.sum.Ended++
+	n.sum.EndedTime += took
 	switch c {
 	case OK:
-		n.Calls.add(items, took)
-		n.LastSuccess = now
-		p.d.kinds[p.kind].add(items, took)
-	case Overload, Timeout, Error:
-		n.Failed++
+		n.sum.Calls.add(items, took)
+		n.sum.LastSuccess = now
+		n.kinds[p.kind].add(items, took)
+	case Canceled: // ours
+	default:
+		n.sum.Failed++
 	}
 	p.d.mu.Unlock()
 	if h := p.host; h != nil && c == OK {
 		h.d.mu.Lock()
-		h.d.kinds[h.kind].add(items, took)
+		h.d.counts.kinds[h.kind].add(items, took)
 		h.d.mu.Unlock()
 	}
 }
@@ -72,12 +90,14 @@ func (c *Calls) add(items int, took time.Duration) {
 	c.Time += took
 }
 
-// countsLocked returns what was counted.
-func (d *Downstream) countsLocked() Counts {
-	c := d.counts
-	for kind, calls := range d.kinds {
+// readCounts returns what was counted.
+func (d *Downstream) readCounts() Counts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.counts.sum
+	for kind, calls := range d.counts.kinds {
 		if calls.Count > 0 {
-			c.Kinds = append(c.Kinds, KindCounts{Kind: d.kindNames[kind], Calls: calls})
+			c.Kinds = append(c.Kinds, KindCounts{Kind: kindName(d.name, pace.Kind(kind)), Calls: calls}) //nolint:gosec // a few kinds
 		}
 	}
 	return c

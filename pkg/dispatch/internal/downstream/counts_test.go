@@ -14,8 +14,8 @@ import (
 func TestCountsAreByKind(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRegistry(t)
-		store := r.make(t, Spec{Name: "store", Work: "write", Timeout: time.Minute, Pacer: bare(t, pace.Config{Concurrency: 8, Batch: 100})})
-		revoker := r.make(t, Spec{Name: "revoker", Work: "revoke", Timeout: time.Minute, Host: store})
+		store := r.make(t, Spec{Name: "store", Timeout: time.Minute, Pacer: bare(t, pace.Config{Concurrency: 8, Batch: 100})})
+		revoker := r.make(t, Spec{Name: "revoker", Timeout: time.Minute, Host: store})
 		call := func(d *Downstream, kind pace.Kind, items int, err error) {
 			t.Helper()
 			mustAcquire(t, d, Ask{Kind: kind, Items: items}).Do(t.Context(), items, func(ctx context.Context) error {

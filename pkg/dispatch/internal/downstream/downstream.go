@@ -1,7 +1,6 @@
 package downstream
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -45,7 +44,6 @@ func Cost(kind pace.Kind, items int) float64 {
 // Spec is what makes a Downstream.
 type Spec struct {
 	Name    string        // of metrics and logs
-	Work    string        // its main kind of calls: write, mail, revoke, hash. Default: Name
 	Timeout time.Duration // of a call
 	Most    int           // calls in flight, whatever the pacer allows. Default MostCalls
 	// Pacer is called under the downstream's lock only. nil with a Host.
@@ -93,16 +91,14 @@ type Downstream struct {
 	share  *fair.Scheduler
 	lines  [][]*waiter // by lane, in the order of coming
 	strain int         // overloads and time-outs in a row
-	// counts and kinds, by pace.Kind, are of calls that have ended; counts.Kinds is made of kinds when somebody asks.
-	counts    Counts
-	kinds     [pace.MaxKinds]Calls
-	kindNames [pace.MaxKinds]string
 	// heldOut tells that the outage began with an operator's hold.
 	heldOut bool
 
 	// state is taken inside mu or alone: the breaker tells of its changes while mu is held.
 	state  sync.Mutex
 	outage time.Time // since when the breaker is not closed, or something failed after a hold
+
+	counts counter // guarded by mu
 }
 
 // New returns a downstream that works. Errors are those of the breaker, and of weights that are none.
@@ -127,7 +123,6 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 	if d.most == 0 {
 		d.most = MostCalls
 	}
-	d.kindNames = kindNames(cmp.Or(s.Work, s.Name))
 	if d.cost == nil {
 		d.cost = Cost
 	}
@@ -213,6 +208,7 @@ func (d *Downstream) Wait() { d.holds.Wait() }
 // Status is what an operator sees.
 type Status struct {
 	Name        string
+	Counts      Counts // of its calls
 	Breaker     string // closed, open, half_open; none where there is none
 	Forced      breaker.Force
 	Limits      pace.Limits
@@ -220,7 +216,6 @@ type Status struct {
 	Override    pace.Override // of the pace, in force
 	Configured  pace.Override // what is configured of it
 	OutageSince time.Time     // zero while it works
-	Counts      Counts        // of its calls
 }
 
 // Status tells how it fares.
@@ -239,9 +234,7 @@ func (d *Downstream) Status() Status {
 	if d.host != nil {
 		s.Limits.InFlight = d.Limits().InFlight
 	}
-	d.mu.Lock()
-	s.Counts = d.countsLocked()
-	d.mu.Unlock()
+	s.Counts = d.readCounts()
 	return s
 }
 

@@ -124,7 +124,7 @@ func (d *Downstream) seen(c Class, took time.Duration, items int) {
 func (p *Permit) Do(ctx context.Context, items int, f func(context.Context) error) Class {
 	p.begin()
 	d := p.d
-	d.sent(p.start)
+	d.markSent(p.start)
 	callCtx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	err := Guard(func() error { return f(callCtx) })
