@@ -61,7 +61,11 @@ func (s *state) next(now time.Time, r reading) condition {
 		r.condition = full // what has just begun to be busy has not been slow for long enough to say so
 	}
 	before := s.steady.shown
-	shown := s.steady.next(now, r.condition, r.fact || s.fact)
+	atOnce := r.fact || s.fact
+	if before == dark && r.condition != untried && r.condition != forcedOpen && r.condition != misconfigured {
+		atOnce = false // what is back for a moment is not back
+	}
+	shown := s.steady.next(now, r.condition, atOnce)
 	if shown != before || shown == r.condition {
 		s.fact = r.fact
 	}
@@ -97,11 +101,11 @@ func (v *view) read(d *operatorv1.DownstreamStatus) reading {
 		return reading{misconfigured, true}
 	case d.GetDownstream() == "revoker" && v.storeIsIll():
 		return reading{fine, true} // its calls are the store's: it is no second culprit
-	case open && v.isUntried(d), half && d.GetOutageStartTime() == nil && d.GetLastCallTime() == nil:
+	case open && v.isUntried(d), half && d.GetOutageStartTime() == nil:
 		return reading{untried, true}
-	case open, half && !v.succeededSince(d):
+	case open, half: // half open: a probe is out, and nobody knows yet
 		return reading{dark, true}
-	case half, d.GetRamp() > 0 && d.GetRamp() < 1:
+	case d.GetRamp() > 0 && d.GetRamp() < 1:
 		return reading{recovering, true}
 	case d.GetOutageStartTime() != nil: // of a kind of its calls
 		return reading{dark, true}
@@ -213,11 +217,15 @@ func (v *view) isHanging(d *operatorv1.DownstreamStatus) bool {
 	return d.GetFailureRate() < .2
 }
 
-// usesItsCalls tells whether the calls at once are used up, by their mean: rate × time (Little's law). In flight alone is one
-// moment's.
+// usesItsCalls tells whether the calls at once are used up: by their mean, which is rate × time (Little's law), or by those
+// out now if the downstream is what holds them. The limit may have been raised within the window of the rates.
 func usesItsCalls(d *operatorv1.DownstreamStatus) bool {
-	return d.GetConcurrencyLimit() > 0 && meanCalls(d) >= busyShare*float64(d.GetConcurrencyLimit())
+	limit, mean, out := float64(d.GetConcurrencyLimit()), meanCalls(d), float64(d.GetInFlight())
+	return limit > 0 && (mean >= busyShare*limit || out >= busyShare*limit && mean >= out*idleShare)
 }
+
+// idleShare of the calls that are out is the mean under which the downstream is idle most of the time, while slots are taken.
+const idleShare = 1. / 3
 
 func meanCalls(d *operatorv1.DownstreamStatus) float64 {
 	return (d.GetCallRate() + d.GetFailureRate()) * d.GetCallTime().AsDuration().Seconds()

@@ -305,6 +305,33 @@ func TestACauseIsHeld(t *testing.T) {
 	}
 }
 
+// A provider that throttles lets a call through now and then: its breaker opens and closes, and it is not back in between.
+func TestWhatComesAndGoesIsOneCause(t *testing.T) {
+	t.Parallel()
+	dark := func() *status {
+		return with(scene.MailSlow(), func(s *status) {
+			d := scene.Downstream(s, "mail")
+			d.Breaker, d.Ramp, d.OutageStartTime, d.LastCallTime, d.FailureRate = "open", 0, scene.Ago(time.Second), scene.Ago(time.Second), 2
+		})
+	}
+	half := func() *status {
+		return with(dark(), func(s *status) { scene.Downstream(s, "mail").Breaker = "half_open" })
+	}
+	back := func() *status {
+		return with(scene.MailSlow(), func(s *status) { d := scene.Downstream(s, "mail"); d.Ramp, d.LastSuccessTime = .3, scene.Ago(0) })
+	}
+	c := newCourse(t)
+	for i, s := range []func() *status{dark, half, back, back, dark, half, half, back, back, back, dark, back, back, back, back} {
+		if c.tick(s()); c.d.GetFindings()[0].GetId() != "downstream_dark" {
+			t.Fatalf("after %d s: %v", i, c.d.GetFindings())
+		}
+	}
+	c.tick(back())
+	if c.tick(back()); c.d.GetFindings()[0].GetId() != "recovering" {
+		t.Errorf("back for 5 s: %v", c.d.GetFindings())
+	}
+}
+
 // While surgegate lacks processor time nobody else is accused of being slow.
 func TestStarvedAccusesNobodyElse(t *testing.T) {
 	t.Parallel()

@@ -17,8 +17,8 @@
 //	breaker_forced_open        fact      an operator holds the breaker open
 //	downstream_misconfigured   fact      it, or surgegate's configuration of it, must be changed first
 //	untried                    fact      the breaker is open, and no call has been made for 10 s: nobody knows how it fares
-//	downstream_dark            fact      the breaker is open, or half open without a success since, or a kind of its calls is out
-//	recovering                 fact      half open after a success, or coming back by the ramp
+//	downstream_dark            fact      the breaker is open or half open, or a kind of its calls is out
+//	recovering                 fact      it is coming back by the ramp
 //	downstream_dark            measured  calls are made and none succeeds, whatever the code
 //	downstream_failing         measured  over a tenth of its calls fail
 //	downstream_hanging         fact      calls are out, and none has come back for 3 s and ten times the usual time of a call
@@ -27,8 +27,8 @@
 //	downstream_limit           measured  its calls at once are used up
 //	rate_limit                 measured  its items a second are used up
 //
-// The calls at once are used up when their mean (rate × time of a call, Little's law) is near the limit. Slots that are
-// taken while calls are short are lost inside surgegate and accuse no downstream.
+// The calls at once are used up when their mean (rate × time of a call, Little's law) is near the limit, or the calls out now are
+// and their mean is not far below. Slots that are taken while calls are short are lost inside surgegate and accuse no downstream.
 //
 // The revoker of today is the store: where the store is not well, the revoker has no condition of its own.
 //
@@ -46,6 +46,9 @@
 //	  └─────────────────────────────┤
 //	                                ├── a fact: it is shown at once (a breaker opens)
 //	                                └── the shown one was a fact and is not true any more: what is true now, at once
+//
+// One fact is not given up at once: a downstream that is dark and comes back is shown as that after 5 s. A provider that throttles
+// opens and closes its breaker every few seconds, and is not back in between.
 //
 // Whatever alternates more often than every 5 s therefore leaves what is shown as it is. The lane that holds people up most,
 // the severity of a finding (it rises at once and falls after 5 s), floods, the global limit and the queue's room change by the

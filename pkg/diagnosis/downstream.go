@@ -78,6 +78,8 @@ func (v *view) darkFinding(d *operatorv1.DownstreamStatus) *finding {
 	start := d.GetOutageStartTime()
 	var says string
 	switch {
+	case v.read(d).condition != dark:
+		says = "Its calls have been going well for a moment; surgegate sends more and more, and whether it stays so is not known yet."
 	case d.GetBreaker() != "open" && d.GetBreaker() != "half_open" && start != nil && v.succeededSince(d):
 		says = "One kind of its calls has not succeeded for " + humanize.Duration(v.since(start)) + ", since " + clockOf(start) + "; others do." +
 			topFailure(d) + " What needs it waits safely; surgegate tries one call at a time and goes on by itself."
@@ -276,7 +278,7 @@ func does(d *operatorv1.DownstreamStatus) string {
 // lostInside says where slots are taken and calls are short: the time between is surgegate's own.
 func lostInside(d *operatorv1.DownstreamStatus) string {
 	limit := float64(d.GetConcurrencyLimit())
-	if limit == 0 || float64(d.GetInFlight()) < busyShare*limit || meanCalls(d) > limit/3 {
+	if limit == 0 || float64(d.GetInFlight()) < busyShare*limit || meanCalls(d) >= float64(d.GetInFlight())*idleShare {
 		return ""
 	}
 	return " Its calls are given out, and yet it is idle most of the time: the time is lost inside surgegate (its disk, its processors), not there."
