@@ -106,15 +106,19 @@ func (v *view) darkFinding(d *operatorv1.DownstreamStatus) *finding {
 	}
 }
 
-// lastTried tells of the last call, as a sentence with a blank before it.
+// lastTried tells of the last call and of the last that succeeded, as sentences with a blank before them.
 func (v *view) lastTried(d *operatorv1.DownstreamStatus) string {
+	says := ""
 	switch {
 	case d.GetBreaker() == "half_open":
-		return " It is being tried now."
-	case d.GetLastCallTime() == nil:
-		return ""
+		says = " It is being tried now."
+	case d.GetLastCallTime() != nil:
+		says = " It was last tried " + v.ago(d.GetLastCallTime()) + "."
 	}
-	return " It was last tried " + v.ago(d.GetLastCallTime()) + "."
+	if d.GetLastSuccessTime() != nil {
+		says += " A call last succeeded " + v.ago(d.GetLastSuccessTime()) + "."
+	}
+	return says
 }
 
 func (v *view) untriedFinding(d *operatorv1.DownstreamStatus) *finding {

@@ -60,7 +60,7 @@ func (w *Work) Downstreams() (out []operatorapi.Downstream) {
 	for _, d := range w.dispatch.Status() {
 		out = append(out, operatorapi.Downstream{
 			Counts: d.Counts,
-			Name: d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate, Breaker: d.Breaker,
+			Name:   d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate, Breaker: d.Breaker,
 			Forced: d.Forced != breaker.ForceNone, Ramp: d.Limits.Ramp, Mode: string(d.Mode), Batch: d.Limits.Batch, OutageSince: d.OutageSince,
 		})
 	}
