@@ -27,7 +27,7 @@ func TestAStarvedGatewayRaisesItsLevel(t *testing.T) {
 	g.program = append(pin, "nice", "-n", "19", os.Args[0])
 	g.start()
 	for range 3 {
-		loop := exec.Command(pin[0], append(pin[1:], "sh", "-c", "ulimit -t 60; while :; do :; done")...) //nolint:gosec // as written here
+		loop := exec.Command(pin[0], append(pin[1:], "sh", "-c", "ulimit -t 60; while :; do :; done")...)
 		if err := loop.Start(); err != nil {
 			t.Fatal(err)
 		}

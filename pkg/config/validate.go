@@ -452,7 +452,7 @@ func validateLevels[T float64 | time.Duration](p *problems, path string, list []
 	for i, at := range list {
 		switch {
 		case at == 0:
-		case !(at > last) || math.IsInf(float64(at), 1):
+		case at <= last || math.IsNaN(float64(at)) || math.IsInf(float64(at), 1):
 			p.add(path, "%v for level %d is not over the %v before it: write rising values, 0 for never", at, i+1, last)
 		default:
 			last = at

@@ -95,7 +95,7 @@ func (m *Monitor) Run(ctx context.Context) {
 	m.goroutineDelay() // what was before does not count
 	m.usage.look(m.decided, m.groups.throttled())
 	for {
-		interval := shortest + rand.N(longest-shortest) //nolint:gosec // G404: no secret
+		interval := shortest + rand.N(longest-shortest)
 		due := m.clock.Now().Add(interval)
 		if m.clock.Sleep(ctx, interval) != nil {
 			return

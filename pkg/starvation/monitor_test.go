@@ -69,7 +69,7 @@ func TestMonitor_KnowsThatOthersTakeTheProcessor(t *testing.T) {
 	defer cancel()
 	processor := firstProcessor(t)
 	pinned := func(program ...string) *exec.Cmd {
-		c := exec.CommandContext(ctx, "taskset", append([]string{"-c", processor}, program...)...) //nolint:gosec // G204: as written here
+		c := exec.CommandContext(ctx, "taskset", append([]string{"-c", processor}, program...)...)
 		c.Stderr = os.Stderr
 		return c
 	}
