@@ -152,3 +152,25 @@ func TestUsage(t *testing.T) {
 		t.Errorf("moved to another cgroup: %v, share %v", came, u.share)
 	}
 }
+
+// BenchmarkDecide is the work of a quarter of a second beside its dozen timers, and that of a second.
+func BenchmarkDecide(b *testing.B) {
+	for name, step := range map[string]time.Duration{"quarter": 0, "second": usageEvery} {
+		b.Run(name, func(b *testing.B) {
+			m, err := New(Deps{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			now := time.Unix(1_700_000_000, 0)
+			m.usage.look(now, 0)
+			b.ReportAllocs()
+			for b.Loop() {
+				now = now.Add(step)
+				for range 12 {
+					m.late.add(ms, 20*ms)
+				}
+				m.decide(now)
+			}
+		})
+	}
+}
