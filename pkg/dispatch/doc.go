@@ -64,6 +64,9 @@
 // is configured, under overrides that stand: weights, mail budgets, those of identifier, account and recipient, and paces, whole
 // or not at all; anything else needs a restart (ErrNotHot).
 //
+// The process itself says with SetStarved that it is short of processor time (pkg/starvation): the time of a call is then partly
+// its own delay, and no pacer raises its limits on it.
+//
 // A pause is published like an outage: waits that are told grow by its length so far, at the pace last measured, and what could
 // not be finished in time is no longer accepted. Jobs of a paused lane age like any others, so the oldest wait grows, and
 // with it the brownout level: that is true, people do wait. Who pauses a lane for long should expect it, and say so to who

@@ -163,6 +163,14 @@ func (d *Dispatch) ForceBreaker(name string, f breaker.Force) error {
 	return nil
 }
 
+// SetStarved says whether this process is short of processor time: no pace is raised then on what was measured. It may be called
+// again with the same value, and is to be while it lasts: a pacer that a reload brought knows it from the next call on.
+func (d *Dispatch) SetStarved(starved bool) {
+	for _, s := range d.downstreams() {
+		s.SetStarved(starved)
+	}
+}
+
 // SetIdentifierBudget overrides how many link mails one identifier gets; the zero Budget lifts that. What was mailed counts
 // on: who has used up the old budget has used up as much time of the new one.
 func (d *Dispatch) SetIdentifierBudget(b Budget) error {

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/argon2"
@@ -46,7 +44,6 @@ type Pool struct {
 	slots   *semaphore.Weighted
 	memory  *semaphore.Weighted
 	metrics *metrics
-	busy    atomic.Int64 // ns of slots that computed
 }
 
 // New returns a pool.
@@ -66,10 +63,6 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	}
 	return p, nil
 }
-
-// Busy is how long slots have computed, summed over the slots, since New: processor time that a look at the rest of
-// the process leaves out.
-func (p *Pool) Busy() time.Duration { return time.Duration(p.busy.Load()) }
 
 // Slots is how many hashes are computed at once.
 func (p *Pool) Slots() int { return p.cfg.Slots }
@@ -164,9 +157,7 @@ func (p *Pool) run(ctx context.Context, op op, c cost, compute func()) error {
 	m.memoryInUse.Add(float64(c.bytes))
 	start := p.clock.Now()
 	defer func() {
-		took := p.clock.Now().Sub(start)
-		p.busy.Add(int64(took) * c.slots)
-		m.seconds[op].Observe(took.Seconds())
+		m.seconds[op].Observe(p.clock.Now().Sub(start).Seconds())
 		m.memoryInUse.Sub(float64(c.bytes))
 		m.inUse.Sub(float64(c.slots))
 		p.memory.Release(c.bytes)

@@ -58,6 +58,14 @@ type Level struct {
 // Disk is the disk that the queue lies on.
 type Disk struct{ Available, Reserve uint64 }
 
+// Process is whether surgegate's own process gets the processor time that it needs.
+type Process struct {
+	StarvedSince      time.Time     // zero while it is not short of it
+	Delay             time.Duration // for which whatever is ready waits for a processor
+	Throttled         float64       // share of the time in which a cgroup's quota held it back
+	CPULimit, CPUUsed float64       // processors
+}
+
 // LimitedClient is a client that was refused.
 type LimitedClient struct {
 	Kind    string // ip or id
@@ -81,6 +89,7 @@ type Deps struct {
 	Lanes          func() []Lane
 	Downstreams    func() []Downstream
 	Disk           func() Disk
+	Process        func() Process
 	Limits         steer.Limits
 	LimitedClients func() []LimitedClient
 	// Reload reads the configuration again. Its error is a *reset.Error where the configuration is at fault.
@@ -121,6 +130,7 @@ func New(d Deps) (*Service, error) {
 	orFunc(&d.Lanes, func() []Lane { return nil })
 	orFunc(&d.Downstreams, func() []Downstream { return nil })
 	orFunc(&d.Disk, func() Disk { return Disk{} })
+	orFunc(&d.Process, func() Process { return Process{} })
 	orFunc(&d.LimitedClients, func() []LimitedClient { return nil })
 	orFunc(&d.Draining, func() bool { return false })
 	m, err := newDiagnosisMetrics(d.Registerer)

@@ -74,6 +74,7 @@ func (s *Service) figures(now time.Time, stats queue.Stats) *operatorv1.GetStatu
 		Downstreams:        s.downstreams(window),
 		Admission:          admissionStatus(window.intake()),
 		Disk:               &operatorv1.DiskStatus{AvailableBytes: disk.Available, ReserveBytes: disk.Reserve},
+		Process:            processStatus(s.d.Process()),
 		Overrides:          overrides(s.d.Book.List()),
 		Version:            s.d.Version,
 		StartTime:          timestamppb.New(s.start),
@@ -154,6 +155,13 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 		out = append(out, st)
 	}
 	return out
+}
+
+func processStatus(p Process) *operatorv1.ProcessStatus {
+	return &operatorv1.ProcessStatus{
+		CpuStarved: !p.StarvedSince.IsZero(), CpuStarvedSince: timestamp(p.StarvedSince), SchedulingDelay: duration(p.Delay),
+		ThrottledShare: p.Throttled, CpuLimit: p.CPULimit, CpuUsed: p.CPUUsed,
+	}
 }
 
 func admissionStatus(in intake) *operatorv1.AdmissionStatus {

@@ -82,6 +82,9 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 				Mode: "bounded", Batch: 64, Forced: true, OutageSince: out, Counts: store.now()}}
 		}
 		d.Disk = func() operatorapi.Disk { return operatorapi.Disk{Available: 7, Reserve: 5} }
+		d.Process = func() operatorapi.Process {
+			return operatorapi.Process{StarvedSince: out, Delay: 7 * time.Millisecond, Throttled: .25, CPULimit: 1.5, CPUUsed: 1.25}
+		}
 		d.Draining = func() bool { return true }
 	})
 	decisions := counters(t, w.reg, "surgegate_admission_decisions_total", "decision", "reason")
@@ -112,6 +115,10 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		s.GetBrownoutLevelAsked() != 1 || s.GetBrownoutCause() == "" || s.GetDisk().GetAvailableBytes() != 7 ||
 		s.GetDisk().GetReserveBytes() != 5 {
 		t.Errorf("%v", s)
+	}
+	if p := s.GetProcess(); !p.GetCpuStarved() || !p.GetCpuStarvedSince().AsTime().Equal(out) || p.GetCpuLimit() != 1.5 ||
+		p.GetSchedulingDelay().AsDuration() != 7*time.Millisecond || p.GetThrottledShare() != .25 || p.GetCpuUsed() != 1.25 {
+		t.Errorf("process %v", p)
 	}
 	a := s.GetAdmission()
 	if !near(a.GetOffered(), 190) || !near(a.GetAdmitted(), 100) || !near(a.GetLimited(), 60) || !near(a.GetShed(), 30) ||

@@ -194,7 +194,7 @@ func (s Style) Tables(st *operatorv1.GetStatusResponse) []string {
 	return lines
 }
 
-// Summary is level, admission, queue and disk in a line each.
+// Summary is level, admission, queue, disk and processor in a line each.
 func (s Style) Summary(st *operatorv1.GetStatusResponse) []string {
 	level := fmt.Sprintf("%d %s", st.GetBrownoutLevel(), diagnosis.LevelName(st.GetBrownoutLevel()))
 	switch {
@@ -225,6 +225,9 @@ func (s Style) Summary(st *operatorv1.GetStatusResponse) []string {
 			left = humanize.Bytes(d.GetAvailableBytes() - d.GetReserveBytes())
 		}
 		lines = append(lines, fmt.Sprintf("disk      %s left above its reserve of %s", left, humanize.Bytes(d.GetReserveBytes())))
+	}
+	if p := st.GetProcess(); p != nil {
+		lines = append(lines, "processor "+s.processor(p, st.GetTime().AsTime()))
 	}
 	if st.GetDraining() {
 		lines = append(lines, "draining  refuses what is new, finishes what it works on")

@@ -141,3 +141,28 @@ func TestAChangeTellsWhatItDid(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestSummaryTellsOfTheProcessor(t *testing.T) {
+	t.Parallel()
+	s := scene.Calm()
+	line := func() (found string) {
+		lines := page.Style{Width: 200}.Summary(s)
+		if i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "processor ") }); i >= 0 {
+			found = lines[i]
+		}
+		return found
+	}
+	if got := line(); got != "" {
+		t.Errorf("a surgegate that does not tell: %q", got)
+	}
+	s.Process = &operatorv1.ProcessStatus{CpuUsed: .8, CpuLimit: 2, SchedulingDelay: durationpb.New(600 * time.Microsecond)}
+	if got := line(); got != "processor 0.8 of 2 used, waits <1ms for one" {
+		t.Errorf("a calm day: %q", got)
+	}
+	s.Process = &operatorv1.ProcessStatus{CpuUsed: .3, CpuLimit: .3, SchedulingDelay: durationpb.New(40 * time.Millisecond), ThrottledShare: .7,
+		CpuStarved: true, CpuStarvedSince: timestamppb.New(scene.Now().Add(-12 * time.Second))}
+	if got := line(); got != "processor 0.3 of 0.3 used, held back by its quota 70 % of the time, waits 40ms for one, "+
+		"SHORT OF PROCESSOR TIME for 12s: do not trust its times of others" {
+		t.Errorf("a small quota: %q", got)
+	}
+}

@@ -671,13 +671,13 @@ type ProcessStatus struct {
 	CpuStarved bool `protobuf:"varint,1,opt,name=cpu_starved,json=cpuStarved,proto3" json:"cpu_starved,omitempty"`
 	// Since when; absent while it is not.
 	CpuStarvedSince *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=cpu_starved_since,json=cpuStarvedSince,proto3" json:"cpu_starved_since,omitempty"`
-	// 99th percentile of the time that a ready goroutine waited for a processor, over the last seconds.
+	// 90th percentile of the time that whatever was ready waited for a processor, smoothed over 5 seconds.
 	SchedulingDelay *durationpb.Duration `protobuf:"bytes,3,opt,name=scheduling_delay,json=schedulingDelay,proto3" json:"scheduling_delay,omitempty"`
-	// Share of the last seconds in which the cgroup's CPU quota stopped the process, 0 to 1; 0 without a quota.
+	// Share of the last second in which a cgroup's CPU quota held back at least a part of the process, 0 to 1; 0 without a quota.
 	ThrottledShare float64 `protobuf:"fixed64,4,opt,name=throttled_share,json=throttledShare,proto3" json:"throttled_share,omitempty"`
 	// Processors that the process may use, after the cgroup's quota.
 	CpuLimit float64 `protobuf:"fixed64,5,opt,name=cpu_limit,json=cpuLimit,proto3" json:"cpu_limit,omitempty"`
-	// Processors that it used over the last seconds.
+	// Processors that it used over the last second.
 	CpuUsed       float64 `protobuf:"fixed64,6,opt,name=cpu_used,json=cpuUsed,proto3" json:"cpu_used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
