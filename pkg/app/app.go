@@ -212,9 +212,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := a.dispatch.Prepare(ctx); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
+	a.dispatch.Prepare(ctx)
 	return a, nil
 }
 

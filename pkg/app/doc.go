@@ -6,8 +6,8 @@
 //	  │        │          └──(engine, listener or work side fails)──► Stop ──► exit 1
 //	  └────────┴── what was opened is closed, last first
 //
-// New opens everything and touches no network but the store's, which it asks for its description for a short while; a
-// store that is dark does not stop the start, a store whose answer cannot be met does. Start listens and works.
+// New opens everything and touches no network but the store's, which it asks for its description for a short while. Neither
+// a store that is dark nor one whose answer cannot be met stops the start: what is accepted waits. Start listens and works.
 //
 // # Draining
 //

@@ -277,6 +277,8 @@ type Log struct {
 	Format string `yaml:"format" doc:"text or json."`
 	// Decisions are decision.Reasons.
 	Decisions []string `yaml:"decisions" doc:"Decisions that are logged with their numbers, at most a line a second for each cause and without names: shed, limited, refused, paced, levelled, parked, breaker. The last three always are."`
+	// DownstreamText lets foreign text into the log.
+	DownstreamText bool `yaml:"downstream_text" hot:"true" doc:"Log what the store or the mail provider said, beside its code, when a call fails. Such text may quote addresses or other data of people: turn it on to find a fault, then off."`
 }
 
 // Trace is where traces go.

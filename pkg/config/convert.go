@@ -80,6 +80,8 @@ func (c Config) Work() dispatch.Config {
 		},
 		Promise:    c.Reset.Promise.Std(),
 		DrainGrace: c.Shutdown.Grace.Std(),
+
+		LogDownstreamText: c.Log.DownstreamText,
 	}
 }
 

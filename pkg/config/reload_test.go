@@ -29,7 +29,7 @@ func TestADiffNamesWhatChangedAndWhatNeedsARestart(t *testing.T) {
 	after := load(t, strings.NewReplacer("20/m, burst: 20", "40/m, burst: 50", "headroom: 0.2", "headroom: 0.3, timeout: 6s").Replace(good)+`
 lanes: {start: {weight: 2.5}}
 brownout: {hold: 20s, queue_fill: [0.5, 0.6, 0.7, 0.8]}
-log: {level: debug}
+log: {level: debug, downstream_text: true}
 `)
 	want := []config.Change{
 		{"store.headroom", "0.2", "0.3", true},
@@ -40,6 +40,7 @@ log: {level: debug}
 		{"brownout.queue_fill", "[0.6, 0.75, 0.85, 0.95]", "[0.5, 0.6, 0.7, 0.8]", true},
 		{"brownout.hold", "10s", "20s", true},
 		{"log.level", "info", "debug", true},
+		{"log.downstream_text", "false", "true", true},
 	}
 	got := config.Diff(before, after)
 	if len(got) != len(want) {

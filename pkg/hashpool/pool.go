@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -63,6 +64,9 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	}
 	return p, nil
 }
+
+// FailureCodes are the codes of its errors that are worth a series of their own.
+func (p *Pool) FailureCodes() []string { return []string{failure.PoolFull} }
 
 // Slots is how many hashes are computed at once.
 func (p *Pool) Slots() int { return p.cfg.Slots }
@@ -150,7 +154,11 @@ func (h argonHash) cost() cost { return cost{slots: int64(h.p), bytes: int64(h.k
 func (p *Pool) run(ctx context.Context, op op, c cost, compute func()) error {
 	c.slots = min(c.slots, int64(p.cfg.Slots))
 	if err := p.acquire(ctx, c); err != nil {
-		return fmt.Errorf("hashpool: waiting for a slot: %w", err)
+		err = fmt.Errorf("hashpool: waiting for a slot: %w", err)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return &failure.Error{Scope: failure.Downstream, Class: failure.Timeout, Code: failure.PoolFull, Err: err}
+		}
+		return err
 	}
 	m := p.metrics
 	m.inUse.Add(float64(c.slots))

@@ -39,6 +39,16 @@ type Downstream struct {
 	Mode                  string  // auto, bounded, fixed
 	Batch                 int
 	OutageSince           time.Time // zero while it works
+	Failures              []Failure // of the last 5 minutes, most first
+	Misconfiguration      string    // what must be changed before it can be used; empty while it can
+}
+
+// Failure is one class of a downstream's failures.
+type Failure struct {
+	Outcome, Code string
+	Items         uint64
+	Last          time.Time
+	Meaning       string
 }
 
 // Lane is how a lane is steered.

@@ -148,6 +148,12 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 			FailureRate:      c.failed,
 			ItemRate:         c.items,
 			OutageStartTime:  timestamp(d.OutageSince),
+			Misconfiguration: d.Misconfiguration,
+		}
+		for _, f := range d.Failures {
+			st.Failures = append(st.Failures, &operatorv1.FailureStatus{
+				Outcome: f.Outcome, Code: f.Code, Count: f.Items, LastTime: timestamp(f.Last), Meaning: f.Meaning,
+			})
 		}
 		if c.mean > 0 {
 			st.CallTime = duration(c.mean)

@@ -79,7 +79,8 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 	w := newWorld(t, func(d *operatorapi.Deps) {
 		d.Downstreams = func() []operatorapi.Downstream {
 			return []operatorapi.Downstream{{Name: "store", Concurrency: 8, InFlight: 3, Rate: 120, Breaker: "half_open", Ramp: .5,
-				Mode: "bounded", Batch: 64, Forced: true, OutageSince: out, Counts: store.now()}}
+				Mode: "bounded", Batch: 64, Forced: true, OutageSince: out, Counts: store.now(), Misconfiguration: "grant it",
+				Failures: []operatorapi.Failure{{Outcome: "error", Code: "UNKNOWN", Items: 7, Last: out, Meaning: "look"}}}}
 		}
 		d.Disk = func() operatorapi.Disk { return operatorapi.Disk{Available: 7, Reserve: 5} }
 		d.Process = func() operatorapi.Process {
@@ -131,6 +132,10 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		t.Errorf("reasons %v", r)
 	}
 	d := s.GetDownstreams()[0]
+	if f := d.GetFailures(); len(f) != 1 || f[0].GetOutcome() != "error" || f[0].GetCode() != "UNKNOWN" || f[0].GetCount() != 7 ||
+		!f[0].GetLastTime().AsTime().Equal(out) || f[0].GetMeaning() != "look" || d.GetMisconfiguration() != "grant it" {
+		t.Errorf("failures %v, misconfiguration %q", f, d.GetMisconfiguration())
+	}
 	if d.GetDownstream() != "store" || d.GetConcurrencyLimit() != 8 || d.GetInFlight() != 3 || d.GetRateLimit() != 120 ||
 		d.GetBreaker() != "half_open" ||
 		d.GetRamp() != .5 || d.GetPaceMode() != "bounded" || d.GetBatch() != 64 || !d.GetBreakerForced() ||

@@ -37,22 +37,6 @@ type counter struct {
 	kinds [pace.MaxKinds]Calls
 }
 
-// kindName is the kind of a downstream's calls as operators see it.
-func kindName(downstream string, kind pace.Kind) string {
-	switch {
-	case kind == KindLookup:
-		return "lookup"
-	case kind == KindRevoke, downstream == "revoker":
-		return "revoke"
-	case downstream == "mail":
-		return "mail"
-	case downstream == "hash_pool":
-		return "hash"
-	default:
-		return "write"
-	}
-}
-
 // markSent notes that a call is sent.
 func (d *Downstream) markSent(at time.Time) {
 	d.mu.Lock()
@@ -72,7 +56,7 @@ func (p *Permit) count(now time.Time, c Class, items int) {
 		n.sum.Calls.add(items, took)
 		n.sum.LastSuccess = now
 		n.kinds[p.kind].add(items, took)
-	case Canceled: // ours
+	case Canceled, Item: // ours, or of an item alone
 	default:
 		n.sum.Failed++
 	}
@@ -97,7 +81,7 @@ func (d *Downstream) readCounts() Counts {
 	c := d.counts.sum
 	for kind, calls := range d.counts.kinds {
 		if calls.Count > 0 {
-			c.Kinds = append(c.Kinds, KindCounts{Kind: kindName(d.name, pace.Kind(kind)), Calls: calls}) //nolint:gosec // a few kinds
+			c.Kinds = append(c.Kinds, KindCounts{Kind: d.callName(pace.Kind(kind)), Calls: calls}) //nolint:gosec // a few kinds
 		}
 	}
 	return c

@@ -87,6 +87,9 @@ func (d *Downstream) ForceBreaker(f breaker.Force) error {
 		d.outage = time.Time{}
 		d.state.Unlock()
 	}
+	for _, e := range d.evidence {
+		e.wake() // one that is held closed lets all through
+	}
 	d.serve()
 	d.showLocked()
 	return nil

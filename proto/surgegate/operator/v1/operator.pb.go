@@ -1450,9 +1450,10 @@ func (x *DownstreamStatus) GetMisconfiguration() string {
 // FailureStatus is one class of failures of one downstream.
 type FailureStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How such calls end for the controller: overload, timeout, error.
+	// How such calls end: overload, timeout, error; item where the call was answered and single items cannot be done.
 	Outcome string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// The code: a gRPC code (UNKNOWN), an SQLSTATE (SQLSTATE 53300), an SMTP reply (SMTP 451 4.7.1), an errno (ECONNREFUSED).
+	// The code: a gRPC code (UNKNOWN), an SQLSTATE (SQLSTATE 53300), an SMTP reply (SMTP 451 4.7.1), an errno (ECONNREFUSED),
+	// or surgegate's own for what has none (TIMEOUT, BAD_ANSWER, RETRY); other: unknown.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	// Items that failed so in the last 5 minutes.
 	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
