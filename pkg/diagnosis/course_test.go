@@ -326,6 +326,9 @@ func TestWhatComesAndGoesIsOneCause(t *testing.T) {
 			t.Fatalf("after %d s: %v", i, c.d.GetFindings())
 		}
 	}
+	if says := c.d.GetFindings()[0].GetSays(); !strings.Contains(says, "going well for a moment") {
+		t.Errorf("a call goes well, and it says %q", says)
+	}
 	c.tick(back())
 	if c.tick(back()); c.d.GetFindings()[0].GetId() != "recovering" {
 		t.Errorf("back for 5 s: %v", c.d.GetFindings())

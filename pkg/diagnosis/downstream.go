@@ -77,8 +77,11 @@ func (v *view) darkFinding(d *operatorv1.DownstreamStatus) *finding {
 	name := d.GetDownstream()
 	start := d.GetOutageStartTime()
 	var says string
-	switch {
-	case v.read(d).condition != dark:
+	switch raw := v.read(d).condition; {
+	case raw == failing:
+		says = fmt.Sprintf("Hardly any of its calls succeeded until a moment ago; now %s fail and %s succeed.", humanize.Rate(d.GetFailureRate()),
+			humanize.Rate(d.GetCallRate())) + topFailure(d)
+	case raw != dark:
 		says = "Its calls have been going well for a moment; surgegate sends more and more, and whether it stays so is not known yet."
 	case d.GetBreaker() != "open" && d.GetBreaker() != "half_open" && start != nil && v.succeededSince(d):
 		says = "One kind of its calls has not succeeded for " + humanize.Duration(v.since(start)) + ", since " + clockOf(start) + "; others do." +
