@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/pkg/diagnosis"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -115,7 +115,7 @@ func (o *options) brownout() *cobra.Command {
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			var all []string
 			for level := uint32(0); level <= 4 && len(args) == 0; level++ {
-				all = append(all, cobra.CompletionWithDesc(strconv.Itoa(int(level)), diagnose.LevelName(level)))
+				all = append(all, cobra.CompletionWithDesc(strconv.Itoa(int(level)), diagnosis.LevelName(level)))
 			}
 			return all, cobra.ShellCompDirectiveNoFileComp
 		},
@@ -124,11 +124,11 @@ func (o *options) brownout() *cobra.Command {
 			if err != nil {
 				return connect.Usage(fmt.Errorf("level: %q is no number from 0 to 4", args[0]))
 			}
-			says := diagnose.Level(uint32(level)) + "."
+			says := diagnosis.Level(uint32(level)) + "."
 			if level == 0 {
 				says = "Nothing is shed even where the queue fills up."
 			}
-			question := fmt.Sprintf("Hold level %d (%s) %s? %s", level, diagnose.LevelName(uint32(level)), s.forHowLong(), says)
+			question := fmt.Sprintf("Hold level %d (%s) %s? %s", level, diagnosis.LevelName(uint32(level)), s.forHowLong(), says)
 			return o.set(cmd, s, question, func(ctx context.Context, c *connect.Client, s *operatorv1.Steering) (changer, error) {
 				return c.ForceBrownout(ctx, &operatorv1.ForceBrownoutRequest{Level: uint32(level), Steering: s})
 			})
@@ -150,7 +150,7 @@ func levels(st page.Style, s *operatorv1.GetStatusResponse) []string {
 		if level == s.GetBrownoutLevel() {
 			mark = " > "
 		}
-		lines = append(lines, fmt.Sprintf("%s%d %-17s %s", mark, level, diagnose.LevelName(level), diagnose.Level(level)))
+		lines = append(lines, fmt.Sprintf("%s%d %-17s %s", mark, level, diagnosis.LevelName(level), diagnosis.Level(level)))
 	}
 	return lines
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/pkg/humanize"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -104,7 +105,7 @@ func limitTable(limits []*operatorv1.Limit) []string {
 	for _, l := range limits {
 		rate, burst, state := "-", "-", ""
 		if l.GetRate() != "" {
-			rate, burst = l.GetRate(), figures.Count(uint64(l.GetBurst()))
+			rate, burst = l.GetRate(), humanize.Count(uint64(l.GetBurst()))
 		}
 		if l.GetCountOnly() {
 			state = "only counted"
@@ -115,7 +116,7 @@ func limitTable(limits []*operatorv1.Limit) []string {
 			}
 			state += "override"
 		}
-		t.Add(l.GetName(), rate, burst, figures.Rate(l.GetRefusedRate()), state)
+		t.Add(l.GetName(), rate, burst, humanize.Rate(l.GetRefusedRate()), state)
 	}
 	return t.Lines()
 }
@@ -126,7 +127,7 @@ func clientTable(clients []*operatorv1.LimitedClient) []string {
 	}
 	t := figures.NewTable("KIND", "CLIENT", ">REFUSED IN A MINUTE, ABOUT")
 	for _, c := range clients {
-		t.Add(c.GetKind(), c.GetClient(), figures.Count(c.GetRefused()))
+		t.Add(c.GetKind(), c.GetClient(), humanize.Count(c.GetRefused()))
 	}
 	return t.Lines()
 }

@@ -1,6 +1,6 @@
 // Command surgectl is how an operator sees a surgegate and steers it through a storm. Its status answers in words; what it sets
 // are overrides that end by themselves; what takes something from people asks first. How it gets to a surgegate, and its exit
-// codes: internal/connect. What it makes of a status: internal/diagnose.
+// codes: internal/connect. What a status means is the server's to say: pkg/diagnosis.
 package main
 
 import (

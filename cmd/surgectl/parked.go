@@ -14,6 +14,7 @@ import (
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/humanize"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -251,7 +252,7 @@ func ticketLines(r *operatorv1.GetTicketResponse, c clock.Clock) []string {
 	}
 	lines := []string{"state     " + state}
 	if r.GetLane() != "" {
-		where := fmt.Sprintf("lane %s, %s before it", r.GetLane(), figures.Count(r.GetPosition()))
+		where := fmt.Sprintf("lane %s, %s before it", r.GetLane(), humanize.Count(r.GetPosition()))
 		if r.GetRetrying() {
 			where = "lane " + r.GetLane() + ", waits for its next try, or is parked (surgectl parked list --lane " + r.GetLane() + ")"
 		}
@@ -259,14 +260,14 @@ func ticketLines(r *operatorv1.GetTicketResponse, c clock.Clock) []string {
 	}
 	at := func(label string, t *timestamppb.Timestamp) {
 		if t != nil {
-			lines = append(lines, fmt.Sprintf("%s%s UTC, %s ago", label, clockTime(t.AsTime()), figures.Duration(c.Now().Sub(t.AsTime()))))
+			lines = append(lines, fmt.Sprintf("%s%s UTC, %s ago", label, clockTime(t.AsTime()), humanize.Duration(c.Now().Sub(t.AsTime()))))
 		}
 	}
 	at("accepted  ", r.GetAcceptTime())
 	at("changed   ", r.GetUpdateTime())
 	if r.GetEtaHigh() != nil {
 		lines = append(lines, fmt.Sprintf("told      %s to %s more",
-			figures.Duration(r.GetEtaLow().AsDuration()), figures.Duration(r.GetEtaHigh().AsDuration())))
+			humanize.Duration(r.GetEtaLow().AsDuration()), humanize.Duration(r.GetEtaHigh().AsDuration())))
 	}
 	return lines
 }

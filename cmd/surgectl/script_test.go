@@ -13,10 +13,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/operatortest"
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
 	"github.com/surgegate/surgegate/pkg/app"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
 )
 
 func TestMain(m *testing.M) {

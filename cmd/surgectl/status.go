@@ -11,7 +11,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/top"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -27,48 +26,13 @@ func (o *options) status() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				r := diagnose.Of(s)
-				if r.Flooded() {
-					nameClients(ctx, c, &r)
-				}
-				j, err := statusJSON(s, r)
-				if err != nil {
-					return err
-				}
-				return o.show(cmd, j, func(st page.Style) []string {
-					lines := append([]string{page.Title(s, c.Address()), ""}, st.Answers(r, 0)...)
+				return o.show(cmd, s, func(st page.Style) []string {
+					lines := append([]string{page.Title(s, c.Address()), ""}, st.Answers(s.GetDiagnosis(), 0)...)
 					return append(append(lines, ""), st.Tables(s)...)
 				})
 			})
 		},
 	}
-}
-
-// nameClients saves who is woken a second command. Without an answer the status is as good as it was.
-func nameClients(ctx context.Context, c *connect.Client, r *diagnose.Report) {
-	_ = c.Do(ctx, func(ctx context.Context) error {
-		clients, err := c.ListLimitedClients(ctx, &operatorv1.ListLimitedClientsRequest{})
-		r.NameClients(clients.GetClients())
-		return err
-	})
-}
-
-// statusJSON is the status with the diagnosis as one more field.
-func statusJSON(s *operatorv1.GetStatusResponse, r diagnose.Report) (map[string]any, error) {
-	raw, err := rawJSON(s)
-	if err != nil {
-		return nil, err
-	}
-	fields := map[string]json.RawMessage{}
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, err
-	}
-	all := map[string]any{}
-	for name, value := range fields {
-		all[name] = value
-	}
-	all["diagnosis"] = r.JSON()
-	return all, nil
 }
 
 func (o *options) top() *cobra.Command {
@@ -105,8 +69,8 @@ func (o *options) runTop(ctx context.Context, cmd *cobra.Command, c *connect.Cli
 }
 
 // jsonLine is a status a line, for programs that follow.
-func jsonLine(w io.Writer, s *operatorv1.GetStatusResponse, r diagnose.Report) error {
-	j, err := statusJSON(s, r)
+func jsonLine(w io.Writer, s *operatorv1.GetStatusResponse) error {
+	j, err := rawJSON(s)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/humanize"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
@@ -160,7 +160,7 @@ func ask(ctx context.Context, question string) error {
 }
 
 // forHowLong is the duration in a question.
-func (s *steering) forHowLong() string { return "for " + figures.Duration(s.duration) }
+func (s *steering) forHowLong() string { return "for " + humanize.Duration(s.duration) }
 
 // completeTimeout is short: a shell waits for it with every tab.
 const completeTimeout = 2 * time.Second
@@ -204,7 +204,7 @@ func laneNames(ctx context.Context, c *connect.Client) ([]string, error) {
 		if l.GetWeight() == 0 { // nobody works it: campaigns, until there are some
 			continue
 		}
-		names = append(names, cobra.CompletionWithDesc(l.GetLane(), figures.Count(l.GetWaiting())+" wait"))
+		names = append(names, cobra.CompletionWithDesc(l.GetLane(), humanize.Count(l.GetWaiting())+" wait"))
 	}
 	return names, err
 }
@@ -238,7 +238,7 @@ func limitNames(ctx context.Context, c *connect.Client) ([]string, error) {
 	r, err := c.GetLimits(ctx, &operatorv1.GetLimitsRequest{})
 	var names []string
 	for _, l := range r.GetLimits() {
-		names = append(names, cobra.CompletionWithDesc(l.GetName(), strings.TrimSpace(l.GetRate()+" refuses "+figures.Rate(l.GetRefusedRate()))))
+		names = append(names, cobra.CompletionWithDesc(l.GetName(), strings.TrimSpace(l.GetRate()+" refuses "+humanize.Rate(l.GetRefusedRate()))))
 	}
 	return names, err
 }

@@ -243,8 +243,8 @@ func TestTheFirstRowNamesEachFault(t *testing.T) {
 	boards := committed(t)
 	storm := boards[slices.IndexFunc(boards, func(b audit.Board) bool { return b.UID == "surgegate-storm" })]
 	for fault, evidence := range map[string]string{
-		"store at half speed": `speed_ratio{job=~"$job",downstream="store"}`,
-		"mail throttled":      `speed_ratio{job=~"$job",downstream="mail"}`,
+		"store at half speed": `surgegate_diagnosis{job=~"$job",instance=~"$instance",downstream="store"`,
+		"mail throttled":      `surgegate_diagnosis{job=~"$job",instance=~"$instance",downstream="mail"`,
 		"one client flooding": `reason=~"limit_client_.+"`,
 		"disk filling":        "surgegate_disk_reserve_bytes",
 	} {

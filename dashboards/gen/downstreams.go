@@ -19,7 +19,7 @@ func queueRow() row {
 				Runbook: "SurgegateQueueFullSoon", Unit: perSecond, Width: 6, Height: 7, Free: true,
 				Queries: []query{{flow("surgegate_queue_in_total") + " - " + flow("surgegate_queue_out_total"), "{{lane}}"}}, Colours: laneColours()},
 			{Title: "How near each bound is", About: "What moves the brownout level: each signal as a share of its bound, on the worst instance. " +
-				"wait: 1 is the wait of level 1, and is not shown beyond 1.2. The others ask for levels from 0.5 on.",
+				"wait and cpu: 1 is what asks for level 1, and is not shown beyond 1.2. The others ask for levels from 0.5 on.",
 				Runbook: "SurgegateBrownoutHigh", Unit: ratio, Width: 6, Height: 6, Max: 1, Steps: []step{{0, green}, {1, red}},
 				Queries: []query{{"clamp_max(" + biggest(metric("surgegate_brownout_signal_ratio"), "signal") + ", 1.2)", "{{signal}}"}},
 				Colours: map[string]string{"wait": purple, "wait_share": "light-purple", "queue": blue, "disk": red, "heap": amber, "cpu": yellow}},
@@ -54,10 +54,11 @@ func downstreamsRow() row {
 					"Near 1: people wait for this one.",
 				Runbook: "SurgegateDownstreamSlow", Unit: ratio, Width: 12, Height: 7, Max: 1,
 				Queries: []query{{biggest(recorded("surgegate:downstream:busy_ratio"), each...), "{{downstream}}"}}, Colours: downstreamColours()},
-			{Title: "Delivered ÷ best minute of the hour", About: "What each downstream takes now ÷ the best it took in a minute of the last " +
-				"hour. Low means something only while it is busy.",
-				Runbook: "SurgegateDownstreamSlow", Unit: ratio, Width: 6, Height: 7, Max: 1, Steps: []step{{0, red}, {0.5, red}},
-				Queries: []query{{biggest(recorded("surgegate:downstream:speed_ratio"), each...), "{{downstream}}"}}, Colours: downstreamColours()},
+			{Title: "Speed beside the best of the hour", About: "How fast each downstream works ÷ its best 10 s of the last hour, for the same " +
+				"kinds of calls: look-ups with look-ups, writes with writes. 100 % also while its pace is not used up, or there is nothing " +
+				"to compare with.",
+				Runbook: "SurgegateDownstreamSlow", Unit: ratio, Width: 6, Height: 7, Max: 1, Steps: []step{{0, red}, {0.6, red}},
+				Queries: []query{{smallest(metric("surgegate_downstream_speed_ratio"), each...), "{{downstream}}"}}, Colours: downstreamColours()},
 			{Title: "Delivered, and pace", About: "Items a second that went through, and the rate that the pace allows (0: only calls at once " +
 				"are bounded).",
 				Runbook: "SurgegateDownstreamSlow", Unit: perSecond, Width: 6, Height: 7,
@@ -121,6 +122,16 @@ func saturation() row {
 			chart(panel{Title: "Processor", Unit: ratio, Runbook: "SurgegateHashPoolBusy", Max: 1,
 				About: "Share of the processors that an instance may use. Near 1 with a busy hash pool: hashing."},
 				query{share(rate("process_cpu_seconds_total"), metric("go_sched_gomaxprocs_threads")), "{{instance}}"}),
+			chart(panel{Title: "Waits for a processor", Unit: seconds, Runbook: "SurgegateStarved", Steps: []step{{0, green}, {0.005, red}},
+				About: "How long whatever is ready to run waits for a processor (p90 over 5 s), on an instance. From 5 ms on surgegate is short of " +
+					"processor time: what it measures of store and mail has its own delay in it."},
+				query{biggest(metric("surgegate_scheduling_delay_seconds"), each...), "{{instance}}"}),
+			chart(panel{Title: "Short of processor time", Unit: ratio, Runbook: "SurgegateStarved", Max: 1,
+				About: "Share of the time in which an instance was short of processor time; it raises no pace then and defers extras."},
+				query{biggest("avg_over_time("+metric("surgegate_cpu_starved")+"[$__rate_interval])", each...), "{{instance}}"}),
+			chart(panel{Title: "Held back by a quota", Unit: number, Runbook: "SurgegateStarved",
+				About: "Seconds a second for which a cgroup's CPU quota stopped an instance, summed over processors. 0 without a quota."},
+				query{biggest(rate("surgegate_cpu_throttled_seconds_total"), each...), "{{instance}}"}),
 			chart(panel{Title: "Memory", Unit: size, Runbook: "SurgegateBrownoutHigh",
 				About: "Resident bytes."},
 				query{biggest(metric("process_resident_memory_bytes"), each...), "{{instance}}"}),

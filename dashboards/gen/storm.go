@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // The colours of lanes and downstreams, the same on all panels.
 func laneColours() map[string]string {
@@ -80,13 +83,14 @@ func onFire() row {
 	waiting := sum(now("surgegate_queue_jobs", interactive, `state=~"waiting|retrying"`))
 	net := sum(rate("surgegate_queue_out_total", interactive)) + " - " + sum(rate("surgegate_queue_in_total", interactive))
 	oldest := biggest(now("surgegate_queue_oldest_wait_seconds", interactive))
-	// A downstream's speed counts only while somebody waits for it: with no work it delivers little and is well.
-	speed := func(downstream string) string {
+	// What surgectl status says of a downstream: red is ill, amber takes no more, or is not known to work.
+	said := func(downstream string) string {
 		name := `downstream="` + downstream + `"`
-		return otherwise(smallest(recorded("surgegate:downstream:speed_ratio", name)+
-			" and "+recorded("surgegate:downstream:oldest_wait_seconds", name)+" > 5"), 1, biggest(now("surgegate_downstream_in_flight", name)))
+		mild := `cause=~"downstream_limit|rate_limit|pace_overridden|recovering|untried"`
+		return "2 * " + now("surgegate_diagnosis", name, strings.Replace(mild, "=~", "!~", 1)) + " or " + now("surgegate_diagnosis", name, mild)
 	}
-	slow := []step{{0, red}, {0.6, amber}, {0.85, green}}
+	ill := []step{{0, green}, {1, amber}, {2, red}}
+	diagnosed := biggest(now("surgegate_diagnosis"))
 	never := func(text string) words { return words{From: day, To: 0, Text: text, Colour: green} }
 	r := row{Title: "1 · Is it on fire? Who limits?", Read: "top line: people; middle: what stands still; bottom: who limits, its red tile is the cause",
 		Panels: []panel{
@@ -133,16 +137,14 @@ func onFire() row {
 				About: "What somebody holds by hand now: lanes, pace, breakers, level, limits. `surgectl overrides list` says who and why.",
 				Steps: []step{{0, green}, {1, blue}}},
 				sum(now("surgegate_overrides"))),
-			tile(panel{Title: "Store's speed", Runbook: "SurgegateDownstreamSlow", Unit: ratio,
-				About: "What the store delivers ÷ its best minute of the last hour, while somebody waits for it; else 100 %. Far below: the store " +
-					"is slow or fails. Pace and breaker follow by themselves.",
-				Steps: slow},
-				speed("store")),
-			tile(panel{Title: "Mail's speed", Runbook: "SurgegateDownstreamSlow", Unit: ratio,
-				About: "What the mail provider takes ÷ its best minute of the last hour, while somebody waits for it; else 100 %. Far below: it " +
-					"throttles or fails.",
-				Steps: slow},
-				speed("mail")),
+			named(panel{Title: "The store", Runbook: "SurgegateDownstreamSlow", Unit: number, Width: 5, Steps: ill,
+				About: "What `surgectl status` finds at the store. downstream_slow: for the same kinds of calls it is slower than within the last " +
+					"hour. downstream_limit: it is at its best, and more people came. Pace and breaker follow by themselves."},
+				"cause", said("store"), "nothing", diagnosed),
+			named(panel{Title: "The mail provider", Runbook: "SurgegateDownstreamFailing", Unit: number, Width: 5, Steps: ill,
+				About: "What `surgectl status` finds at the mail provider. downstream_failing: it throttles or refuses. downstream_slow: it takes " +
+					"longer than within the last hour. downstream_dark: nothing gets through."},
+				"cause", said("mail"), "nothing", diagnosed),
 			tile(panel{Title: "Hashing waits", Runbook: "SurgegateHashPoolBusy", Unit: seconds,
 				About: "How long the oldest completion has waited for the hash pool. It is the bottleneck of most storms: more cores, or more " +
 					"instances, and nothing else, make it shorter.",

@@ -17,8 +17,8 @@
 // # Failure rules
 //
 //   - No data is not fine: SurgegateDown tells of an instance, of a job, and of everything that is gone.
-//   - One cause, one alert: a downstream behind an open breaker is not slow as well, and one that an operator holds back is
-//     neither.
+//   - One cause, one alert: a downstream behind an open breaker is not slow as well, one that an operator holds back is
+//     neither, and one that a starved surgegate measures is not slow.
 //   - No flapping: a condition must hold (for), and an alert outlives it for some minutes (keep_firing_for).
 //   - Few people are no storm: shares count only above a volume, burn rates from ten resets or calls on.
 //   - No job is named: everything is told apart by job, what is a queue's or a process's by instance as well.

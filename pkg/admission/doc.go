@@ -65,8 +65,9 @@
 // counted by the level that was entered and the signal; surgegate_brownout_signal tells which one holds the level now.
 // While it eases that is the one that had raised it.
 //
-// The thresholds are in pkg/README.md, "Brownout". Those of queue, disk, heap and processor are chosen so that each step comes
-// while the one before can still help, and have not been swept.
+// The thresholds are in pkg/README.md, "Brownout". Those of queue, disk and heap are chosen so that each step comes while the
+// one before can still help, and have not been swept. The delay of the processors for level 1 comes from pkg/starvation, which
+// says how it was measured.
 //
 // # Failure rules
 //

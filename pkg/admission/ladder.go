@@ -3,6 +3,7 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type Signals struct {
 	QueueFill             float64       // queue bytes of its bound
 	DiskFill              float64       // disk in use of what may be used before the reserve
 	HeapFill              float64       // heap of the memory limit
-	CPUFill               float64       // processor time outside the hash pool of all there is outside it, smoothed
+	CPUDelay              time.Duration // how long whatever is ready waits for a processor, smoothed (pkg/starvation)
 }
 
 // Signal is what a brownout level comes from: a closed set, for metrics.
@@ -48,7 +49,7 @@ type Cause struct {
 	Words  string
 }
 
-// Steps are the values from which a signal asks for levels 1, 2, 3 and 4. 0: it never asks for that level.
+// Steps are the values from which a signal asks for levels 1, 2, 3 and 4: shares, or seconds. 0: it never asks for that level.
 type Steps [MaxLevel]float64
 
 // LadderConfig is the configuration of a Ladder. A zero value works; zero Steps mean their default.
@@ -63,8 +64,10 @@ type LadderConfig struct {
 	DiskFill Steps
 	// HeapFill: default 1 at 0.7, 2 at 0.8, 3 at 0.9, 4 at 0.97.
 	HeapFill Steps
-	// CPUFill: default 1 at 0.8, 2 at 0.9, 3 at 0.97; never 4, because shedding starts makes room for completions.
-	CPUFill Steps
+	// CPUDelay is in seconds. Default 1 at 0.005, 2 at 0.05, 3 at 0.25; never 4, because shedding starts makes room for
+	// completions. At 5 ms measurements of others are no longer trusted, at 50 ms a call of several steps takes a noticeable time,
+	// at 250 ms callers begin to run into their deadlines.
+	CPUDelay Steps
 	// Release: a level is left only when every signal is under this share of what asks for it. Default 0.9.
 	Release float64
 	// Hold is how long it must have been calm before the level goes down by one. Default 10 s.
@@ -84,7 +87,7 @@ func (c LadderConfig) WithDefaults() LadderConfig {
 		{&c.QueueFill, Steps{.6, .75, .85, .95}},
 		{&c.DiskFill, Steps{.8, .9, .95, .99}},
 		{&c.HeapFill, Steps{.7, .8, .9, .97}},
-		{&c.CPUFill, Steps{.8, .9, .97, 0}},
+		{&c.CPUDelay, Steps{.005, .05, .25, 0}},
 	} {
 		if *f.field == (Steps{}) {
 			*f.field = f.preset
@@ -111,7 +114,7 @@ func (c LadderConfig) Validate() error {
 		steps Steps
 	}{
 		{"wait_share", c.WaitShare}, {"queue_fill", c.QueueFill}, {"disk_fill", c.DiskFill},
-		{"heap_fill", c.HeapFill}, {"cpu_fill", c.CPUFill},
+		{"heap_fill", c.HeapFill}, {"cpu_delay", c.CPUDelay},
 	} {
 		last := 0.0
 		for i, at := range f.steps {
@@ -143,16 +146,27 @@ type Ladder struct {
 	calm   time.Time // since when nothing has asked for the level; zero: something does
 }
 
-// Shares are the signals as shares of their bounds, by Signal: at 1 the wait asks for level 1, and the others are at what
-// must not be passed. SignalNone's is 0.
+// Shares are the signals as shares of their bounds, by Signal: at 1 the wait and the processors' delay ask for their first
+// level, and the others are at what must not be passed. SignalNone's is 0.
 type Shares [signals]float64
 
 // Shares tells the shares of the signals.
 func (l *Ladder) Shares(s Signals) Shares {
 	return Shares{
 		SignalWait: float64(s.OldestInteractiveWait) / float64(l.config.Wait), SignalWaitShare: s.WaitShare,
-		SignalQueue: s.QueueFill, SignalDisk: s.DiskFill, SignalHeap: s.HeapFill, SignalCPU: s.CPUFill,
+		SignalQueue: s.QueueFill, SignalDisk: s.DiskFill, SignalHeap: s.HeapFill,
+		SignalCPU: s.CPUDelay.Seconds() / l.config.CPUDelay.first(),
 	}
+}
+
+// first is the lowest value that asks for a level; infinite where none does.
+func (s Steps) first() float64 {
+	for _, at := range s {
+		if at > 0 {
+			return at
+		}
+	}
+	return math.Inf(1)
 }
 
 // NewLadder returns a ladder at level 0. What Validate finds wrong with the config makes it behave oddly, so call
@@ -200,22 +214,25 @@ func (l *Ladder) ask(s Signals, scale float64) (level int, cause Cause) {
 		cause = Cause{SignalWait, fmt.Sprintf("the oldest interactive job has waited %v, over %v",
 			s.OldestInteractiveWait.Round(100*time.Millisecond), l.config.Wait)}
 	}
+	const percent, milliseconds = 100, 1000
 	for _, f := range [...]struct {
 		signal Signal
 		steps  Steps
 		value  float64
+		unit   float64 // what the words count in
 		words  string
 	}{
-		{SignalWaitShare, l.config.WaitShare, s.WaitShare, "the oldest interactive wait is at %.0f %% of its acceptance bound, level %d from %.0f %%"},
-		{SignalQueue, l.config.QueueFill, s.QueueFill, "the queue is %.0f %% full, level %d from %.0f %%"},
-		{SignalDisk, l.config.DiskFill, s.DiskFill, "the disk is %.0f %% full up to its reserve, level %d from %.0f %%"},
-		{SignalHeap, l.config.HeapFill, s.HeapFill, "the heap is at %.0f %% of the memory limit, level %d from %.0f %%"},
-		{SignalCPU, l.config.CPUFill, s.CPUFill, "the processors are %.0f %% busy outside the hash pool, level %d from %.0f %%"},
+		{SignalWaitShare, l.config.WaitShare, s.WaitShare, percent, "the oldest interactive wait is at %.0f %% of its acceptance bound, level %d from %.0f %%"},
+		{SignalQueue, l.config.QueueFill, s.QueueFill, percent, "the queue is %.0f %% full, level %d from %.0f %%"},
+		{SignalDisk, l.config.DiskFill, s.DiskFill, percent, "the disk is %.0f %% full up to its reserve, level %d from %.0f %%"},
+		{SignalHeap, l.config.HeapFill, s.HeapFill, percent, "the heap is at %.0f %% of the memory limit, level %d from %.0f %%"},
+		{SignalCPU, l.config.CPUDelay, s.CPUDelay.Seconds(), milliseconds,
+			"surgegate itself is short of processor time: it waits %.0f ms for a processor, level %d from %.0f ms"},
 	} {
 		for i := MaxLevel; i > level; i-- {
 			if at := f.steps[i-1]; at > 0 && f.value >= at*scale {
 				level = i
-				cause = Cause{f.signal, fmt.Sprintf(f.words, 100*f.value, i, 100*at)}
+				cause = Cause{f.signal, fmt.Sprintf(f.words, f.unit*f.value, i, f.unit*at)}
 			}
 		}
 	}

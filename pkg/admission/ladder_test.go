@@ -47,9 +47,12 @@ func TestLadderGoesUpAtOnce(t *testing.T) {
 		"queue nearly full":            {admission.Signals{QueueFill: .96}, 4, "queue"},
 		"disk nearly full":             {admission.Signals{DiskFill: 1}, 4, "disk"},
 		"heap":                         {admission.Signals{HeapFill: .91}, 3, "heap"},
-		"processors never close":       {admission.Signals{CPUFill: 1}, 3, "processors"},
-		"the worst one wins":           {admission.Signals{CPUFill: .85, QueueFill: .8, WaitShare: .9}, 3, "acceptance bound"},
-		"what is no number is no sign": {admission.Signals{CPUFill: math.NaN(), QueueFill: math.NaN()}, 0, ""},
+		"processors, a little late":    {admission.Signals{CPUDelay: 4 * time.Millisecond}, 0, ""},
+		"processors, late":             {admission.Signals{CPUDelay: 5 * time.Millisecond}, 1, "surgegate itself is short of processor time: it waits 5 ms"},
+		"processors, too late":         {admission.Signals{CPUDelay: 70 * time.Millisecond}, 2, "it waits 70 ms for a processor, level 2 from 50 ms"},
+		"processors never close":       {admission.Signals{CPUDelay: time.Minute}, 3, "short of processor time"},
+		"the worst one wins":           {admission.Signals{CPUDelay: 9 * time.Millisecond, QueueFill: .8, WaitShare: .9}, 3, "acceptance bound"},
+		"what is no number is no sign": {admission.Signals{DiskFill: math.NaN(), QueueFill: math.NaN()}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,7 +124,8 @@ func TestLadderHoldsItsRules(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(0, 8000).Draw(t, "ms")) * time.Millisecond)
 			s := admission.Signals{
 				OldestInteractiveWait: time.Duration(rapid.IntRange(0, 10).Draw(t, "wait")) * time.Second,
-				WaitShare:             share.Draw(t, "share"), QueueFill: share.Draw(t, "queue"), CPUFill: share.Draw(t, "cpu"),
+				WaitShare:             share.Draw(t, "share"), QueueFill: share.Draw(t, "queue"), DiskFill: share.Draw(t, "disk"),
+				CPUDelay: time.Duration(rapid.IntRange(0, 300).Draw(t, "cpu")) * time.Millisecond,
 			}
 			asked, _ := admission.NewLadder(admission.LadderConfig{}).Step(now, s)
 			level, cause := ladder.Step(now, s)
@@ -149,7 +153,7 @@ func TestLadderConfigValidate(t *testing.T) {
 	if err := (admission.LadderConfig{}).Validate(); err != nil {
 		t.Errorf("zero value: %v", err)
 	}
-	if err := (admission.LadderConfig{CPUFill: admission.Steps{0, 0, .9}}).Validate(); err != nil {
+	if err := (admission.LadderConfig{CPUDelay: admission.Steps{0, 0, .9}}).Validate(); err != nil {
 		t.Errorf("one step only: %v", err)
 	}
 	for field, config := range map[string]admission.LadderConfig{
@@ -158,7 +162,7 @@ func TestLadderConfigValidate(t *testing.T) {
 		"queue_fill": {QueueFill: admission.Steps{-1}},
 		"disk_fill":  {DiskFill: admission.Steps{.5, 0, .5}},
 		"heap_fill":  {HeapFill: admission.Steps{math.NaN()}},
-		"cpu_fill":   {CPUFill: admission.Steps{.5, .5}},
+		"cpu_delay":  {CPUDelay: admission.Steps{.5, .5}},
 		"release":    {Release: 2},
 		"hold":       {Hold: -1},
 	} {

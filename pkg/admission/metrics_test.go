@@ -162,7 +162,7 @@ surgegate_brownout_signal_ratio{signal="wait_share"} %v
 	show([6]float64{})
 	ladder := admission.NewLadder(admission.LadderConfig{Wait: 10 * time.Second})
 	a.ShowShares(ladder.Shares(admission.Signals{
-		OldestInteractiveWait: 5 * time.Second, WaitShare: .1, QueueFill: .2, DiskFill: .3, HeapFill: .4, CPUFill: .6,
+		OldestInteractiveWait: 5 * time.Second, WaitShare: .1, QueueFill: .2, DiskFill: .3, HeapFill: .4, CPUDelay: 3 * time.Millisecond,
 	}))
 	show([6]float64{.6, .3, .4, .2, .5, .1})
 }

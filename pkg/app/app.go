@@ -27,6 +27,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/operatorapi"
 	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue"
+	"github.com/surgegate/surgegate/pkg/starvation"
 	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/tracing"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
@@ -70,8 +71,10 @@ type App struct {
 	book     *steer.Book
 	reloader *reload.Reloader
 	level    *leveller
-	keys     *keys
-	pprof    *pprofServer
+	// starvation knows whether this process gets the processor time that it needs.
+	starvation *starvation.Monitor
+	keys       *keys
+	pprof      *pprofServer
 
 	// fatal takes the first failure that ends the process.
 	fatal chan error
@@ -184,8 +187,15 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	// It measures the machine, whatever time the rest is told.
+	if a.starvation, err = starvation.New(starvation.Deps{
+		Clock: clock.System{}, Tell: a.dispatch.SetStarved, Registerer: a.registry, Logger: a.log,
+	}); err != nil {
+		return nil, err
+	}
+	delay := func() time.Duration { return a.starvation.Status().Delay }
 	held := steering.NewLevel(parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
-	a.level = newLeveller(engine, a.clock, a.cfg, parts.hashes.Busy, parts.admission.ShowShares, held.Set)
+	a.level = newLeveller(engine, a.clock, a.cfg, delay, parts.admission.ShowShares, held.Set)
 	if err := a.openSteering(ctx, o.Reload, parts.admission, held); err != nil {
 		return nil, err
 	}
@@ -202,9 +212,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := a.dispatch.Prepare(ctx); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
+	a.dispatch.Prepare(ctx)
 	return a, nil
 }
 
@@ -224,6 +232,7 @@ func (a *App) Start(ctx context.Context) error {
 		}
 	})
 	a.rest.Go(func() { a.level.run(rest) })
+	a.rest.Go(func() { a.starvation.Run(rest) })
 	a.rest.Go(func() { a.keys.run(rest) })
 	a.rest.Go(func() { a.book.Run(rest) })
 	a.rest.Go(func() { a.operator.Run(rest) })

@@ -104,7 +104,7 @@ store: {sqlite: {path: %[2]s}, timeout: 5m, headroom: 0, pace: %[4]s}
 	c.app, err = New(t.Context(), Options{Config: cfg, Output: c.log, Clock: c.clock})
 	must(err)
 	c.app.level.clock = c.ladder
-	c.app.level.usage.hashBusy = processorTime // the machine's own business is not part of this
+	c.app.level.delay = func() time.Duration { return 0 } // the machine's own business is not part of this
 	c.app.level.set = append(c.app.level.set, func(level int, cause admission.Cause) {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -6,8 +6,8 @@
 //	  │        │          └──(engine, listener or work side fails)──► Stop ──► exit 1
 //	  └────────┴── what was opened is closed, last first
 //
-// New opens everything and touches no network but the store's, which it asks for its description for a short while; a
-// store that is dark does not stop the start, a store whose answer cannot be met does. Start listens and works.
+// New opens everything and touches no network but the store's, which it asks for its description for a short while. Neither
+// a store that is dark nor one whose answer cannot be met stops the start: what is accepted waits. Start listens and works.
 //
 // # Draining
 //
@@ -33,5 +33,7 @@
 //   - keys_dir is locked: two processes with a queue each would know nothing of the links that the other saw used.
 //   - Keys that cannot be renewed are logged and counted, and tried again; sealing goes on with the keys of the period.
 //   - The brownout level is the ladder's unless an operator holds it; a signal that cannot be read is left out.
+//   - While the process is short of processor time (package starvation), which is measured from Start on, the work side is told
+//     and raises no pace, and the level rises with the delay.
 //   - A hang-up never ends the process, with or without a file to read again; what came of it is in the log.
 package app

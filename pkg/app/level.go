@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"math"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
@@ -29,46 +28,13 @@ type leveller struct {
 	show    func(admission.Shares)
 	set     []func(level int, cause admission.Cause)
 	samples []metrics.Sample
-	usage   usage
+	delay   func() time.Duration // for which whatever is ready waits for a processor
 	dataDir string
 	reserve uint64
 	// free is the disk's bytes as they were last seen.
 	free atomic.Uint64
 	// next is a configuration of the ladder that the next step takes over.
 	next atomic.Pointer[admission.LadderConfig]
-}
-
-// usage is processor time outside the hash pool as a share of what there is outside it, smoothed over cpuSmoothing.
-type usage struct {
-	hashBusy   func() time.Duration
-	at         time.Time
-	used, hash time.Duration
-	fill       float64
-}
-
-// cpuSmoothing is longer than a garbage collection and a batch, shorter than a person's patience.
-const cpuSmoothing = 5 * time.Second
-
-func (u *usage) look(now time.Time) float64 {
-	used, hash := processorTime(), u.hashBusy()
-	span := now.Sub(u.at)
-	if !u.at.IsZero() && span > 0 {
-		taken := max(0, (used-u.used)-(hash-u.hash))
-		there := max(span/10, span*time.Duration(runtime.GOMAXPROCS(0))-(hash-u.hash))
-		weight := 1 - math.Exp(-span.Seconds()/cpuSmoothing.Seconds())
-		u.fill += weight * (float64(taken)/float64(there) - u.fill)
-	}
-	u.at, u.used, u.hash = now, used, hash
-	return u.fill
-}
-
-// processorTime is what this process has used; 0 where the system does not tell.
-func processorTime() time.Duration {
-	var r syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
-		return 0
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // diskFree is what is left on the disk; false where the system does not tell.
@@ -89,7 +55,7 @@ func diskFill(free, queued, reserve uint64) float64 {
 }
 
 func newLeveller(
-	q queue.Producer, c clock.Clock, cfg config.Config, hashBusy func() time.Duration, show func(admission.Shares),
+	q queue.Producer, c clock.Clock, cfg config.Config, delay func() time.Duration, show func(admission.Shares),
 	set ...func(int, admission.Cause),
 ) *leveller {
 	return &leveller{
@@ -97,7 +63,7 @@ func newLeveller(
 		queue:  q, clock: c, show: show, set: set,
 		accept:  cfg.Accept().WithDefaults(),
 		samples: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}},
-		usage:   usage{hashBusy: hashBusy},
+		delay:   delay,
 		dataDir: cfg.DataDir, reserve: uint64(cfg.Queue.DiskReserve), //nolint:gosec // a size is never negative
 	}
 }
@@ -129,7 +95,7 @@ func (l *leveller) step(stats queue.Stats) {
 
 func (l *leveller) signals(now time.Time, stats queue.Stats) admission.Signals {
 	s := l.accept.Signals(stats, now)
-	s.CPUFill = l.usage.look(now)
+	s.CPUDelay = l.delay()
 	if free, ok := diskFree(l.dataDir); ok {
 		l.free.Store(free)
 		s.DiskFill = diskFill(free, stats.Bytes, l.reserve)

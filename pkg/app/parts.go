@@ -235,7 +235,7 @@ func (a *App) openSteering(ctx context.Context, load func() (config.Config, erro
 		return err
 	}
 	a.operator, err = operatorapi.New(operatorapi.Deps{
-		Queue: a.queue, Book: a.book, Gatherer: a.registry, Inspect: a.gate.Inspect, Limits: limits, Reload: a.reload,
+		Queue: a.queue, Book: a.book, Gatherer: a.registry, Registerer: a.registry, Inspect: a.gate.Inspect, Limits: limits, Reload: a.reload,
 		Lanes: work.Lanes, Downstreams: work.Downstreams, LimitedClients: limits.Clients,
 		Level: func() operatorapi.Level {
 			inForce, cause := adm.Level()
@@ -248,10 +248,17 @@ func (a *App) openSteering(ctx context.Context, load func() (config.Config, erro
 		Disk: func() operatorapi.Disk {
 			return operatorapi.Disk{Available: a.level.free.Load(), Reserve: a.level.reserve}
 		},
+		Process:  a.process,
 		Draining: func() bool { return a.server.Draining() },
 		Version:  version(), Clock: a.clock,
 	})
 	return err
+}
+
+// process is whether surgegate itself gets the processor time that it needs.
+func (a *App) process() operatorapi.Process {
+	s := a.starvation.Status()
+	return operatorapi.Process{StarvedSince: s.Since, Delay: s.Delay, Throttled: s.Throttled, CPULimit: s.Limit, CPUUsed: s.Used}
 }
 
 func (a *App) reload(ctx context.Context, by steer.Operator, dryRun bool) (out []operatorapi.ConfigChange, err error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/surgegate/surgegate/pkg/credstore/postgres/postgrestest"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -89,6 +91,33 @@ func TestTheWholeResetOnPostgres(t *testing.T) {
 	if ticket.GetState() == resetv1.State_STATE_DONE {
 		t.Error("done without a database")
 	}
+	for i := range 12 {
+		if _, err := g.reset().StartReset(t.Context(), &resetv1.StartResetRequest{Identifier: fmt.Sprintf("nobody%d@example.com", i), Client: person}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.await("the reason of the outage", func(ctx context.Context) error {
+		status, err := operatorv1.NewOperatorClient(g.dial(g.operator)).GetStatus(ctx, &operatorv1.GetStatusRequest{})
+		if err != nil {
+			return err
+		}
+		for _, d := range status.GetDownstreams() {
+			for _, f := range d.GetFailures() {
+				if d.GetDownstream() == "store" && d.GetBreaker() != "closed" && f.GetCode() == "ECONNREFUSED" && f.GetCount() > 0 && f.GetOutcome() == "overload" &&
+					strings.Contains(f.GetMeaning(), "Nothing listens") {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("status %v", status.GetDownstreams())
+	})
+	opened := regexp.MustCompile(`msg="breaker changed" reason=breaker downstream=store from=closed to=open .*outcome=\w+ code=("SQLSTATE \w+"|\w+) failures=\d+ meaning=`)
+	if !opened.MatchString(g.output()) {
+		t.Errorf("the breaker's line names no cause:\n%s", g.output())
+	}
+	if n := strings.Count(g.output(), "code=ECONNREFUSED failures=1 items="); n != 1 {
+		t.Errorf("%d lines for the first of the failures:\n%s", n, g.output())
+	}
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +131,7 @@ func TestTheWholeResetOnPostgres(t *testing.T) {
 	if hash := query("SELECT phc FROM members WHERE no = 2"); !strings.HasPrefix(hash, "$argon2id$") {
 		t.Errorf("the store holds %q", hash)
 	}
-	for _, secret := range []string{"a role's", "CANARY", "member1", "argon2id$v"} {
+	for _, secret := range []string{"a role's", "CANARY", "member1", "nobody", "argon2id$v"} {
 		if strings.Contains(g.output(), secret) {
 			t.Errorf("the log tells %q", secret)
 		}

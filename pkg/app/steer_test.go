@@ -102,7 +102,9 @@ func serve(t *testing.T, extra string) *process {
 	t.Helper()
 	p := &process{t: t, dir: t.TempDir(), clock: &ahead{}, hangup: make(chan os.Signal, 1), log: &lines{}}
 	p.write(extra)
-	load := func() (config.Config, error) { return config.Load(p.file(), nil) }
+	load := func() (config.Config, error) {
+		return config.Load(p.file(), []string{"SURGEGATE_BROWNOUT_CPU_DELAY=" + neverStarved})
+	}
 	c, err := load()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package breaker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,6 +75,7 @@ type Breaker struct {
 	log      *slog.Logger
 	random   func() float64
 	onChange func(from, to State)
+	cause    func() []any
 	metrics  *metrics
 
 	mu      sync.Mutex
@@ -85,13 +87,18 @@ type Breaker struct {
 	probe   *call     // the one that is out, while HalfOpen
 	reopens int       // times it opened since it was last closed for Calm
 	until   time.Time // Open: when a probe may go out
+	opened  time.Time // when it was last logged as a warning that it opened
 	closed  time.Time // when it closed last; zero before its first opening
 	epoch   int       // changes of state
 	failed  int       // failures in a row since the last one
 	changes []change  // made under mu, told after it
 }
 
-type change struct{ from, to State }
+type change struct {
+	from, to State
+	by       Force // what it was held at
+	quiet    bool  // a probe went out, or failed again within reopenEvery
+}
 
 // call is one call that was let through; guarded by Breaker.mu.
 type call struct {
@@ -108,6 +115,7 @@ func New(config Config, deps Deps) (*Breaker, error) {
 	}
 	b := &Breaker{
 		config: config.WithDefaults(), log: deps.Logger, random: deps.Random, onChange: deps.OnChange,
+		cause: deps.Cause,
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -270,7 +278,11 @@ func (b *Breaker) enter(to State) {
 	if to != HalfOpen {
 		b.probe = nil
 	}
-	b.changes = append(b.changes, change{from, to})
+	quiet := to == HalfOpen || from == HalfOpen && to == Open && b.now.Sub(b.opened) < reopenEvery
+	if to == Open && !quiet {
+		b.opened = b.now
+	}
+	b.changes = append(b.changes, change{from, to, b.forced, quiet})
 }
 
 // openWait doubles with every opening since it was last closed for long.
@@ -290,12 +302,27 @@ func (b *Breaker) unlock() {
 	b.mu.Unlock()
 	for _, c := range changes {
 		b.metrics.transitions[c.to].Inc()
-		b.log.Warn("breaker changed", "reason", "breaker", "downstream", b.config.Name, "from", c.from.String(), "to", c.to.String(),
-			"probe_after", until)
+		b.logChange(c, until)
 		if b.onChange != nil {
 			b.onChange(c.from, c.to)
 		}
 	}
+}
+
+// reopenEvery is the least time between two warnings that it is open again: while a downstream is away every probe opens it.
+const reopenEvery = time.Minute
+
+// logChange logs a change, and what opened it.
+func (b *Breaker) logChange(c change, until time.Time) {
+	line := []any{"reason", "breaker", "downstream", b.config.Name, "from", c.from.String(), "to", c.to.String(), "probe_after", until}
+	if c.to == Open && c.by == ForceNone && b.cause != nil {
+		line = append(line, b.cause()...)
+	}
+	level := slog.LevelWarn
+	if c.quiet {
+		level = slog.LevelDebug
+	}
+	b.log.Log(context.Background(), level, "breaker changed", line...)
 }
 
 func stateOf(s gobreaker.State) State {

@@ -1,8 +1,10 @@
 package breaker_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -544,4 +546,37 @@ func BenchmarkAllow(b *testing.B) {
 		}
 		done(now, breaker.Success)
 	}
+}
+
+// The first opening is a warning with its cause; that probes fail is one a minute.
+func TestOpeningsAreLoggedWithTheirCause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		b, err := breaker.New(breaker.Config{Name: "store", Consecutive: 2, OpenWait: time.Second, Probes: 1}, breaker.Deps{
+			Logger: slog.New(slog.NewTextHandler(&log, nil)), Random: func() float64 { return .5 },
+			Cause: func() []any { return []any{"code", "ECONNREFUSED", "failures", 2} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &rig{T: t, Breaker: b}
+		r.calls(2, breaker.Failure)
+		for range 50 { // a probe each 2 s
+			pass(2 * time.Second)
+			r.calls(1, breaker.Failure)
+		}
+		if n := strings.Count(log.String(), "code=ECONNREFUSED failures=2"); n != 2 || strings.Count(log.String(), "\n") != 2 {
+			t.Errorf("%d openings told in 100 s:\n%s", n, &log)
+		}
+		pass(2 * time.Second)
+		r.calls(1, breaker.Success)
+		if !strings.Contains(log.String(), "to=closed") {
+			t.Errorf("the closing is not told:\n%s", &log)
+		}
+		b.Force(time.Now(), breaker.ForceOpen)
+		if lines := strings.Split(strings.TrimSpace(log.String()), "\n"); strings.Contains(lines[len(lines)-1], "code=") || !strings.Contains(log.String(), "breaker forced") {
+			t.Errorf("a breaker that is forced open has the cause of failures:\n%s", &log)
+		}
+	})
 }

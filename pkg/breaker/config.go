@@ -89,6 +89,9 @@ type Deps struct {
 	Logger     *slog.Logger          // nil: no log
 	// OnChange is called after every change of state, outside the breaker's lock.
 	OnChange func(from, to State)
+	// Cause returns what to add to the log line that says that it opened, as keys and values: which failures opened it. It is
+	// called from within Allow and done, and must not call the breaker. nil: nothing is added.
+	Cause func() []any
 	// Random gives the jitter, in [0, 1), from any goroutine. Default: math/rand/v2.
 	Random func() float64
 }

@@ -59,4 +59,7 @@
 // out it is the probe's deadline, and the end of that call may come before. A breaker holds no state across restarts:
 // it starts Closed. Changes made by calls at the same time may be told to OnChange in another order;
 // State tells which came last.
+//
+// Every change is logged: an opening and a closing as a warning, the opening with Deps.Cause. While a downstream is away
+// each probe opens it again; that is a warning at most once a minute, and else, like a probe that goes out, for debugging.
 package breaker

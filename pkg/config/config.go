@@ -236,14 +236,14 @@ type Lane struct {
 
 // Brownout is from where the gateway degrades, by steps. A list has the values for levels 1, 2, 3 and 4; 0 is never.
 type Brownout struct {
-	Wait      Duration  `yaml:"wait" hot:"true" doc:"Oldest wait of a person above which the level is at least 1."`
-	WaitShare []float64 `yaml:"wait_share" hot:"true" doc:"That wait as a share of what is accepted, for levels 1, 2, 3 and 4; 0 for never."`
-	QueueFill []float64 `yaml:"queue_fill" hot:"true" doc:"Queue as a share of queue.max_bytes, for levels 1, 2, 3 and 4."`
-	DiskFill  []float64 `yaml:"disk_fill" hot:"true" doc:"Disk as a share of what may be used before queue.disk_reserve, for levels 1, 2, 3 and 4."`
-	HeapFill  []float64 `yaml:"heap_fill" hot:"true" doc:"Heap as a share of GOMEMLIMIT, for levels 1, 2, 3 and 4."`
-	CPUFill   []float64 `yaml:"cpu_fill" hot:"true" doc:"Processors busy outside the hash pool, as a share, for levels 1, 2, 3 and 4."`
-	Release   float64   `yaml:"release" hot:"true" doc:"A level is left when every signal is under this share of what asks for it; over 0 to 1."`
-	Hold      Duration  `yaml:"hold" hot:"true" doc:"How long it must have been calm before the level goes down by one."`
+	Wait      Duration   `yaml:"wait" hot:"true" doc:"Oldest wait of a person above which the level is at least 1."`
+	WaitShare []float64  `yaml:"wait_share" hot:"true" doc:"That wait as a share of what is accepted, for levels 1, 2, 3 and 4; 0 for never."`
+	QueueFill []float64  `yaml:"queue_fill" hot:"true" doc:"Queue as a share of queue.max_bytes, for levels 1, 2, 3 and 4."`
+	DiskFill  []float64  `yaml:"disk_fill" hot:"true" doc:"Disk as a share of what may be used before queue.disk_reserve, for levels 1, 2, 3 and 4."`
+	HeapFill  []float64  `yaml:"heap_fill" hot:"true" doc:"Heap as a share of GOMEMLIMIT, for levels 1, 2, 3 and 4."`
+	CPUDelay  []Duration `yaml:"cpu_delay" hot:"true" doc:"How long whatever is ready to run waits for a processor, smoothed over 5s, for levels 1, 2, 3 and 4; 0s for never."`
+	Release   float64    `yaml:"release" hot:"true" doc:"A level is left when every signal is under this share of what asks for it; over 0 to 1."`
+	Hold      Duration   `yaml:"hold" hot:"true" doc:"How long it must have been calm before the level goes down by one."`
 }
 
 // Password is the policy for new passwords.
@@ -277,6 +277,8 @@ type Log struct {
 	Format string `yaml:"format" doc:"text or json."`
 	// Decisions are decision.Reasons.
 	Decisions []string `yaml:"decisions" doc:"Decisions that are logged with their numbers, at most a line a second for each cause and without names: shed, limited, refused, paced, levelled, parked, breaker. The last three always are."`
+	// DownstreamText lets foreign text into the log.
+	DownstreamText bool `yaml:"downstream_text" hot:"true" doc:"Log what the store or the mail provider said, beside its code, when a call fails. Such text may quote addresses or other data of people: turn it on to find a fault, then off."`
 }
 
 // Trace is where traces go.

@@ -80,6 +80,8 @@ func (c Config) Work() dispatch.Config {
 		},
 		Promise:    c.Reset.Promise.Std(),
 		DrainGrace: c.Shutdown.Grace.Std(),
+
+		LogDownstreamText: c.Log.DownstreamText,
 	}
 }
 
@@ -115,12 +117,20 @@ func (c Config) Ladder() admission.LadderConfig {
 	b := c.Brownout
 	return admission.LadderConfig{
 		Wait: b.Wait.Std(), WaitShare: steps(b.WaitShare), QueueFill: steps(b.QueueFill), DiskFill: steps(b.DiskFill),
-		HeapFill: steps(b.HeapFill), CPUFill: steps(b.CPUFill), Release: b.Release, Hold: b.Hold.Std(),
+		HeapFill: steps(b.HeapFill), CPUDelay: delays(b.CPUDelay), Release: b.Release, Hold: b.Hold.Std(),
 	}
 }
 
 func steps(list []float64) (s admission.Steps) {
 	copy(s[:], list)
+	return s
+}
+
+// delays are steps in seconds.
+func delays(list []Duration) (s admission.Steps) {
+	for i, d := range list[:min(len(list), len(s))] {
+		s[i] = d.Std().Seconds()
+	}
 	return s
 }
 

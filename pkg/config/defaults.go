@@ -1,7 +1,9 @@
 package config
 
 import (
+	"math"
 	"path/filepath"
+	"time"
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/decision"
@@ -67,7 +69,7 @@ func Default() Config {
 		},
 		Brownout: Brownout{
 			Wait: Duration(ladder.Wait), WaitShare: ladder.WaitShare[:], QueueFill: ladder.QueueFill[:], DiskFill: ladder.DiskFill[:],
-			HeapFill: ladder.HeapFill[:], CPUFill: ladder.CPUFill[:], Release: ladder.Release, Hold: Duration(ladder.Hold),
+			HeapFill: ladder.HeapFill[:], CPUDelay: durations(ladder.CPUDelay), Release: ladder.Release, Hold: Duration(ladder.Hold),
 		},
 		Admission: Admission{
 			Global:     bucket(admit.Global),
@@ -123,4 +125,12 @@ func (p *Postgres) SetDefaults() {
 	p.Changes.Table = d.Changes.Table
 	p.Sessions.AccountID, p.Sessions.Begun = d.Sessions.AccountID, d.Sessions.Begun
 	p.Statements.IDs = d.Statements.IDs
+}
+
+// durations are steps that are in seconds.
+func durations(s admission.Steps) (list []Duration) {
+	for _, at := range s {
+		list = append(list, Duration(math.Round(at*float64(time.Second))))
+	}
+	return list
 }

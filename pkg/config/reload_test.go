@@ -29,7 +29,7 @@ func TestADiffNamesWhatChangedAndWhatNeedsARestart(t *testing.T) {
 	after := load(t, strings.NewReplacer("20/m, burst: 20", "40/m, burst: 50", "headroom: 0.2", "headroom: 0.3, timeout: 6s").Replace(good)+`
 lanes: {start: {weight: 2.5}}
 brownout: {hold: 20s, queue_fill: [0.5, 0.6, 0.7, 0.8]}
-log: {level: debug}
+log: {level: debug, downstream_text: true}
 `)
 	want := []config.Change{
 		{"store.headroom", "0.2", "0.3", true},
@@ -40,6 +40,7 @@ log: {level: debug}
 		{"brownout.queue_fill", "[0.6, 0.75, 0.85, 0.95]", "[0.5, 0.6, 0.7, 0.8]", true},
 		{"brownout.hold", "10s", "20s", true},
 		{"log.level", "info", "debug", true},
+		{"log.downstream_text", "false", "true", true},
 	}
 	got := config.Diff(before, after)
 	if len(got) != len(want) {
@@ -74,8 +75,8 @@ func TestADiffSeesASectionComeAndGoAndHidesURLs(t *testing.T) {
 
 func TestStepsAndWeightsReachTheirPackages(t *testing.T) {
 	t.Parallel()
-	c := load(t, good+"lanes: {apply: {weight: 64}}\nbrownout: {wait: 7s, cpu_fill: [0.5, 0, 0.9, 0]}\n")
-	want := admission.LadderConfig{Wait: 7 * time.Second, CPUFill: admission.Steps{.5, 0, .9, 0}}.WithDefaults()
+	c := load(t, good+"lanes: {apply: {weight: 64}}\nbrownout: {wait: 7s, cpu_delay: [20ms, 0s, 1s, 0s]}\n")
+	want := admission.LadderConfig{Wait: 7 * time.Second, CPUDelay: admission.Steps{.02, 0, 1, 0}}.WithDefaults()
 	if got := c.Ladder(); got != want {
 		t.Errorf("ladder %+v, want %+v", got, want)
 	}
@@ -94,6 +95,9 @@ func TestWrongStepsAndWeightsAreNamed(t *testing.T) {
 		"brownout: {queue_fill: [0.5]}":              ":11: brownout.queue_fill: has 1 values",
 		"brownout: {disk_fill: [0.9, 0.8, 0.95, 1]}": ":11: brownout.disk_fill: 0.8 for level 2 is not over the 0.9 before it",
 		"brownout: {heap_fill: [0, 0, 0, 0]}":        "brownout.heap_fill: never asks for a level",
+		"brownout: {cpu_delay: [5ms, 1ms, 0s, 0s]}":  "brownout.cpu_delay: 1ms for level 2 is not over the 5ms before it",
+		"brownout: {cpu_delay: [5ms]}":               "such as [5ms, 50ms, 250ms, 0s]",
+		"brownout: {cpu_delay: [5, 0, 0, 0]}":        "is not a time span",
 		"brownout: {release: 0}":                     "brownout.release: 0 is out of bounds",
 		"brownout: {hold: 1ms}":                      "brownout.hold",
 		"lanes: {campaign: {weight: 1}}":             `unknown key "campaign"`,

@@ -426,31 +426,40 @@ func (c *Config) validateSteps(p *problems) {
 		path string
 		list []float64
 	}{
-		{"wait_share", b.WaitShare}, {"queue_fill", b.QueueFill}, {"disk_fill", b.DiskFill}, {"heap_fill", b.HeapFill}, {"cpu_fill", b.CPUFill},
+		{"wait_share", b.WaitShare}, {"queue_fill", b.QueueFill}, {"disk_fill", b.DiskFill}, {"heap_fill", b.HeapFill},
 	} {
-		path := "brownout." + f.path
-		if len(f.list) != admission.MaxLevel {
-			p.add(path, "has %d values: write one for each of the levels 1, 2, 3 and 4, such as [0.6, 0.75, 0.85, 0.95]; 0 for never", len(f.list))
-			continue
-		}
-		last := 0.0
-		for i, at := range f.list {
-			switch {
-			case at == 0:
-			case !(at > last) || math.IsInf(at, 1):
-				p.add(path, "%v for level %d is not over the %v before it: write rising values, 0 for never", at, i+1, last)
-			default:
-				last = at
-			}
-		}
-		if !slices.ContainsFunc(f.list, func(at float64) bool { return at != 0 }) {
-			p.add(path, "never asks for a level: write at least one value over 0")
-		}
+		validateLevels(p, "brownout."+f.path, f.list, "[0.6, 0.75, 0.85, 0.95]")
 	}
+	delays := make([]time.Duration, len(b.CPUDelay))
+	for i, d := range b.CPUDelay {
+		delays[i] = d.Std()
+	}
+	validateLevels(p, "brownout.cpu_delay", delays, "[5ms, 50ms, 250ms, 0s]")
 	between(p, "brownout.wait", b.Wait, 100*time.Millisecond, 24*time.Hour)
 	between(p, "brownout.hold", b.Hold, time.Second, time.Hour)
 	if !(b.Release > 0 && b.Release <= 1) {
 		p.add("brownout.release", "%v is out of bounds: write a share over 0 and up to 1", b.Release)
+	}
+}
+
+// validateLevels checks values for the brownout levels: one each, rising, and not all 0.
+func validateLevels[T float64 | time.Duration](p *problems, path string, list []T, example string) {
+	if len(list) != admission.MaxLevel {
+		p.add(path, "has %d values: write one for each of the levels 1, 2, 3 and 4, such as %s; 0 for never", len(list), example)
+		return
+	}
+	var last T
+	for i, at := range list {
+		switch {
+		case at == 0:
+		case at <= last || math.IsNaN(float64(at)) || math.IsInf(float64(at), 1):
+			p.add(path, "%v for level %d is not over the %v before it: write rising values, 0 for never", at, i+1, last)
+		default:
+			last = at
+		}
+	}
+	if last == 0 {
+		p.add(path, "never asks for a level: write at least one value over 0")
 	}
 }
 

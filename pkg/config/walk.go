@@ -104,7 +104,7 @@ func format(v reflect.Value) string {
 	if v.Kind() == reflect.Slice {
 		parts := make([]string, v.Len())
 		for i := range parts {
-			parts[i] = fmt.Sprint(v.Index(i).Interface())
+			parts[i] = format(v.Index(i))
 			if v.Index(i).Kind() == reflect.String {
 				parts[i] = fmt.Sprintf("%q", parts[i])
 			}

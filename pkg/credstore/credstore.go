@@ -116,7 +116,8 @@ type Revoked struct {
 	Ended int
 }
 
-// ErrOverloaded is wrapped by errors that say that the store is overloaded or away: slow down, use up no try.
+// ErrOverloaded is wrapped by errors that say that the store is overloaded or away: slow down, use up no try. Errors should
+// be a *failure.Error as well, so that operators are told a code.
 var ErrOverloaded = errors.New("credstore: overloaded or unavailable")
 
 // ErrConfig is wrapped by errors that no retry can mend, such as a missing table: found at start or by Describe.

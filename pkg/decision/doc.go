@@ -12,7 +12,7 @@
 //	paced     a lane waited for its downstream               how long, calls at once and their limit, rate, breaker, backlog
 //	levelled  the brownout level changed                     always; pkg/admission writes it itself
 //	parked    a job is set aside for an operator             always; the job, why
-//	breaker   a breaker changed                              always; pkg/breaker writes it itself
+//	breaker   a breaker changed                              always; pkg/breaker writes it itself, with what opened it
 //
 // The last three are news, so they are written, as warnings, whatever Config says; the names may stand in it, so that a list of
 // what is wanted can be whole.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
@@ -152,7 +153,7 @@ func (d *Dispatch) current(ctx context.Context, s *settlement, b *batch, c compl
 	})
 	switch {
 	case fates[0] == fateAgain:
-		s.strain = d.store.Strained
+		s.need = need{d.store, downstream.KindLookup}
 		s.again(c.lease)
 	case fates[0] == fateFailed:
 		s.fail(c.lease, "the store failed to look it up")
@@ -233,6 +234,11 @@ func (d *Dispatch) workApply(ctx context.Context, b *batch) {
 	}
 }
 
+// badAnswer is the error of a call that was answered with another number of results than it had items.
+func badAnswer(format string, got, want int) error {
+	return &failure.Error{Code: failure.BadAnswer, Err: fmt.Errorf(format, got, want)}
+}
+
 func (d *Dispatch) set(ctx context.Context, todo []completion, results []credstore.Result) error {
 	changes := make([]credstore.Change, len(todo))
 	for i, c := range todo {
@@ -246,7 +252,7 @@ func (d *Dispatch) set(ctx context.Context, todo []completion, results []credsto
 		return err
 	}
 	if len(got) != len(todo) {
-		return fmt.Errorf("dispatch: the store answered %d changes of %d", len(got), len(todo))
+		return badAnswer("dispatch: the store answered %d changes of %d", len(got), len(todo))
 	}
 	copy(results, got)
 	return nil
@@ -270,10 +276,13 @@ func (d *Dispatch) applied(ctx context.Context, s *settlement, c completion, r c
 	case credstore.UnknownAccount:
 		rejected(reset.ReasonAccountGone)
 	case credstore.Refused:
+		d.store.RecordItem(ctx, downstream.KindMain, failure.ItemRefused)
 		d.refuse(ctx, s, c, reset.ReasonPasswordRefused)
 	case credstore.RetryItem:
+		d.store.RecordItem(ctx, downstream.KindMain, failure.AskedToRetry)
 		s.fail(c.lease, "the store asked to retry it")
 	default:
+		d.store.RecordItem(ctx, downstream.KindMain, failure.BadAnswer)
 		s.fail(c.lease, "the store's answer is unknown")
 	}
 	return nil
@@ -421,7 +430,7 @@ func (d *Dispatch) workRevoke(ctx context.Context, b *batch) {
 	fates := d.bisect(ctx, b.take(0), b.lane, leases, func(ctx context.Context, from, to int) error {
 		got, err := d.deps.Revoker.RevokeSessions(ctx, revocations[from:to])
 		if err == nil && len(got) != to-from {
-			err = fmt.Errorf("dispatch: the revoker answered %d revocations of %d", len(got), to-from)
+			err = badAnswer("dispatch: the revoker answered %d revocations of %d", len(got), to-from)
 		}
 		return err
 	})
@@ -439,18 +448,19 @@ func (d *Dispatch) workRevoke(ctx context.Context, b *batch) {
 
 // meets tells why surgegate cannot do what the store needs.
 func (d *Dispatch) meets(desc credstore.Description) error {
+	code := failure.NoForm
+	err := fmt.Errorf("dispatch: the store wants passwords in the unknown form %d", desc.Form)
 	switch desc.Form {
 	case credstore.FormPlaintext:
 		return nil
 	case credstore.FormHash:
-		if _, ok := d.scheme(desc); !ok {
-			return fmt.Errorf("dispatch: the store verifies only the hash schemes %q, none of which can be made",
-				desc.HashSchemes)
+		if _, ok := d.scheme(desc); ok {
+			return nil
 		}
-		return nil
-	default:
-		return fmt.Errorf("dispatch: the store wants passwords in the unknown form %d", desc.Form)
+		code = failure.NoneInCommon
+		err = fmt.Errorf("dispatch: the store verifies none of the hash schemes that surgegate makes")
 	}
+	return &failure.Error{Scope: failure.Downstream, Class: failure.Config, Code: code, Err: err}
 }
 
 // scheme is the best hash that the store can verify and surgegate can make.

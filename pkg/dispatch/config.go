@@ -69,6 +69,9 @@ type Config struct {
 	// DrainGrace is how long calls under way may take once Run's context has ended. Default 30 s.
 	DrainGrace time.Duration
 
+	// LogDownstreamText logs what downstreams say with their failures. It may quote people's data. Default false.
+	LogDownstreamText bool
+
 	// Breaker is the template for the breakers of store, mail and revoker; its Name is set here.
 	Breaker breaker.Config
 }

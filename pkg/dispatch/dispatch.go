@@ -19,6 +19,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/mailbudget"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/meter"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/publish"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -133,6 +134,7 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 	d.publisher = publish.New(published, publish.Deps{Queue: deps.Queue, Waits: &d.waits, Clock: d.clock, Logger: d.log})
 	d.knobs.configured = cfg
 	d.knobs.budgets.Store(cfg.budgets())
+	d.knobs.logText.Store(cfg.LogDownstreamText)
 	d.showLanes()
 	return d, nil
 }
@@ -151,9 +153,9 @@ func (d *Dispatch) makeDownstreams() error {
 	if pacers.Revoker == nil {
 		ofStore = append(ofStore, reset.LaneRevoke)
 	}
-	mostRevokes := 0
+	mostRevokes, ofRevoker := 0, codesOf(d.deps.Revoker)
 	if pacers.Revoker == nil {
-		mostRevokes = revokeCalls
+		mostRevokes, ofRevoker = revokeCalls, nil // its codes are the store's: those are few enough to be other
 	}
 	for _, s := range []struct {
 		at   **downstream.Downstream
@@ -161,20 +163,21 @@ func (d *Dispatch) makeDownstreams() error {
 	}{
 		{&d.store, downstream.Spec{
 			Name: "store", Timeout: cfg.StoreTimeout, Pacer: pacers.Store, Lanes: ofStore, Breaker: &cfg.Breaker,
-			OnClosed: d.book.AskAgain,
+			OnClosed: d.book.AskAgain, Codes: append(codesOf(d.deps.Store), failure.AskedToRetry, failure.ItemRefused, failure.BadAnswer),
 		}},
 		{&d.mail, downstream.Spec{
 			Name: "mail", Timeout: cfg.MailTimeout, Pacer: pacers.Mail, Lanes: []reset.Lane{reset.LaneMail}, Breaker: &cfg.Breaker,
+			Codes: codesOf(d.deps.Mailer),
 		}},
 		{&d.revoker, downstream.Spec{
 			Name: "revoker", Timeout: cfg.RevokeTimeout, Pacer: pacers.Revoker, Lanes: []reset.Lane{reset.LaneRevoke},
-			Breaker: &cfg.Breaker, Most: mostRevokes,
+			Breaker: &cfg.Breaker, Most: mostRevokes, Codes: ofRevoker,
 		}},
 		// Bounded by itself, and in this process: nothing to break. Two jobs a slot: one is hashed while the next is leased,
 		// opened and looked up.
 		{&d.hashPool, downstream.Spec{
 			Name: "hash_pool", Timeout: cfg.HashTimeout, Pacer: pacers.HashPool, Lanes: []reset.Lane{reset.LaneHash},
-			Most: 2 * max(1, d.deps.Hasher.Slots()),
+			Most: 2 * max(1, d.deps.Hasher.Slots()), Codes: codesOf(d.deps.Hasher),
 		}},
 	} {
 		s.spec.Weights = cfg.Weights
@@ -182,11 +185,19 @@ func (d *Dispatch) makeDownstreams() error {
 			s.spec.Host = d.store
 		}
 		*s.at, err = downstream.New(s.spec, downstream.Deps{
-			Clock: d.clock, Metrics: m, Register: d.deps.Register, Logger: d.log,
+			Clock: d.clock, Metrics: m, Register: d.deps.Register, Logger: d.log, LogText: d.knobs.logText.Load,
 		})
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// codesOf are the failure codes that an adapter says it may answer with, none if it does not say.
+func codesOf(adapter any) []string {
+	if a, ok := adapter.(interface{ FailureCodes() []string }); ok {
+		return a.FailureCodes()
 	}
 	return nil
 }
@@ -264,11 +275,11 @@ func (d *Dispatch) terms(l *lane) (upTo reset.Class, ok bool, news <-chan struct
 	return upTo, l.limit() > 0 && (!l.deferrable || d.level < 1) && l.paused.IsZero(), d.news
 }
 
-// Prepare takes over what is recorded of an earlier process and asks the store what it needs. The only error is an answer that
-// cannot be met: without any, recorded or not, the lanes of the store rest until there is one.
-func (d *Dispatch) Prepare(ctx context.Context) error {
+// Prepare takes over what is recorded of an earlier process and asks the store what it needs. Without an answer that can
+// be met, recorded or not, the lanes of the store rest until there is one.
+func (d *Dispatch) Prepare(ctx context.Context) {
 	d.publisher.Resume(ctx)
-	return d.book.Prepare(ctx)
+	d.book.Prepare(ctx)
 }
 
 // Abandon ends the calls under way once Run's context has ended, without the grace: for a process that must end now.
@@ -286,6 +297,10 @@ func (d *Dispatch) Run(ctx context.Context) error {
 	g.Go(func() error { return d.publisher.Run(runCtx) })
 	g.Go(func() error { return d.book.Run(runCtx, d.store) })
 	g.Go(func() error { return d.sweepLoop(runCtx) })
+	g.Go(func() error {
+		d.logFailuresLoop(runCtx)
+		return nil
+	})
 	err := g.Wait()
 
 	finished := make(chan struct{})
@@ -313,6 +328,15 @@ func (d *Dispatch) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// logFailuresLoop has failures logged that were held back because their class had a line within the last minute.
+func (d *Dispatch) logFailuresLoop(ctx context.Context) {
+	for d.clock.Sleep(ctx, 10*time.Second) == nil {
+		for _, s := range d.downstreams() {
+			s.LogFailures(ctx)
+		}
+	}
 }
 
 // run is one lane's runner.

@@ -35,14 +35,19 @@
 //
 //	call                                   job                                        pacer      breaker
 //	answered                               as its own result says                     ok         success
-//	overload, time-out, configuration      Retry, no try used, back-off with jitter   overload   failure
+//	overload, time-out                     Retry, no try used, back-off with jitter   overload   failure
+//	configuration; nothing succeeds        Retry, no try used, other jobs first       error      failure
 //	other error, several items             bisected until the poisonous one is alone  error      success (it answered)
 //	other error or panic, one item         Retry, one try used; out of tries: Park    error      success
 //	mail deferred (mailbox full, busy)     Retry, one try used; out of tries: refused ok         success
+//	mail refused, none has gone out since  Retry, one try used; out of tries: refused error      success
 //	ended by us (drain)                    Retry at once, no try used                 canceled   ignored
 //
-// A mail that its recipient's mailbox cannot take now is tried again after minutes, not seconds, and ends as one that was
-// refused, because nothing that an operator could do would mend it. Mail is sent at least once: a mail is sent again, with
+// When nothing succeeds, that is an outage, whatever the code: internal/downstream has the rule. Errors of single items (no
+// such account, a password refused, one recipient) are answers and stay those items'.
+//
+// A mail that its recipient's mailbox cannot take now, or that was refused while no other goes out, is tried again after
+// minutes, not seconds, and ends as one that was refused, because nothing that an operator could do would mend it. Mail is sent at least once: a mail is sent again, with
 // the same Message-ID, if the process died, or the answer got lost, between the provider's taking it and the Finish.
 //
 // A bisected batch makes at most 4·log2(n)+4 calls, each under a permit of its own; what is left is retried without
@@ -64,6 +69,9 @@
 // is configured, under overrides that stand: weights, mail budgets, those of identifier, account and recipient, and paces, whole
 // or not at all; anything else needs a restart (ErrNotHot).
 //
+// The process itself says with SetStarved that it is short of processor time (pkg/starvation): the time of a call is then partly
+// its own delay, and no pacer raises its limits on it.
+//
 // A pause is published like an outage: waits that are told grow by its length so far, at the pace last measured, and what could
 // not be finished in time is no longer accepted. Jobs of a paused lane age like any others, so the oldest wait grows, and
 // with it the brownout level: that is true, people do wait. Who pauses a lane for long should expect it, and say so to who
@@ -79,8 +87,9 @@
 //     replacement link is asked for. Sweeps find those that no lane would reach in time.
 //   - ErrLeaseLost drops what was done: somebody newer has the job, or superseded it.
 //   - ErrConflict on a Finish (two starts of one account raced for its budget) is decided again on fresh records.
-//   - The text of a downstream's error may quote people's data, so it is neither logged nor kept as the cause of a
-//     parked job; its class is.
+//   - The text of a downstream's error may quote people's data, so it is never kept as the cause of a parked job, and logged
+//     only with Config.LogDownstreamText. Its class and code are logged, at most once a minute each.
+//   - A store that describes itself in a way that cannot be met rests its lanes, and says so each minute (internal/book).
 //
 // # Traces, and why it waits
 //

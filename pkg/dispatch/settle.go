@@ -22,7 +22,7 @@ import (
 type settlement struct {
 	d      *Dispatch
 	lane   *lane
-	strain func() int
+	need   need // whose state says when a job is tried again
 	leased time.Time
 	span   tracing.Span
 
@@ -41,8 +41,7 @@ type ending struct {
 }
 
 func (d *Dispatch) settle(b *batch) *settlement {
-	down := b.lane.needs()[0].down
-	return &settlement{d: d, lane: b.lane, strain: down.Strained, leased: b.leased, span: b.span}
+	return &settlement{d: d, lane: b.lane, need: b.lane.needs()[0], leased: b.leased, span: b.span}
 }
 
 // end ends a job.
@@ -58,9 +57,12 @@ func (s *settlement) retry(r queue.Retry) {
 	s.retries = append(s.retries, r)
 }
 
-// again puts a job back without a try used, because of the downstream.
+// again puts a job back without a try used, because of the downstream. In an outage it stays out of the line for longer,
+// so that the next probes are of other jobs.
 func (s *settlement) again(l queue.Lease) {
-	wait := backoff(s.d.cfg.OverloadDelay, min(s.d.cfg.MaxDelay, decide.OverloadMost), max(0, s.strain()-1))
+	down := s.need.down
+	wait := backoff(s.d.cfg.OverloadDelay, min(s.d.cfg.MaxDelay, decide.OverloadMost), max(0, down.Strained()-1))
+	wait = max(wait, min(s.d.cfg.MaxDelay, down.ProbeDelay(s.need.kind)))
 	s.retry(queue.Retry{Lease: l, NotBefore: s.d.clock.Now().Add(wait)})
 }
 
@@ -190,8 +192,9 @@ const (
 	fateFailed             // failed alone
 )
 
-// bisect calls f for the items [from, to) under the permit p, bisecting spans that fail whole for a reason that is
-// not the downstream's load. leases are the items', extended before each further call.
+// bisect calls f for the items [from, to) under the permit p, bisecting spans that fail whole for a reason that may be
+// one item's fault. leases are the items', extended before each further call. Once the calls turn out to be in an outage
+// no item is at fault, nor are those that have failed alone before that was known.
 func (d *Dispatch) bisect(
 	ctx context.Context, p *downstream.Permit, lane *lane, leases []queue.Lease, f func(ctx context.Context, from, to int) error,
 ) []fate {
@@ -213,14 +216,21 @@ func (d *Dispatch) bisect(
 			s.to = s.from + p.Items()
 		}
 		callCtx, called := d.deps.Tracer.Call(ctx, p.Downstream().Name(), s.to-s.from)
-		c := p.Do(callCtx, s.to-s.from, func(ctx context.Context) error { return f(ctx, s.from, s.to) })
-		called.Outcome(c.String(), c != downstream.OK)
+		c := p.DoFor(callCtx, leases[s.from].Job.ID, s.to-s.from, func(ctx context.Context) error { return f(ctx, s.from, s.to) })
+		called.Outcome(c.String(), !c.Answered())
 		p = nil
 		switch {
-		case c == downstream.OK:
+		case c.Answered():
 			for i := s.from; i < s.to; i++ {
 				fates[i] = fateDone
 			}
+		case c == downstream.Outage:
+			for i, fate := range fates {
+				if fate == fateFailed {
+					fates[i] = fateAgain
+				}
+			}
+			return fates
 		case !c.UsesTry():
 			return fates
 		case s.to-s.from == 1:

@@ -82,7 +82,7 @@ func (d *Dispatch) lookup(ctx context.Context, asks []ask) error {
 		return err
 	}
 	if len(found) != len(asks) {
-		return fmt.Errorf("dispatch: the store answered %d look-ups of %d", len(found), len(asks))
+		return badAnswer("dispatch: the store answered %d look-ups of %d", len(found), len(asks))
 	}
 	byIdentifier, byID := found[:len(identifiers)], found[len(identifiers):]
 	for i := range asks {
@@ -191,18 +191,16 @@ func (d *Dispatch) workMail(ctx context.Context, b *batch) {
 	}
 	fates := d.bisect(ctx, b.take(0), b.lane, b.leases, func(ctx context.Context, _, _ int) error {
 		err := d.deps.Mailer.Send(ctx, m.message)
+		// An answer about this mail alone, unless the provider refuses every mail: then the fate is another.
 		refused, deferred = errors.Is(err, mail.ErrRefused), errors.Is(err, mail.ErrDeferred)
-		if refused || deferred {
-			return nil // an answer, about this mail alone
-		}
 		return err
 	})
 	switch fate := fates[0]; {
 	case fate == fateAgain:
 		s.again(l)
-	case fate == fateFailed:
+	case fate == fateFailed && !refused:
 		s.fail(l, "the mail provider failed")
-	case deferred && s.patient(l):
+	case (deferred || fate == fateFailed) && s.patient(l): // or it is not known yet whether the provider refuses every mail
 	default:
 		refused = refused || deferred // for so long that it is for good
 		outcome := mailSent

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,6 +37,7 @@ type knobs struct {
 	identifier Budget                 // override; zero: none
 
 	budgets atomic.Pointer[budgets] // in force
+	logText atomic.Bool             // what downstreams say may be logged
 }
 
 // budgets are those of link mails.
@@ -163,6 +165,14 @@ func (d *Dispatch) ForceBreaker(name string, f breaker.Force) error {
 	return nil
 }
 
+// SetStarved says whether this process is short of processor time: no pace is raised then on what was measured. It may be called
+// again with the same value, and is to be while it lasts: a pacer that a reload brought knows it from the next call on.
+func (d *Dispatch) SetStarved(starved bool) {
+	for _, s := range d.downstreams() {
+		s.SetStarved(starved)
+	}
+}
+
 // SetIdentifierBudget overrides how many link mails one identifier gets; the zero Budget lifts that. What was mailed counts
 // on: who has used up the old budget has used up as much time of the new one.
 func (d *Dispatch) SetIdentifierBudget(b Budget) error {
@@ -188,7 +198,7 @@ func (d *Dispatch) IdentifierBudget() (inForce, configured Budget) {
 // hot are the fields of Config that may change while it runs.
 func hot(field string) bool {
 	switch field {
-	case "Identifier", "Account", "Recipient", "MailBudget", "Weights":
+	case "Identifier", "Account", "Recipient", "MailBudget", "Weights", "LogDownstreamText":
 		return true
 	default:
 		return false
@@ -217,8 +227,8 @@ func (d *Dispatch) canReconfigure(c Config) error {
 	return nil
 }
 
-// Reconfigure takes another configuration over: lanes' weights, mail budgets, and those of identifiers, accounts and
-// recipients; overrides stay in force. With an error, which is CanReconfigure's, nothing has changed.
+// Reconfigure takes another configuration over: lanes' weights, mail budgets, those of identifiers, accounts and recipients,
+// and whether downstreams' words are logged; overrides stay in force. With an error, which is CanReconfigure's, nothing has changed.
 func (d *Dispatch) Reconfigure(c Config) error {
 	d.knobs.mu.Lock()
 	defer d.knobs.mu.Unlock()
@@ -232,6 +242,7 @@ func (d *Dispatch) Reconfigure(c Config) error {
 	d.knobs.configured = c
 	c.Identifier = d.knobs.identifier.or(c.Identifier)
 	d.knobs.budgets.Store(c.budgets())
+	d.knobs.logText.Store(c.LogDownstreamText)
 	for _, l := range d.lanes {
 		if l.budget != nil {
 			l.budget.Configure(d.clock.Now(), c.MailBudget)
@@ -277,7 +288,7 @@ func (d *Dispatch) outage(l *lane) time.Time {
 		}
 	}
 	for _, n := range l.needs() {
-		if out := n.down.Out(); !out.IsZero() && (since.IsZero() || out.Before(since)) {
+		if out := n.down.OutOf(n.kind); !out.IsZero() && (since.IsZero() || out.Before(since)) {
 			since = out
 		}
 	}
@@ -287,11 +298,18 @@ func (d *Dispatch) outage(l *lane) time.Time {
 // Downstream is what an operator sees of one.
 type Downstream = downstream.Status
 
+// Failure is one class of a downstream's failures, over the last 5 minutes.
+type Failure = downstream.Failure
+
 // Status tells how the downstreams fare.
 func (d *Dispatch) Status() []Downstream {
 	var all []Downstream
 	for _, s := range d.downstreams() {
-		all = append(all, s.Status())
+		status := s.Status()
+		if s == d.store {
+			status.Misconfiguration = cmp.Or(d.book.Misconfiguration(), status.Misconfiguration)
+		}
+		all = append(all, status)
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -335,15 +336,16 @@ func TestDescribe(t *testing.T) {
 	}
 	next.ends(next.complete("1", password), reset.StateDone, reset.ReasonNone)
 	next.drained()
-	// What cannot be met refuses the start.
+	// What cannot be met rests the store's lanes and says what to change, whatever is recorded.
 	w.store.on(func(s *store) {
 		s.describe = func(d credstore.Description) (credstore.Description, error) {
 			d.HashSchemes = []string{"md5"}
 			return d, nil
 		}
 	})
-	if err := next.dispatch.Prepare(t.Context()); err == nil {
-		t.Error("a store that verifies only md5 was accepted")
+	next.dispatch.Prepare(t.Context())
+	if got := next.dispatch.Status()[0].Misconfiguration; !strings.Contains(got, "hash_schemes") {
+		t.Errorf("a store that verifies only md5 has the misconfiguration %q", got)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
@@ -77,9 +78,19 @@ type options struct {
 	// idle leaves Run to the test.
 	idle bool
 	// link is told of link mails; nil: nobody is.
-	link      func(age time.Duration, handedOff bool)
-	tracer    *tracing.Tracer
+	link   func(age time.Duration, handedOff bool)
+	tracer *tracing.Tracer
+	// behind gives the store that the work side calls, in front of the real one; nil: that itself.
+	behind func(credstore.Store) backend
+	// log takes the log; nil: nothing does.
+	log       slog.Handler
 	decisions *decision.Log
+}
+
+// backend is a store that revokes.
+type backend interface {
+	credstore.Store
+	credstore.Revoker
 }
 
 func newWorld(t testing.TB, o options) *world {
@@ -153,15 +164,22 @@ func newWorld(t testing.TB, o options) *world {
 	if o.oneBackend {
 		pacers.Revoker = nil
 	}
+	var store backend = w.store
+	if o.behind != nil {
+		store = o.behind(w.store)
+	}
+	if o.log == nil {
+		o.log = slog.DiscardHandler
+	}
 	w.dispatch, err = dispatch.New(c, dispatch.Deps{
-		Queue: w.queue, Store: w.store, Revoker: w.store, Mailer: w.mails, Templates: templates,
+		Queue: w.queue, Store: store, Revoker: store, Mailer: w.mails, Templates: templates,
 		Sealer: w.sealer, Opener: w.opener, Index: w.keyring.Index(), Signer: w.signer, Verifier: w.verifier, Hasher: w.hashes,
 		Pacers: pacers, Link: o.link,
-		Clock: w.clock, Logger: slog.New(slog.DiscardHandler), Register: w.registry,
+		Clock: w.clock, Logger: slog.New(o.log), Register: w.registry,
 		Tracer: o.tracer, Decisions: o.decisions,
 	})
 	must(err)
-	must(w.dispatch.Prepare(t.Context()))
+	w.dispatch.Prepare(t.Context())
 	if !o.idle {
 		w.run()
 	}

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/argon2"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -46,7 +45,6 @@ type Pool struct {
 	slots   *semaphore.Weighted
 	memory  *semaphore.Weighted
 	metrics *metrics
-	busy    atomic.Int64 // ns of slots that computed
 }
 
 // New returns a pool.
@@ -67,9 +65,8 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	return p, nil
 }
 
-// Busy is how long slots have computed, summed over the slots, since New: processor time that a look at the rest of
-// the process leaves out.
-func (p *Pool) Busy() time.Duration { return time.Duration(p.busy.Load()) }
+// FailureCodes are the codes of its errors that are worth a series of their own.
+func (p *Pool) FailureCodes() []string { return []string{failure.PoolFull} }
 
 // Slots is how many hashes are computed at once.
 func (p *Pool) Slots() int { return p.cfg.Slots }
@@ -157,16 +154,18 @@ func (h argonHash) cost() cost { return cost{slots: int64(h.p), bytes: int64(h.k
 func (p *Pool) run(ctx context.Context, op op, c cost, compute func()) error {
 	c.slots = min(c.slots, int64(p.cfg.Slots))
 	if err := p.acquire(ctx, c); err != nil {
-		return fmt.Errorf("hashpool: waiting for a slot: %w", err)
+		err = fmt.Errorf("hashpool: waiting for a slot: %w", err)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return &failure.Error{Scope: failure.Downstream, Class: failure.Timeout, Code: failure.PoolFull, Err: err}
+		}
+		return err
 	}
 	m := p.metrics
 	m.inUse.Add(float64(c.slots))
 	m.memoryInUse.Add(float64(c.bytes))
 	start := p.clock.Now()
 	defer func() {
-		took := p.clock.Now().Sub(start)
-		p.busy.Add(int64(took) * c.slots)
-		m.seconds[op].Observe(took.Seconds())
+		m.seconds[op].Observe(p.clock.Now().Sub(start).Seconds())
 		m.memoryInUse.Sub(float64(c.bytes))
 		m.inUse.Sub(float64(c.slots))
 		p.memory.Release(c.bytes)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"pgregory.net/rapid"
 
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
@@ -209,6 +211,11 @@ func TestBounds(t *testing.T) {
 		runtime.Gosched()
 	}
 	cancel()
+	late, stop := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer stop()
+	if _, err := p.Hash(late, hashpool.SchemeArgon2id, []byte("x")); !errors.Is(err, context.DeadlineExceeded) || failure.Of(err).Code != failure.PoolFull {
+		t.Errorf("%v, want that the pool is full", err)
+	}
 	wg.Wait()
 	for _, name := range []string{"slots_in_use", "waiting", "memory_in_use_bytes"} {
 		if got := gauge(t, r, "surgegate_hashpool_"+name); got != 0 {

@@ -7,7 +7,8 @@
 // ErrDeferred (a 4xx answer about this recipient: his mailbox is full or busy) means later for this message, which uses up
 // one of its tries, and says that the provider works; ErrRefused (a 5xx answer about this recipient or message) means
 // never for this message. Any other error is a fault
-// that an operator has to look at. A message whose hand-off answer got lost is sent again: mail is at least once.
+// that an operator has to look at. Errors should be a *failure.Error as well: its code is told to operators, and its scope
+// tells a refusal of one mailbox from one that may be of us. A message whose hand-off answer got lost is sent again: mail is at least once.
 // Errors hold codes, never the provider's own words: those quote the address.
 //
 // Mail goes to the stored address, never to the submitted one, and links use the configured base URL only.

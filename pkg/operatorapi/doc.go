@@ -13,9 +13,13 @@
 // GetStatus reads memory only: the queue's counters under a lock that the committer holds for microseconds, the book's
 // list, and rates that were made before. Where the lock is held for longer, because the disk stalls the engine's writes, the
 // counters read last are told after 100 ms. So it answers while commits stall; after ten seconds of that rates are 0. Rates are of
-// the last ten seconds, from one look a second at the counters that /metrics shows anyway: what the dashboard says and
-// what this says cannot differ. Who is at the second listener does not stand in line with callers: its connections,
+// the last ten seconds, from one look a second at the counters of the dispatcher, and for admission at those that /metrics shows. Who is at the second listener does not stand in line with callers: its connections,
 // streams and caps are its own, only the processors are shared.
+//
+// # The diagnosis
+//
+// Run evaluates the diagnosis (pkg/diagnosis) once a second, with nobody asking, so that it has a past, and each change of an
+// operator's once more. GetStatus, WatchStatus and the metric surgegate_diagnosis tell the last evaluation: everybody sees the same.
 //
 // # What is not told
 //

@@ -94,6 +94,7 @@ func (s *Service) set(ctx context.Context, n named, setting steer.Setting, st *o
 	if err != nil {
 		return nil, queueError(err)
 	}
+	s.diagnoseChange(ctx)
 	return changeOf(c), nil
 }
 
@@ -130,6 +131,7 @@ func (s *Service) LiftOverride(ctx context.Context, r *operatorv1.LiftOverrideRe
 	for _, c := range changes {
 		resp.Changes = append(resp.Changes, changeOf(c))
 	}
+	s.diagnoseChange(ctx)
 	return resp, nil
 }
 
@@ -279,10 +281,5 @@ const maxLimitedClients = 20
 // ListLimitedClients implements the call.
 func (s *Service) ListLimitedClients(context.Context, *operatorv1.ListLimitedClientsRequest) (*operatorv1.ListLimitedClientsResponse,
 	error) {
-	resp := &operatorv1.ListLimitedClientsResponse{}
-	clients := s.d.LimitedClients()
-	for _, c := range clients[:min(len(clients), maxLimitedClients)] {
-		resp.Clients = append(resp.Clients, &operatorv1.LimitedClient{Kind: c.Kind, Client: c.Client, Refused: c.Refused})
-	}
-	return resp, nil
+	return &operatorv1.ListLimitedClientsResponse{Clients: s.limitedClients()}, nil
 }

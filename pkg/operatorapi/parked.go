@@ -138,6 +138,7 @@ func (s *Service) change(ctx context.Context, what, after string, texts []string
 	for i, id := range ids {
 		results[i].Found = results[i].Found && !gone[id]
 	}
+	s.diagnoseChange(ctx)
 	return results, nil
 }
 

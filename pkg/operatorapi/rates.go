@@ -10,8 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 // rateWindow is how long back rates look.
@@ -26,14 +28,14 @@ type rates struct {
 
 	mu      sync.Mutex
 	samples []sample // oldest first
-	best    map[string]*best
 }
 
 // sample is what counters said at one moment.
 type sample struct {
-	at     time.Time
-	lanes  map[reset.Lane]laneCount
-	counts map[series]float64
+	at          time.Time
+	lanes       map[reset.Lane]laneCount
+	downstreams map[string]dispatch.Counts
+	counts      map[series]float64
 }
 
 type laneCount struct{ ended, held uint64 }
@@ -41,18 +43,13 @@ type laneCount struct{ ended, held uint64 }
 // series is one counter: its family and the values of its labels in the order of watched.
 type series struct{ family, first, second string }
 
-// The families that are looked at, with the labels that tell their series apart. Sum and count of a histogram are series too.
+// The families that are looked at, with the labels that tell their series apart.
 const (
 	familyDecisions = "surgegate_admission_decisions_total"
 	familyDryRuns   = "surgegate_admission_dry_run_total"
 	familyTokens    = "surgegate_admission_tokens"
 	familyGate      = "surgegate_gate_requests_total"
-	familyCalls     = "surgegate_downstream_calls_total"
-	familySeconds   = "surgegate_downstream_call_seconds"
-	familyItems     = "surgegate_downstream_items_total"
 	familyMails     = "surgegate_mails_total"
-
-	histogramSum, histogramCount = "sum", "count"
 )
 
 func watched(family string) (first, second string, ok bool) {
@@ -65,10 +62,6 @@ func watched(family string) (first, second string, ok bool) {
 		return "", "", true
 	case familyGate:
 		return "call", "verdict", true
-	case familyCalls, familyItems:
-		return "downstream", "outcome", true
-	case familySeconds:
-		return "downstream", "", true
 	case familyMails:
 		return "purpose", "outcome", true
 	default:
@@ -76,16 +69,22 @@ func watched(family string) (first, second string, ok bool) {
 	}
 }
 
-func newRates(g prometheus.Gatherer) *rates { return &rates{gather: g, best: map[string]*best{}} }
+func newRates(g prometheus.Gatherer) *rates { return &rates{gather: g} }
 
 // look takes a sample: about 1 ms and 600 KB of garbage for the whole registry of a gateway, once a second. What cannot be
 // read leaves a gap; the ends of the window bridge it.
-func (r *rates) look(now time.Time, stats queue.Stats) {
+func (r *rates) look(now time.Time, stats queue.Stats, downstreams []Downstream) {
 	families, err := r.gather.Gather()
 	if err != nil && len(families) == 0 {
 		return
 	}
-	s := sample{at: now, lanes: make(map[reset.Lane]laneCount, len(stats.Lanes)), counts: map[series]float64{}}
+	s := sample{
+		at: now, lanes: make(map[reset.Lane]laneCount, len(stats.Lanes)), downstreams: make(map[string]dispatch.Counts, len(downstreams)),
+		counts: map[series]float64{},
+	}
+	for _, d := range downstreams {
+		s.downstreams[d.Name] = d.Counts
+	}
 	for lane, l := range stats.Lanes {
 		s.lanes[lane] = laneCount{ended: l.Ended, held: held(l)}
 	}
@@ -107,7 +106,6 @@ func (r *rates) look(now time.Time, stats queue.Stats) {
 		r.samples = r.samples[1:]
 	}
 	r.samples = append(r.samples, s)
-	r.remember(now)
 }
 
 func (s *sample) take(family, first, second string, m *dto.Metric) {
@@ -119,13 +117,6 @@ func (s *sample) take(family, first, second string, m *dto.Metric) {
 		case second:
 			key.second = l.GetValue()
 		}
-	}
-	if h := m.GetHistogram(); h != nil {
-		key.second = histogramSum
-		s.counts[key] = h.GetSampleSum()
-		key.second = histogramCount
-		s.counts[key] = float64(h.GetSampleCount())
-		return
 	}
 	s.counts[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 }
@@ -148,10 +139,6 @@ type span struct {
 func (r *rates) span(now time.Time) span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.spanLocked(now)
-}
-
-func (r *rates) spanLocked(now time.Time) span {
 	n := len(r.samples)
 	if n == 0 {
 		return span{}
@@ -251,17 +238,33 @@ func (w span) intake() (in intake) {
 type calls struct {
 	ok, failed, items float64
 	mean              time.Duration // of a call; 0 where there was none
+	kinds             []*operatorv1.CallKindStatus
 }
 
 // calls of a downstream. An overload is the downstream saying that it cannot: it counts as failed. What we ended does not.
 func (w span) calls(name string) (c calls) {
-	for _, outcome := range []string{"overload", "timeout", "error"} {
-		c.failed += w.rate(series{familyCalls, name, outcome})
+	if w.seconds <= 0 {
+		return c
 	}
-	c.ok = w.rate(series{familyCalls, name, "ok"})
-	c.items = w.rate(series{familyItems, name, "ok"})
-	if n := w.rate(series{familySeconds, name, histogramCount}); n > 0 {
-		c.mean = time.Duration(w.rate(series{familySeconds, name, histogramSum}) / n * float64(time.Second))
+	a, z := w.first.downstreams[name], w.last.downstreams[name]
+	c.ok = float64(z.Calls.Count-a.Calls.Count) / w.seconds
+	c.items = float64(z.Calls.Items-a.Calls.Items) / w.seconds
+	c.failed = float64(z.Failed-a.Failed) / w.seconds
+	if n := z.Ended - a.Ended; n > 0 {
+		c.mean = (z.EndedTime - a.EndedTime) / time.Duration(n) //nolint:gosec // a number of calls
+	}
+	for _, k := range z.Kinds {
+		var before dispatch.Calls
+		if i := slices.IndexFunc(a.Kinds, func(b dispatch.KindCounts) bool { return b.Kind == k.Kind }); i >= 0 {
+			before = a.Kinds[i].Calls
+		}
+		st := &operatorv1.CallKindStatus{
+			Kind: k.Kind, CallRate: float64(k.Count-before.Count) / w.seconds, ItemRate: float64(k.Items-before.Items) / w.seconds,
+		}
+		if n := k.Count - before.Count; n > 0 {
+			st.CallTime = duration((k.Time - before.Time) / time.Duration(n)) //nolint:gosec // a number of calls
+		}
+		c.kinds = append(c.kinds, st)
 	}
 	return c
 }

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/diagnosis"
+	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -28,6 +30,7 @@ type Queue interface {
 // Downstream is one downstream's state.
 type Downstream struct {
 	Name                  string // store, mail, revoker, hash_pool
+	Counts                dispatch.Counts
 	Concurrency, InFlight int
 	Rate                  float64 // items/s at most; 0: unlimited
 	Breaker               string  // closed, half_open, open, none
@@ -36,6 +39,16 @@ type Downstream struct {
 	Mode                  string  // auto, bounded, fixed
 	Batch                 int
 	OutageSince           time.Time // zero while it works
+	Failures              []Failure // of the last 5 minutes, most first
+	Misconfiguration      string    // what must be changed before it can be used; empty while it can
+}
+
+// Failure is one class of a downstream's failures.
+type Failure struct {
+	Outcome, Code string
+	Items         uint64
+	Last          time.Time
+	Meaning       string
 }
 
 // Lane is how a lane is steered.
@@ -54,6 +67,14 @@ type Level struct {
 
 // Disk is the disk that the queue lies on.
 type Disk struct{ Available, Reserve uint64 }
+
+// Process is whether surgegate's own process gets the processor time that it needs.
+type Process struct {
+	StarvedSince      time.Time     // zero while it is not short of it
+	Delay             time.Duration // for which whatever is ready waits for a processor
+	Throttled         float64       // share of the time in which a cgroup's quota held it back
+	CPULimit, CPUUsed float64       // processors
+}
 
 // LimitedClient is a client that was refused.
 type LimitedClient struct {
@@ -78,23 +99,28 @@ type Deps struct {
 	Lanes          func() []Lane
 	Downstreams    func() []Downstream
 	Disk           func() Disk
+	Process        func() Process
 	Limits         steer.Limits
 	LimitedClients func() []LimitedClient
 	// Reload reads the configuration again. Its error is a *reset.Error where the configuration is at fault.
 	Reload   func(ctx context.Context, by steer.Operator, dryRun bool) ([]ConfigChange, error)
 	Draining func() bool
 	Version  string
+	// Registerer takes the metrics of the diagnosis; nil: nobody sees them.
+	Registerer prometheus.Registerer
 	// Clock defaults to the machine's.
 	Clock clock.Clock
 }
 
-// Service is the operators' service. Make it with New, and Run it for its rates. It is safe for concurrent use.
+// Service is the operators' service. Make it with New, and Run it for its rates and its diagnosis. It is safe for concurrent use.
 type Service struct {
 	operatorv1.UnimplementedOperatorServer
 	d     Deps
 	rates *rates
 	stats *statsReader
 	start time.Time
+	// diagnosis is what Run makes of the status once a second.
+	diagnosis diagnostician
 }
 
 // New returns a service; nothing runs yet.
@@ -114,9 +140,17 @@ func New(d Deps) (*Service, error) {
 	orFunc(&d.Lanes, func() []Lane { return nil })
 	orFunc(&d.Downstreams, func() []Downstream { return nil })
 	orFunc(&d.Disk, func() Disk { return Disk{} })
+	orFunc(&d.Process, func() Process { return Process{} })
 	orFunc(&d.LimitedClients, func() []LimitedClient { return nil })
 	orFunc(&d.Draining, func() bool { return false })
-	return &Service{d: d, rates: newRates(d.Gatherer), stats: newStatsReader(d.Queue), start: d.Clock.Now()}, nil
+	m, err := newDiagnosisMetrics(d.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		d: d, rates: newRates(d.Gatherer), stats: newStatsReader(d.Queue), start: d.Clock.Now(),
+		diagnosis: diagnostician{diagnoser: diagnosis.New(), metrics: m},
+	}, nil
 }
 
 func orFunc[T any](f *func() T, def func() T) {
@@ -128,14 +162,17 @@ func orFunc[T any](f *func() T, def func() T) {
 // sampleEvery is how often rates are looked at.
 const sampleEvery = time.Second
 
-// Run takes the samples that rates are made of, and reads the queue's counters for who asks, until ctx ends.
+// Run takes the samples that rates are made of, evaluates the diagnosis, and reads the queue's counters for who asks, until
+// ctx ends.
 func (s *Service) Run(ctx context.Context) {
 	var reading sync.WaitGroup
 	reading.Go(func() { s.stats.run(ctx) })
 	defer reading.Wait()
 	for {
 		if stats, err := s.stats.read(ctx); err == nil {
-			s.rates.look(s.d.Clock.Now(), stats)
+			now := s.d.Clock.Now()
+			s.rates.look(now, stats, s.d.Downstreams())
+			s.diagnose(now, stats)
 		}
 		if s.d.Clock.Sleep(ctx, sampleEvery) != nil {
 			return

@@ -54,7 +54,14 @@ func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, er
 	if err != nil {
 		return nil, queueError(err)
 	}
-	now, level, disk := s.d.Clock.Now(), s.d.Level(), s.d.Disk()
+	resp := s.figures(s.d.Clock.Now(), stats)
+	s.diagnosis.tell(resp, s.limitedClients)
+	return resp, nil
+}
+
+// figures are the state at one moment, without what it means.
+func (s *Service) figures(now time.Time, stats queue.Stats) *operatorv1.GetStatusResponse {
+	level, disk := s.d.Level(), s.d.Disk()
 	window := s.rates.span(now)
 	resp := &operatorv1.GetStatusResponse{
 		Time:               timestamppb.New(now),
@@ -67,11 +74,12 @@ func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, er
 		Downstreams:        s.downstreams(window),
 		Admission:          admissionStatus(window.intake()),
 		Disk:               &operatorv1.DiskStatus{AvailableBytes: disk.Available, ReserveBytes: disk.Reserve},
+		Process:            processStatus(s.d.Process()),
 		Overrides:          overrides(s.d.Book.List()),
 		Version:            s.d.Version,
 		StartTime:          timestamppb.New(s.start),
 	}
-	return resp, nil
+	return resp
 }
 
 func queueStatus(stats queue.Stats) *operatorv1.QueueStatus {
@@ -125,6 +133,9 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 		c := window.calls(d.Name)
 		st := &operatorv1.DownstreamStatus{
 			Downstream:       d.Name,
+			Kinds:            c.kinds,
+			LastCallTime:     timestamp(d.Counts.LastCall),
+			LastSuccessTime:  timestamp(d.Counts.LastSuccess),
 			ConcurrencyLimit: uint32(max(0, d.Concurrency)), //nolint:gosec // a limit of calls
 			InFlight:         uint32(max(0, d.InFlight)),    //nolint:gosec // a number of calls
 			RateLimit:        d.Rate,
@@ -137,16 +148,26 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 			FailureRate:      c.failed,
 			ItemRate:         c.items,
 			OutageStartTime:  timestamp(d.OutageSince),
+			Misconfiguration: d.Misconfiguration,
+		}
+		for _, f := range d.Failures {
+			st.Failures = append(st.Failures, &operatorv1.FailureStatus{
+				Outcome: f.Outcome, Code: f.Code, Count: f.Items, LastTime: timestamp(f.Last), Meaning: f.Meaning,
+			})
 		}
 		if c.mean > 0 {
 			st.CallTime = duration(c.mean)
 		}
-		if v := s.rates.speed(window, d.Name); v.items > 0 {
-			st.SpeedRatio, st.BestItemRate, st.BestTime = v.ratio, v.items, timestamp(v.at)
-		}
 		out = append(out, st)
 	}
 	return out
+}
+
+func processStatus(p Process) *operatorv1.ProcessStatus {
+	return &operatorv1.ProcessStatus{
+		CpuStarved: !p.StarvedSince.IsZero(), CpuStarvedSince: timestamp(p.StarvedSince), SchedulingDelay: duration(p.Delay),
+		ThrottledShare: p.Throttled, CpuLimit: p.CPULimit, CpuUsed: p.CPUUsed,
+	}
 }
 
 func admissionStatus(in intake) *operatorv1.AdmissionStatus {

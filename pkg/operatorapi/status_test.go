@@ -3,6 +3,7 @@ package operatorapi_test
 import (
 	"context"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/operatorapi"
 	"github.com/surgegate/surgegate/pkg/queue"
@@ -30,28 +32,67 @@ func counters(t *testing.T, r prometheus.Registerer, name string, labels ...stri
 	return v
 }
 
+// downstream counts what a test has done to one. It is safe for concurrent use.
+type downstream struct {
+	mu sync.Mutex
+	c  dispatch.Counts
+}
+
+func (d *downstream) now() dispatch.Counts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.c
+	c.Kinds = slices.Clone(c.Kinds)
+	return c
+}
+
+// work adds calls that ended well, so many with so many items in all.
+func (d *downstream) work(at time.Time, kind string, calls, items uint64, each time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.IndexFunc(d.c.Kinds, func(k dispatch.KindCounts) bool { return k.Kind == kind })
+	if i < 0 {
+		i = len(d.c.Kinds)
+		d.c.Kinds = append(d.c.Kinds, dispatch.KindCounts{Kind: kind})
+	}
+	took := time.Duration(calls) * each //nolint:gosec // a few calls
+	for _, c := range []*dispatch.Calls{&d.c.Calls, &d.c.Kinds[i].Calls} {
+		c.Count, c.Items, c.Time = c.Count+calls, c.Items+items, c.Time+took
+	}
+	d.c.Ended, d.c.EndedTime = d.c.Ended+calls, d.c.EndedTime+took
+	d.c.LastCall, d.c.LastSuccess = at, at
+}
+
+func (d *downstream) fail(calls uint64, each time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.c.Failed += calls
+	d.c.Ended, d.c.EndedTime = d.c.Ended+calls, d.c.EndedTime+time.Duration(calls)*each //nolint:gosec // a few calls
+}
+
 func near(a, b float64) bool { return math.Abs(a-b) < .01*math.Max(1, math.Abs(b)) }
 
 func TestStatusTellsWhatGoesOn(t *testing.T) {
 	t.Parallel()
 	out := begin().Add(-time.Minute)
+	var store downstream
 	w := newWorld(t, func(d *operatorapi.Deps) {
 		d.Downstreams = func() []operatorapi.Downstream {
 			return []operatorapi.Downstream{{Name: "store", Concurrency: 8, InFlight: 3, Rate: 120, Breaker: "half_open", Ramp: .5,
-				Mode: "bounded", Batch: 64, Forced: true, OutageSince: out}}
+				Mode: "bounded", Batch: 64, Forced: true, OutageSince: out, Counts: store.now(), Misconfiguration: "grant it",
+				Failures: []operatorapi.Failure{{Outcome: "error", Code: "UNKNOWN", Items: 7, Last: out, Meaning: "look"}}}}
 		}
 		d.Disk = func() operatorapi.Disk { return operatorapi.Disk{Available: 7, Reserve: 5} }
+		d.Process = func() operatorapi.Process {
+			return operatorapi.Process{StarvedSince: out, Delay: 7 * time.Millisecond, Throttled: .25, CPULimit: 1.5, CPUUsed: 1.25}
+		}
 		d.Draining = func() bool { return true }
 	})
 	decisions := counters(t, w.reg, "surgegate_admission_decisions_total", "decision", "reason")
 	dry := counters(t, w.reg, "surgegate_admission_dry_run_total", "reason")
 	requests := counters(t, w.reg, "surgegate_gate_requests_total", "call", "verdict")
-	called := counters(t, w.reg, "surgegate_downstream_calls_total", "downstream", "outcome")
-	items := counters(t, w.reg, "surgegate_downstream_items_total", "downstream", "outcome")
-	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "surgegate_downstream_call_seconds", Help: "x"},
-		[]string{"downstream"})
 	tokens := prometheus.NewGauge(prometheus.GaugeOpts{Name: "surgegate_admission_tokens", Help: "x"})
-	w.reg.MustRegister(seconds, tokens)
+	w.reg.MustRegister(tokens)
 	tokens.Set(123)
 	w.park(40)
 	for range 15 { // longer than the window: what was before it does not count
@@ -61,13 +102,9 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		dry.WithLabelValues("limit_global").Add(5)
 		requests.WithLabelValues("start", "queue_full").Add(10)
 		requests.WithLabelValues("start", "accepted").Add(90)
-		called.WithLabelValues("store", "ok").Add(20)
-		called.WithLabelValues("store", "timeout").Add(2)
-		called.WithLabelValues("store", "canceled").Add(9)
-		items.WithLabelValues("store", "ok").Add(500)
-		for range 22 {
-			seconds.WithLabelValues("store").Observe(.25)
-		}
+		store.work(w.clock.Now(), "write", 15, 450, 250*time.Millisecond)
+		store.work(w.clock.Now(), "lookup", 5, 50, 250*time.Millisecond)
+		store.fail(2, 250*time.Millisecond)
 		w.pass(time.Second)
 	}
 	s, err := w.client.GetStatus(w.ctx(), &operatorv1.GetStatusRequest{})
@@ -80,6 +117,10 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		s.GetDisk().GetReserveBytes() != 5 {
 		t.Errorf("%v", s)
 	}
+	if p := s.GetProcess(); !p.GetCpuStarved() || !p.GetCpuStarvedSince().AsTime().Equal(out) || p.GetCpuLimit() != 1.5 ||
+		p.GetSchedulingDelay().AsDuration() != 7*time.Millisecond || p.GetThrottledShare() != .25 || p.GetCpuUsed() != 1.25 {
+		t.Errorf("process %v", p)
+	}
 	a := s.GetAdmission()
 	if !near(a.GetOffered(), 190) || !near(a.GetAdmitted(), 100) || !near(a.GetLimited(), 60) || !near(a.GetShed(), 30) ||
 		!near(a.GetRefused(), 10) ||
@@ -91,6 +132,10 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		t.Errorf("reasons %v", r)
 	}
 	d := s.GetDownstreams()[0]
+	if f := d.GetFailures(); len(f) != 1 || f[0].GetOutcome() != "error" || f[0].GetCode() != "UNKNOWN" || f[0].GetCount() != 7 ||
+		!f[0].GetLastTime().AsTime().Equal(out) || f[0].GetMeaning() != "look" || d.GetMisconfiguration() != "grant it" {
+		t.Errorf("failures %v, misconfiguration %q", f, d.GetMisconfiguration())
+	}
 	if d.GetDownstream() != "store" || d.GetConcurrencyLimit() != 8 || d.GetInFlight() != 3 || d.GetRateLimit() != 120 ||
 		d.GetBreaker() != "half_open" ||
 		d.GetRamp() != .5 || d.GetPaceMode() != "bounded" || d.GetBatch() != 64 || !d.GetBreakerForced() ||
@@ -98,6 +143,13 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		!near(d.GetCallRate(), 20) || !near(d.GetFailureRate(), 2) || !near(d.GetItemRate(), 500) ||
 		!near(d.GetCallTime().AsDuration().Seconds(), .25) {
 		t.Errorf("downstream %v", d)
+	}
+	if k := d.GetKinds(); len(k) != 2 || k[0].GetKind() != "write" || !near(k[0].GetCallRate(), 15) || !near(k[0].GetItemRate(), 450) ||
+		!near(k[0].GetCallTime().AsDuration().Seconds(), .25) || k[1].GetKind() != "lookup" || !near(k[1].GetItemRate(), 50) {
+		t.Errorf("kinds %v", k)
+	}
+	if last := begin().Add(14 * time.Second); !d.GetLastCallTime().AsTime().Equal(last) || !d.GetLastSuccessTime().AsTime().Equal(last) {
+		t.Errorf("last call %v, last success %v", d.GetLastCallTime().AsTime(), d.GetLastSuccessTime().AsTime())
 	}
 	limits, err := w.client.GetLimits(w.ctx(), &operatorv1.GetLimitsRequest{})
 	if err != nil || len(limits.GetLimits()) != 4 {
@@ -110,50 +162,6 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		if l := limits.GetLimits()[i]; l.GetName() != want.name || l.GetRate() != want.rate || !near(l.GetRefusedRate(), want.refused) {
 			t.Errorf("limit %v, want %+v", l, want)
 		}
-	}
-}
-
-// Who is woken wants to know whether the store is slower than it was, or the storm is bigger: the status remembers an hour.
-func TestStatusComparesWithTheBestOfTheLastHour(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, func(d *operatorapi.Deps) {
-		d.Downstreams = func() []operatorapi.Downstream { return []operatorapi.Downstream{{Name: "store"}, {Name: "mail"}} }
-	})
-	items := counters(t, w.reg, "surgegate_downstream_items_total", "downstream", "outcome")
-	work := func(seconds int, perSecond float64) {
-		for range seconds {
-			items.WithLabelValues("store", "ok").Add(perSecond)
-			items.WithLabelValues("store", "error").Add(1000)
-			w.pass(time.Second)
-		}
-	}
-	store := func() *operatorv1.DownstreamStatus {
-		s, err := w.client.GetStatus(w.ctx(), &operatorv1.GetStatusRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m := s.GetDownstreams()[1]; m.GetSpeedRatio() != 0 || m.GetBestTime() != nil {
-			t.Errorf("mail did nothing: %v", m)
-		}
-		return s.GetDownstreams()[0]
-	}
-	work(5, 200)
-	if d := store(); d.GetSpeedRatio() != 0 || d.GetBestTime() != nil {
-		t.Errorf("after seconds there is nothing to compare with: %v", d)
-	}
-	work(15, 200)
-	best := begin().Add(20 * time.Second)
-	if d := store(); !near(d.GetSpeedRatio(), 1) || !near(d.GetBestItemRate(), 200) || d.GetBestTime().AsTime().After(best) {
-		t.Errorf("at its best: %v", d)
-	}
-	work(15, 80)
-	if d := store(); !near(d.GetSpeedRatio(), .4) || !near(d.GetBestItemRate(), 200) || d.GetBestTime().AsTime().After(best) {
-		t.Errorf("slower: %v", d)
-	}
-	w.pass(61 * time.Minute)
-	work(15, 80)
-	if d := store(); !near(d.GetSpeedRatio(), 1) || !near(d.GetBestItemRate(), 80) {
-		t.Errorf("after an hour that is what it is measured by: %v", d)
 	}
 }
 

@@ -143,7 +143,7 @@ func newWorld(t *testing.T, change func(*operatorapi.Deps)) *world {
 		t.Fatal(err)
 	}
 	d := operatorapi.Deps{
-		Queue: w.queue, Book: w.book, Gatherer: w.reg, Limits: w.board, Clock: w.clock, Version: "v0",
+		Queue: w.queue, Book: w.book, Gatherer: w.reg, Registerer: w.reg, Limits: w.board, Clock: w.clock, Version: "v0",
 		Level: func() operatorapi.Level {
 			level, _ := w.board.Level()
 			asked, cause := w.board.Asked()

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/failure"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
 
@@ -88,12 +89,20 @@ func (s *Store) Describe(ctx context.Context) (credstore.Description, error) {
 	}
 	switch {
 	case answer.GetPasswordForm() != credstorev1.PasswordForm_PASSWORD_FORM_HASH && answer.GetPasswordForm() != credstorev1.PasswordForm_PASSWORD_FORM_PLAINTEXT:
-		return credstore.Description{}, fmt.Errorf("grpcstore: Describe: %w: password_form %d", credstore.ErrConfig, answer.GetPasswordForm())
+		return credstore.Description{}, misdescribed(failure.NoForm, fmt.Errorf("password_form %d", answer.GetPasswordForm()))
 	case d.Form == credstore.FormHash && len(d.HashSchemes) == 0:
-		return credstore.Description{}, fmt.Errorf("grpcstore: Describe: %w: no hash_schemes", credstore.ErrConfig)
+		return credstore.Description{}, misdescribed(failure.NoSchemes, errors.New("no hash_schemes"))
 	}
 	s.form.Store(uint32(d.Form))
 	return d, s.allowed(d.Form)
+}
+
+// misdescribed is the error of an answer to Describe that cannot be worked with.
+func misdescribed(code string, err error) error {
+	return &failure.Error{
+		Scope: failure.Downstream, Class: failure.Config, Code: code,
+		Err: fmt.Errorf("grpcstore: Describe: %w: %w", credstore.ErrConfig, err),
+	}
 }
 
 // maxBatch keeps a backend's word from making surgegate lease without bound.
@@ -104,7 +113,7 @@ func batch(n uint32) int { return int(min(max(n, 1), maxBatch)) }
 // allowed refuses to send plaintext where somebody can listen.
 func (s *Store) allowed(form credstore.Form) error {
 	if form == credstore.FormPlaintext && !s.config.private() {
-		return fmt.Errorf("grpcstore: %w: the backend wants plaintext passwords, which need TLS or loopback", credstore.ErrConfig)
+		return misdescribed(failure.OpenPlaintext, errors.New("the backend wants plaintext passwords, which need TLS or loopback"))
 	}
 	return nil
 }
@@ -253,7 +262,7 @@ func (s *Store) Close() error { return s.conn.Close() }
 
 func counted(call string, results, items int) error {
 	if results != items {
-		return fmt.Errorf("grpcstore: %s: %d results for %d items", call, results, items)
+		return &failure.Error{Code: failure.BadAnswer, Err: fmt.Errorf("grpcstore: %s: %d results for %d items", call, results, items)}
 	}
 	return nil
 }
@@ -266,23 +275,54 @@ func (s *Store) ended(ctx context.Context) error {
 	return nil
 }
 
+// classify says what a failed call means. UNKNOWN, INVALID_ARGUMENT and the other codes that may be one item's fault have
+// no scope: whether they are is for the work side to find out.
 func classify(ctx context.Context, call string, err error) error {
 	code := status.Code(err)
+	f := &failure.Error{Code: codeName(code), Text: status.Convert(err).Message()}
 	switch cause := ctx.Err(); {
 	case errors.Is(cause, context.Canceled):
 		return fmt.Errorf("grpcstore: %s: %w", call, cause)
-	case cause != nil:
-		return fmt.Errorf("grpcstore: %s: %w: %w", call, credstore.ErrOverloaded, cause)
-	case code == codes.DeadlineExceeded: // the transport may be a moment ahead of the context
-		return fmt.Errorf("grpcstore: %s: %w: %w", call, credstore.ErrOverloaded, context.DeadlineExceeded)
+	case cause != nil, code == codes.DeadlineExceeded: // the transport may be a moment ahead of the context
+		f.Scope, f.Class, f.Code = failure.Downstream, failure.Timeout, failure.TimedOut
+		f.Err = fmt.Errorf("grpcstore: %s: %w: %w", call, credstore.ErrOverloaded, context.DeadlineExceeded)
 	case code == codes.ResourceExhausted && tooLarge(err):
-		return fmt.Errorf("grpcstore: %s: a message is larger than max_message_bytes", call)
+		f.Code = failure.TooLarge
+		f.Err = fmt.Errorf("grpcstore: %s: a message is larger than max_message_bytes", call)
 	case code == codes.ResourceExhausted, code == codes.Unavailable:
-		return fmt.Errorf("grpcstore: %s: %w: %s", call, credstore.ErrOverloaded, code)
+		f.Scope, f.Class = failure.Downstream, failure.Overload
+		f.Err = fmt.Errorf("grpcstore: %s: %w: %s", call, credstore.ErrOverloaded, code)
 	case code == codes.Unimplemented, code == codes.Unauthenticated, code == codes.PermissionDenied:
-		return fmt.Errorf("grpcstore: %s: %w: %s", call, credstore.ErrConfig, code)
+		f.Scope, f.Class = failure.Downstream, failure.Config
+		f.Err = fmt.Errorf("grpcstore: %s: %w: %s", call, credstore.ErrConfig, code)
 	default:
-		return fmt.Errorf("grpcstore: %s: %s", call, code)
+		f.Err = fmt.Errorf("grpcstore: %s: %s", call, code)
+	}
+	return f
+}
+
+// codeName is the code as the gRPC specification writes it.
+func codeName(c codes.Code) string {
+	if names := codeNames(); int(c) < len(names) {
+		return names[c]
+	}
+	return failure.Other
+}
+
+// codeNames are the names by number (gRPC, "Status codes and their use in gRPC").
+func codeNames() []string {
+	return []string{
+		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+		"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+		"DATA_LOSS", "UNAUTHENTICATED",
+	}
+}
+
+// FailureCodes are the codes of its errors that are worth a series of their own.
+func (s *Store) FailureCodes() []string {
+	return []string{
+		"UNKNOWN", "INVALID_ARGUMENT", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "UNIMPLEMENTED", "INTERNAL",
+		"UNAVAILABLE", "UNAUTHENTICATED", failure.TooLarge,
 	}
 }
 

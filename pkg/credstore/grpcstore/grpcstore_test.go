@@ -21,6 +21,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore/credstoretest"
 	"github.com/surgegate/surgegate/pkg/credstore/grpcstore"
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
+	"github.com/surgegate/surgegate/pkg/failure"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
 
@@ -155,8 +156,22 @@ func TestStatusIsClassified(t *testing.T) {
 					t.Errorf("%v", err)
 				}
 			}
-			if strings.Contains(err.Error(), "ada") {
+			if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), "ada") {
 				t.Errorf("the error holds the backend's words: %v", err)
+			}
+			f := failure.Of(err)
+			name := strings.ReplaceAll(strings.ToUpper(code.String()), "_", "") // UNKNOWN, INVALIDARGUMENT
+			if code == codes.DeadlineExceeded {
+				name = failure.TimedOut
+			}
+			if code == codes.Canceled {
+				name = "CANCELLED"
+			}
+			if strings.ReplaceAll(f.Code, "_", "") != name || (f.Scope == failure.Downstream) != (want != nil) {
+				t.Errorf("code %q, scope %d", f.Code, f.Scope)
+			}
+			if f.Class != failure.Timeout && f.Text != "row of ada@example.com" {
+				t.Errorf("the backend's words are lost: %q", f.Text)
 			}
 		})
 	}
@@ -226,8 +241,12 @@ func TestDescribeIsChecked(t *testing.T) {
 		"unknown form": {PasswordForm: 257}, // 1 in the port's eight bits
 		"no scheme":    {PasswordForm: credstorev1.PasswordForm_PASSWORD_FORM_HASH},
 	} {
+		code := failure.NoForm
+		if name == "no scheme" {
+			code = failure.NoSchemes
+		}
 		s := dial(t, grpcstore.Config{Address: serve(t, &backend{describe: answer}), Insecure: true})
-		if _, err := s.Describe(t.Context()); !errors.Is(err, credstore.ErrConfig) {
+		if _, err := s.Describe(t.Context()); !errors.Is(err, credstore.ErrConfig) || failure.Of(err).Code != code {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := s.SetPasswords(t.Context(), []credstore.Change{change("$a")}); !errors.Is(err, credstore.ErrConfig) {

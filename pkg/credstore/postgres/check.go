@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/failure"
 )
 
 // columnTypes are the types of the mapped columns.
@@ -67,7 +68,11 @@ func (s *Store) inspect(ctx context.Context) (*plan, error) {
 			return err
 		}
 		if len(i.findings) > 0 {
-			return fmt.Errorf("postgres: %w: %w", credstore.ErrConfig, errors.Join(i.findings...))
+			findings := errors.Join(i.findings...)
+			return &failure.Error{
+				Scope: failure.Downstream, Class: failure.Config, Code: codeSchema, Advice: strings.ReplaceAll(findings.Error(), "\n", "; "),
+				Err: fmt.Errorf("postgres: %w: %w", credstore.ErrConfig, findings),
+			}
 		}
 		p = i.plan
 		if len(i.warnings) > 0 && s.told.CompareAndSwap(false, true) {

@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
+	"github.com/surgegate/surgegate/pkg/failure"
 )
 
 // SQLSTATEs that are looked at one by one (PostgreSQL manual, appendix A).
@@ -31,49 +30,93 @@ const (
 // errUnwritten is a change that was put into surgegate's table while the password's row was not written.
 var errUnwritten = errors.New("an account was locked and its password was not written: a trigger, a row policy or statements.set left it out")
 
-// wrap classifies a driver's error. Its text is left out, as it may quote what was bound; the code says enough.
+// wrap classifies a driver's error. Its text is not printed, as it may quote what was bound; the code says enough.
 func wrap(ctx context.Context, what string, err error) error {
-	if err == nil || errors.Is(err, credstore.ErrOverloaded) || errors.Is(err, credstore.ErrConfig) {
-		return err // ours already
+	var ours *failure.Error
+	if err == nil || errors.As(err, &ours) {
+		return err
+	}
+	if errors.Is(err, credstore.ErrOverloaded) || errors.Is(err, credstore.ErrConfig) { // in our words already
+		f := &failure.Error{Scope: failure.Downstream, Class: failure.Overload, Code: failure.Network(err), Err: err}
+		if errors.Is(err, credstore.ErrConfig) {
+			f.Class, f.Advice = failure.Config, err.Error()
+		}
+		return f
 	}
 	if cause := ctx.Err(); cause != nil {
 		// The server answers a cancelled statement with 57014, a closed one not at all; what the caller needs is why.
 		if errors.Is(cause, context.DeadlineExceeded) {
-			return fmt.Errorf("postgres: %s: %w: %w", what, credstore.ErrOverloaded, cause)
+			return timedOut(fmt.Errorf("postgres: %s: %w: %w", what, credstore.ErrOverloaded, cause))
 		}
 		return fmt.Errorf("postgres: %s: %w", what, cause)
 	}
 	var e *pgconn.PgError
 	switch {
 	case errors.Is(err, errUnwritten):
-		return fmt.Errorf("postgres: %s: %w", what, errUnwritten)
+		return &failure.Error{Code: codeUnwritten, Err: fmt.Errorf("postgres: %s: %w", what, errUnwritten)}
 	case errors.As(err, &e) && e.Code == codeDivision:
-		return fmt.Errorf("postgres: %s: %w (or a trigger divided by zero)", what, errUnwritten)
+		return &failure.Error{Code: codeUnwritten, Text: e.Message, Err: fmt.Errorf("postgres: %s: %w (or a trigger divided by zero)", what, errUnwritten)}
 	case errors.As(err, &e):
-		return wrapCode(what, e.Code)
+		return wrapCode(what, e)
 	case untrusted(err):
-		return fmt.Errorf("postgres: %s: %w: the server's certificate is not one that sslrootcert trusts for this host, or it has none", what, credstore.ErrConfig)
+		return &failure.Error{
+			Scope: failure.Downstream, Class: failure.Config, Code: failure.Certificate, Text: err.Error(),
+			Err: fmt.Errorf("postgres: %s: %w: the server's certificate is not one that sslrootcert trusts for this host, or it has none", what, credstore.ErrConfig),
+		}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		// A bound of our own, connecting or pinging.
-		return fmt.Errorf("postgres: %s: %w: %w", what, credstore.ErrOverloaded, context.DeadlineExceeded)
+		return timedOut(fmt.Errorf("postgres: %s: %w: %w", what, credstore.ErrOverloaded, context.DeadlineExceeded))
 	case lost(err):
-		return fmt.Errorf("postgres: %s: %w: no connection", what, credstore.ErrOverloaded)
+		code := failure.Network(err)
+		if code == "" {
+			code = failure.Lost
+		}
+		return &failure.Error{
+			Scope: failure.Downstream, Class: failure.Overload, Code: code, Text: err.Error(),
+			Err: fmt.Errorf("postgres: %s: %w: no connection", what, credstore.ErrOverloaded),
+		}
 	default:
-		return fmt.Errorf("postgres: %s: %T", what, err)
+		return &failure.Error{Text: err.Error(), Err: fmt.Errorf("postgres: %s: %T", what, err)}
 	}
 }
 
-func wrapCode(what, code string) error {
-	switch {
+// timedOut is the error of a call whose deadline has passed.
+func timedOut(err error) error {
+	return &failure.Error{Scope: failure.Downstream, Class: failure.Timeout, Code: failure.TimedOut, Err: err}
+}
+
+// The codes that are no SQLSTATE.
+const (
+	codeUnwritten = "UNWRITTEN" // errUnwritten
+	codeSchema    = "SCHEMA"    // what the check of the schema has found
+)
+
+func wrapCode(what string, e *pgconn.PgError) error {
+	f := &failure.Error{Code: "SQLSTATE " + e.Code, Text: e.Message}
+	switch code := e.Code; {
 	case code == codeReadOnly:
-		return fmt.Errorf("postgres: %s: %w: the server only reads: a standby, or the role's default_transaction_read_only (SQLSTATE %s)", what, credstore.ErrOverloaded, code)
+		f.Scope, f.Class = failure.Downstream, failure.Overload
+		f.Err = fmt.Errorf("postgres: %s: %w: the server only reads: a standby, or the role's default_transaction_read_only (SQLSTATE %s)", what, credstore.ErrOverloaded, code)
 	case overload(code):
-		return fmt.Errorf("postgres: %s: %w (SQLSTATE %s)", what, credstore.ErrOverloaded, code)
+		f.Scope, f.Class = failure.Downstream, failure.Overload
+		f.Err = fmt.Errorf("postgres: %s: %w (SQLSTATE %s)", what, credstore.ErrOverloaded, code)
 	case misconfigured(code):
-		return fmt.Errorf("postgres: %s: %w: %s (SQLSTATE %s)", what, credstore.ErrConfig, advice(code), code)
+		f.Scope, f.Class, f.Advice = failure.Downstream, failure.Config, advice(code)
+		f.Err = fmt.Errorf("postgres: %s: %w: %s (SQLSTATE %s)", what, credstore.ErrConfig, f.Advice, code)
 	default:
-		return fmt.Errorf("postgres: %s: SQLSTATE %s", what, code)
+		f.Err = fmt.Errorf("postgres: %s: SQLSTATE %s", what, code)
 	}
+	return f
+}
+
+// FailureCodes are the codes of its errors that are worth a series of their own. An SQLSTATE that is not among them is
+// counted by its class, its first two characters.
+func (s *Store) FailureCodes() []string {
+	codes := []string{codeUnwritten, codeSchema}
+	for _, state := range []string{"08", "22", "23", "28", "40", "42", "53", "55", "57", "58", codeReadOnly} {
+		codes = append(codes, "SQLSTATE "+state)
+	}
+	return append(codes, failure.NetworkCodes()...)
 }
 
 // overload knows the states that pass by themselves, with nothing wrong with the batch.
@@ -136,11 +179,7 @@ func advice(code string) string {
 }
 
 func untrusted(err error) bool {
-	var verification *tls.CertificateVerificationError
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	return errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
+	return failure.Untrusted(err) ||
 		// pgx has no type for it (pgconn.go, startTLS; TestPlainServerIsRefused fails if the words change).
 		strings.Contains(err.Error(), "server refused TLS connection")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres/postgrestest"
+	"github.com/surgegate/surgegate/pkg/failure"
 )
 
 func wantOverloaded(tb testing.TB, err error, code string) {
@@ -325,6 +326,10 @@ func TestServerErrorsAreClassified(t *testing.T) {
 			if err == nil || errors.Is(err, credstore.ErrOverloaded) != test.overloaded || errors.Is(err, credstore.ErrConfig) != test.mistaken || !strings.Contains(err.Error(), test.code) {
 				t.Errorf("%v", err)
 			}
+			if f := failure.Of(err); f.Code != "SQLSTATE "+test.code || (f.Scope == failure.Downstream) != (test.overloaded || test.mistaken) ||
+				(f.Class == failure.Config) != test.mistaken || (f.Advice != "") != test.mistaken {
+				t.Errorf("scope %d, class %d, code %q, advice %q", f.Scope, f.Class, f.Code, f.Advice)
+			}
 			for _, secret := range []string{phc[:12], "user0", "example.com"} {
 				if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), secret) {
 					t.Errorf("%v tells %s", err, secret)
@@ -552,8 +557,8 @@ func TestStartWhileTheServerIsAway(t *testing.T) {
 		"Lookup":   func() error { _, err := s.Lookup(t.Context(), []string{"x"}, nil); return err },
 		"Set":      func() error { _, err := s.SetPasswords(t.Context(), changes(1, "a0")); return err },
 	} {
-		if err := call(); !errors.Is(err, credstore.ErrOverloaded) {
-			t.Errorf("%s: %v", name, err)
+		if err := call(); !errors.Is(err, credstore.ErrOverloaded) || failure.Of(err).Code != "ENOENT" { // its socket
+			t.Errorf("%s: %v, code %s", name, err, failure.Of(err).Code)
 		}
 	}
 	if err := server.Start(t.Context()); err != nil {

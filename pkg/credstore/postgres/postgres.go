@@ -198,9 +198,9 @@ func (s *Store) with(ctx context.Context, what string, f func(call) error) error
 		c.clean(err)
 	}
 	var e *pgconn.PgError
-	if errors.As(err, &e) && e.Code == codeCanceled && ctx.Err() == nil && s.clock.Now().Sub(begun) >= c.timeout {
-		// The server was a moment ahead of the context, as it should be.
-		return fmt.Errorf("postgres: %s: %w: %w (SQLSTATE %s)", what, credstore.ErrOverloaded, context.DeadlineExceeded, e.Code)
+	if errors.As(err, &e) && e.Code == codeCanceled && ctx.Err() == nil && s.clock.Now().Sub(begun) >= c.timeout.Truncate(time.Millisecond) {
+		// The server, whose settings are milliseconds, was a moment ahead of the context, as it should be.
+		return timedOut(fmt.Errorf("postgres: %s: %w: %w (SQLSTATE %s)", what, credstore.ErrOverloaded, context.DeadlineExceeded, e.Code))
 	}
 	return wrap(ctx, what, err)
 }

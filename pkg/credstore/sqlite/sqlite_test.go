@@ -17,6 +17,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/credstore/credstoretest"
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
+	"github.com/surgegate/surgegate/pkg/failure"
 )
 
 func TestMain(m *testing.M) {
@@ -185,7 +186,7 @@ func TestErrorsAreClassified(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = s.SetPasswords(t.Context(), []credstore.Change{change("1", 1)})
-		if !errors.Is(err, credstore.ErrOverloaded) {
+		if !errors.Is(err, credstore.ErrOverloaded) || failure.Of(err).Code != "SQLITE_BUSY" {
 			t.Errorf("%v", err)
 		}
 		if found, err := s.Lookup(t.Context(), []string{"ada"}, nil); err != nil || len(found[0]) != 1 {
@@ -206,7 +207,7 @@ func TestErrorsAreClassified(t *testing.T) {
 		for i := 0; i < 1000 && err == nil; i++ {
 			err = s.BeginSession(t.Context(), fmt.Sprint(i), strings.Repeat("x", 4096), time.UnixMicro(1))
 		}
-		if !errors.Is(err, credstore.ErrOverloaded) {
+		if !errors.Is(err, credstore.ErrOverloaded) || failure.Of(err).Code != "SQLITE_FULL" {
 			t.Errorf("%v", err)
 		}
 	})
@@ -218,7 +219,7 @@ func TestErrorsAreClassified(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := s.SetPasswords(t.Context(), []credstore.Change{change("1", 1)})
-		if !errors.Is(err, credstore.ErrConfig) || errors.Is(err, credstore.ErrOverloaded) {
+		if f := failure.Of(err); !errors.Is(err, credstore.ErrConfig) || errors.Is(err, credstore.ErrOverloaded) || f.Code != "SQLITE_ERROR" || f.Class != failure.Config {
 			t.Errorf("%v", err)
 		}
 	})

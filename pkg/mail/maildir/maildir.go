@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/internal/mime"
 )
@@ -107,7 +108,10 @@ func (s *Sender) sweep() error {
 func (s *Sender) Send(ctx context.Context, m mail.Message) error {
 	if err := ctx.Err(); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("maildir: %w: %w", mail.ErrOverloaded, err)
+			return &failure.Error{
+				Scope: failure.Downstream, Class: failure.Timeout, Code: failure.TimedOut,
+				Err: fmt.Errorf("maildir: %w: %w", mail.ErrOverloaded, err),
+			}
 		}
 		return fmt.Errorf("maildir: %w", err)
 	}
@@ -161,8 +165,14 @@ func classify(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("maildir: %w: %w", mail.ErrOverloaded, err)
+	return &failure.Error{
+		Scope: failure.Downstream, Class: failure.Overload, Code: failure.Network(err),
+		Err: fmt.Errorf("maildir: %w: %w", mail.ErrOverloaded, err),
+	}
 }
+
+// FailureCodes are the codes of its errors that are worth a series of their own.
+func (s *Sender) FailureCodes() []string { return failure.FileCodes() }
 
 // Close implements mail.Sender; nothing is open between messages.
 func (s *Sender) Close() error { return nil }

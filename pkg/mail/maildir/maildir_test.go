@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
 )
@@ -187,7 +188,7 @@ func TestFailures(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(path, "tmp")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Send(t.Context(), message("a")); !errors.Is(err, mail.ErrOverloaded) {
+	if err := s.Send(t.Context(), message("a")); !errors.Is(err, mail.ErrOverloaded) || failure.Of(err).Code != "ENOENT" {
 		t.Errorf("no folder: %v", err)
 	}
 	if _, err := maildir.New(maildir.Config{Path: filepath.Join("/dev/null", "mail")}, maildir.Deps{}); err == nil {

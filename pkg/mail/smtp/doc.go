@@ -19,16 +19,19 @@
 //	code to RCPT TO
 //	any other 4xx; no answer, dropped, timed out         ErrOverloaded
 //	no session to be had: dial, TLS, AUTH                ErrOverloaded; the mails are fine, an operator has to mend it
-//	5xx to MAIL FROM                                     ErrOverloaded; it is about the sender: the same for every mail
-//	502, 503, 530, 535, 538 to RCPT TO or the content    ErrOverloaded; about the session
+//	5xx to MAIL FROM; 5.1.7 or 5.1.8 anywhere            ErrOverloaded; it is about the sender: the same for every mail
+//	502, 503, 530, 534, 535, 538 anywhere                ErrOverloaded; about the session
 //	5.7.x to RCPT TO or the content                      neither: a policy (relaying, block lists, spam) that may be
-//	                                                     about every mail; the try counts, and an operator sees it parked
-//	any other 5xx to RCPT TO or the content              ErrRefused
+//	                                                     about every mail; the try counts, unless no mail goes out at all
+//	5.1.1, 5.1.2, 5.1.3, 5.1.6, 5.1.10, 5.2.x            ErrRefused; about this mailbox
+//	any other 5xx to RCPT TO or the content              ErrRefused; about this mailbox, unless no mail goes out at all
 //	250 to the content                                   handed off, even if the context has ended meanwhile
 //
 // A lost answer to the content is ErrOverloaded and the mail is sent again, with the same Message-ID.
 //
-// Errors hold the stage and the codes, never the server's text: it quotes the address.
+// Errors hold the stage and the codes, and print no text of the server's once a message has been spoken of: it quotes the
+// address. Each is a failure.Error: its scope is the recipient, the provider, or unclear, and whether an unclear one is an
+// outage is found by the work side, which sees the other mails.
 //
 // # TLS
 //

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
 	"github.com/surgegate/surgegate/pkg/mail/smtp/smtptest"
@@ -143,6 +144,18 @@ func TestAnswersAreClassified(t *testing.T) {
 			}
 			if strings.Contains(err.Error(), "ada@") {
 				t.Errorf("the error quotes the address: %v", err)
+			}
+			wantCode := failure.Lost
+			if test.answer != smtptest.Drop {
+				words := append(strings.Fields(test.answer), "")
+				wantCode = "SMTP " + words[0]
+				if strings.Count(words[1], ".") == 2 {
+					wantCode += " " + words[1]
+				}
+			}
+			f := failure.Of(err)
+			if f.Code != wantCode || (f.Scope == failure.Downstream) != (got == later) || got == his && f.Scope != failure.Item {
+				t.Errorf("scope %d, code %q, want %q", f.Scope, f.Code, wantCode)
 			}
 			// Whatever it was, the next message goes through.
 			server.Answers(nil)

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/pkg/humanize"
 )
 
 // Kind is what programs tell errors apart by.
@@ -111,7 +111,7 @@ func (c *Client) Explain(err error) error {
 		return newError(KindLoginRefused, err, "%s knows you and does not let you do this: %s", at, s.Message())
 	case codes.DeadlineExceeded:
 		return newError(KindUnreachable, err, "no answer from %s within %s: is the machine overloaded, or a firewall between? "+
-			"--timeout waits longer", at, figures.Duration(c.cfg.Timeout))
+			"--timeout waits longer", at, humanize.Duration(c.cfg.Timeout))
 	case codes.Canceled:
 		return newError(KindNothingDone, err, "stopped before there was an answer; what was asked for may have been done")
 	case codes.Unimplemented:

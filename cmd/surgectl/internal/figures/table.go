@@ -1,3 +1,4 @@
+// Package figures aligns tables and wraps text for a terminal.
 package figures
 
 import (

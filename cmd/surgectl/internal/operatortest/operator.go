@@ -21,7 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
+	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -42,7 +42,8 @@ type Server struct {
 
 // New shows the status, and has as many parked jobs as it says.
 func New(s *operatorv1.GetStatusResponse) *Server {
-	o := &Server{status: proto.CloneOf(s), overrides: s.GetOverrides()}
+	o := &Server{overrides: s.GetOverrides()}
+	o.Show(s)
 	for _, l := range s.GetLanes() {
 		for range l.GetParked() {
 			o.parked = append(o.parked, &operatorv1.ParkedJob{
@@ -80,11 +81,13 @@ func (o *Server) Stop() {
 	o.done.Wait()
 }
 
-// Show shows another status from now on.
+// Show shows another status from now on, with the diagnosis that a surgegate which has just started makes of it.
 func (o *Server) Show(s *operatorv1.GetStatusResponse) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.status = proto.CloneOf(s)
+	if s != nil {
+		o.status = scene.Diagnosed(proto.CloneOf(s))
+	}
 }
 
 // GetStatus implements the call.
@@ -154,8 +157,7 @@ func (o *Server) SetLimit(_ context.Context, r *operatorv1.SetLimitRequest) (*op
 func (o *Server) ListLimitedClients(context.Context, *operatorv1.ListLimitedClientsRequest) (
 	*operatorv1.ListLimitedClientsResponse, error,
 ) {
-	flood := &operatorv1.LimitedClient{Kind: "ip", Client: "203.0.113.7", Refused: 179_760}
-	return &operatorv1.ListLimitedClientsResponse{Clients: []*operatorv1.LimitedClient{flood}}, nil
+	return &operatorv1.ListLimitedClientsResponse{Clients: scene.Clients()}, nil
 }
 
 // ListOverrides implements the call.

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/pkg/diagnosis"
+	"github.com/surgegate/surgegate/pkg/humanize"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
@@ -26,11 +27,11 @@ func (s Style) of(c screen.Colour, text string) string {
 }
 
 // bySeverity is green where all is well: the word beside it says the same.
-func (s Style) bySeverity(v diagnose.Severity, text string) string {
+func (s Style) bySeverity(v operatorv1.Severity, text string) string {
 	switch v {
-	case diagnose.Urgent:
+	case operatorv1.Severity_SEVERITY_URGENT:
 		return s.of(screen.Red, text)
-	case diagnose.Look:
+	case operatorv1.Severity_SEVERITY_LOOK:
 		return s.of(screen.Yellow, text)
 	default:
 		return s.of(screen.Green, text)
@@ -45,7 +46,7 @@ func Title(s *operatorv1.GetStatusResponse, address string) string {
 	}
 	t += " at " + address + " · " + s.GetTime().AsTime().UTC().Format("15:04:05") + " UTC"
 	if s.GetStartTime() != nil {
-		t += " · up " + figures.Duration(s.GetTime().AsTime().Sub(s.GetStartTime().AsTime()))
+		t += " · up " + humanize.Duration(s.GetTime().AsTime().Sub(s.GetStartTime().AsTime()))
 	}
 	return t
 }
@@ -65,7 +66,7 @@ const (
 )
 
 // Answers are the four questions, in at most so many lines; 0 means as many as they take.
-func (s Style) Answers(r diagnose.Report, most int) []string {
+func (s Style) Answers(r *operatorv1.Diagnosis, most int) []string {
 	all := s.answerLines(r)
 	rank := rankRest
 	count := func() int {
@@ -96,7 +97,10 @@ func (s Style) Answers(r diagnose.Report, most int) []string {
 	return lines
 }
 
-func (s Style) answerLines(r diagnose.Report) []Line {
+func (s Style) answerLines(r *operatorv1.Diagnosis) []Line {
+	if r == nil {
+		return []Line{{"This surgegate is older than this surgectl and sends no diagnosis: read the tables.", rankWord}}
+	}
 	var lines []Line
 	add := func(rank int, texts ...string) {
 		for _, t := range texts {
@@ -105,10 +109,10 @@ func (s Style) answerLines(r diagnose.Report) []Line {
 	}
 	for _, q := range []struct {
 		question string
-		answer   diagnose.Answer
-	}{{"Are people being helped?", r.Helped}, {"What is the limit?", r.Limit}, {"When is it over?", r.Over}} {
-		add(rankWord, s.answer(q.question, q.answer.Word, q.answer.Severity)...)
-		for i, says := range q.answer.Says {
+		answer   *operatorv1.Answer
+	}{{"Are people being helped?", r.GetHelped()}, {"What is the limit?", r.GetLimit()}, {"When is it over?", r.GetOver()}} {
+		add(rankWord, s.answer(q.question, q.answer.GetWord(), q.answer.GetSeverity())...)
+		for i, says := range q.answer.GetSays() {
 			rank := rankFirst
 			if i > 0 {
 				rank = rankRest
@@ -116,32 +120,32 @@ func (s Style) answerLines(r diagnose.Report) []Line {
 			add(rank, s.indented(says, "  ")...)
 		}
 	}
-	if len(r.Actions) == 0 && len(r.Runbooks) == 0 {
+	if len(r.GetActions()) == 0 && len(r.GetRunbooks()) == 0 {
 		add(rankWord, s.of(screen.Bold, "What can I do?")+" "+s.of(screen.Green, "Nothing is asked of you."))
 		return lines
 	}
 	add(rankWord, s.of(screen.Bold, "What can I do?"))
 	widest := 0
-	for _, a := range r.Actions {
-		if n := screen.Visible(a.Command); n <= s.Width*2/5 {
+	for _, a := range r.GetActions() {
+		if n := screen.Visible(a.GetCommand()); n <= s.Width*2/5 {
 			widest = max(widest, n)
 		}
 	}
-	for i, a := range r.Actions {
+	for i, a := range r.GetActions() {
 		rank := rankAction
 		if i == 0 {
 			rank = rankDo
 		}
 		add(rank, s.action(a, widest)...)
 	}
-	if len(r.Runbooks) > 0 {
-		add(rankDo, s.indented("Runbooks (dashboards/runbooks): "+strings.Join(r.Runbooks, ", "), "  ")...)
+	if len(r.GetRunbooks()) > 0 {
+		add(rankDo, s.indented("Runbooks (dashboards/runbooks): "+strings.Join(r.GetRunbooks(), ", "), "  ")...)
 	}
 	return lines
 }
 
 // answer is the question and its word; a long word goes on under itself.
-func (s Style) answer(question, word string, severity diagnose.Severity) []string {
+func (s Style) answer(question, word string, severity operatorv1.Severity) []string {
 	lines := figures.Wrap(word, max(20, s.Width-len(question)-1))
 	for i, line := range lines {
 		if i == 0 {
@@ -154,17 +158,17 @@ func (s Style) answer(question, word string, severity diagnose.Severity) []strin
 }
 
 // action has its reason beside it, or under it where the command is long.
-func (s Style) action(a diagnose.Action, column int) []string {
+func (s Style) action(a *operatorv1.Action, column int) []string {
 	indent := strings.Repeat(" ", column+4)
-	lines := s.indented(a.Why, indent)
+	lines := s.indented(a.GetWhy(), indent)
 	if len(lines) == 0 {
-		return []string{"  " + s.of(screen.Cyan, a.Command)}
+		return []string{"  " + s.of(screen.Cyan, a.GetCommand())}
 	}
-	if n := screen.Visible(a.Command); n <= column {
-		lines[0] = "  " + s.of(screen.Cyan, a.Command) + strings.Repeat(" ", column-n+2) + lines[0][len(indent):]
+	if n := screen.Visible(a.GetCommand()); n <= column {
+		lines[0] = "  " + s.of(screen.Cyan, a.GetCommand()) + strings.Repeat(" ", column-n+2) + lines[0][len(indent):]
 		return lines
 	}
-	return append([]string{"  " + s.of(screen.Cyan, a.Command)}, lines...)
+	return append([]string{"  " + s.of(screen.Cyan, a.GetCommand())}, lines...)
 }
 
 func (s Style) indented(text, indent string) []string {
@@ -190,9 +194,9 @@ func (s Style) Tables(st *operatorv1.GetStatusResponse) []string {
 	return lines
 }
 
-// Summary is level, admission, queue and disk in a line each.
+// Summary is level, admission, queue, disk and processor in a line each.
 func (s Style) Summary(st *operatorv1.GetStatusResponse) []string {
-	level := fmt.Sprintf("%d %s", st.GetBrownoutLevel(), diagnose.LevelName(st.GetBrownoutLevel()))
+	level := fmt.Sprintf("%d %s", st.GetBrownoutLevel(), diagnosis.LevelName(st.GetBrownoutLevel()))
 	switch {
 	case st.GetBrownoutLevel() != st.GetBrownoutLevelAsked():
 		level += fmt.Sprintf("; the signals ask for %d", st.GetBrownoutLevelAsked())
@@ -201,12 +205,12 @@ func (s Style) Summary(st *operatorv1.GetStatusResponse) []string {
 	}
 	lines := []string{"level     " + level}
 	if a := st.GetAdmission(); a != nil {
-		lines = append(lines, fmt.Sprintf("calls     %s offered, %s let in, %s limited, %s shed, %s refused later", figures.Rate(a.GetOffered()),
-			figures.Rate(a.GetAdmitted()), figures.Rate(a.GetLimited()), figures.Rate(a.GetShed()), figures.Rate(a.GetRefused())))
+		lines = append(lines, fmt.Sprintf("calls     %s offered, %s let in, %s limited, %s shed, %s refused later", humanize.Rate(a.GetOffered()),
+			humanize.Rate(a.GetAdmitted()), humanize.Rate(a.GetLimited()), humanize.Rate(a.GetShed()), humanize.Rate(a.GetRefused())))
 	}
 	if q := st.GetQueue(); q != nil {
-		text := fmt.Sprintf("queue     %s jobs, %s of %s (%s)", figures.Count(q.GetHeld()), figures.Bytes(q.GetBytes()),
-			figures.Bytes(q.GetMaxBytes()), figures.Share(float64(q.GetBytes())/max(1, float64(q.GetMaxBytes()))))
+		text := fmt.Sprintf("queue     %s jobs, %s of %s (%s)", humanize.Count(q.GetHeld()), humanize.Bytes(q.GetBytes()),
+			humanize.Bytes(q.GetMaxBytes()), humanize.Share(float64(q.GetBytes())/max(1, float64(q.GetMaxBytes()))))
 		if q.GetConservation() != 0 {
 			text += ", " + s.of(screen.Red, fmt.Sprintf("conservation %d", q.GetConservation()))
 		}
@@ -218,9 +222,12 @@ func (s Style) Summary(st *operatorv1.GetStatusResponse) []string {
 	if d := st.GetDisk(); d.GetReserveBytes() > 0 {
 		left := "nothing"
 		if d.GetAvailableBytes() > d.GetReserveBytes() {
-			left = figures.Bytes(d.GetAvailableBytes() - d.GetReserveBytes())
+			left = humanize.Bytes(d.GetAvailableBytes() - d.GetReserveBytes())
 		}
-		lines = append(lines, fmt.Sprintf("disk      %s left above its reserve of %s", left, figures.Bytes(d.GetReserveBytes())))
+		lines = append(lines, fmt.Sprintf("disk      %s left above its reserve of %s", left, humanize.Bytes(d.GetReserveBytes())))
+	}
+	if p := st.GetProcess(); p != nil {
+		lines = append(lines, "processor "+s.processor(p, st.GetTime().AsTime()))
 	}
 	if st.GetDraining() {
 		lines = append(lines, "draining  refuses what is new, finishes what it works on")

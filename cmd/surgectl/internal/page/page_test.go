@@ -9,9 +9,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
+	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
@@ -30,7 +29,7 @@ func TestEveryStatusFitsItsTerminal(t *testing.T) {
 		for _, width := range []int{80, 120, 200} {
 			for _, colour := range []bool{false, true} {
 				st := page.Style{Width: width, Colour: colour}
-				lines := append(st.Answers(diagnose.Of(s), 0), st.Tables(s)...)
+				lines := append(st.Answers(scene.Diagnosed(s).GetDiagnosis(), 0), st.Tables(s)...)
 				lines = append(lines, page.Title(s, "surgegate-3.eu-west-1.internal:7601"))
 				if got := widest(lines); got > width {
 					t.Errorf("%s at %d columns is %d wide:\n%s", name, width, got, strings.Join(lines, "\n"))
@@ -65,7 +64,7 @@ func TestTablesOfAHugeStormFit(t *testing.T) {
 func TestAnswersGiveWay(t *testing.T) {
 	t.Parallel()
 	st := page.Style{Width: 79}
-	r := diagnose.Of(scene.StoreSlow())
+	r := scene.Diagnosed(scene.StoreSlow()).GetDiagnosis()
 	all := st.Answers(r, 0)
 	before := 0
 	for most := 4; most <= len(all)+3; most++ {
@@ -140,5 +139,30 @@ func TestAChangeTellsWhatItDid(t *testing.T) {
 	change.DryRun, change.After, change.ExpireTime = true, "", nil
 	if got := st.Change(change, scene.Now()); got[0] != "dry run, nothing is changed: pace/store: auto (24 calls) → -" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestSummaryTellsOfTheProcessor(t *testing.T) {
+	t.Parallel()
+	s := scene.Calm()
+	line := func() (found string) {
+		lines := page.Style{Width: 200}.Summary(s)
+		if i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "processor ") }); i >= 0 {
+			found = lines[i]
+		}
+		return found
+	}
+	if got := line(); got != "" {
+		t.Errorf("a surgegate that does not tell: %q", got)
+	}
+	s.Process = &operatorv1.ProcessStatus{CpuUsed: .8, CpuLimit: 2, SchedulingDelay: durationpb.New(600 * time.Microsecond)}
+	if got := line(); got != "processor 0.8 of 2 used, waits <1ms for one" {
+		t.Errorf("a calm day: %q", got)
+	}
+	s.Process = &operatorv1.ProcessStatus{CpuUsed: .3, CpuLimit: .3, SchedulingDelay: durationpb.New(40 * time.Millisecond), ThrottledShare: .7,
+		CpuStarved: true, CpuStarvedSince: timestamppb.New(scene.Now().Add(-12 * time.Second))}
+	if got := line(); got != "processor 0.3 of 0.3 used, held back by its quota 70 % of the time, waits 40ms for one, "+
+		"SHORT OF PROCESSOR TIME for 12s: do not trust its times of others" {
+		t.Errorf("a small quota: %q", got)
 	}
 }

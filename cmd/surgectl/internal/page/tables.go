@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/pkg/humanize"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
@@ -23,16 +24,16 @@ func (s Style) Lanes(lanes []*operatorv1.LaneStatus) []string {
 		case l.GetWaiting() == 0:
 			drain = "0s"
 		case l.GetDrainTime() != nil:
-			drain = figures.Duration(l.GetDrainTime().AsDuration())
+			drain = humanize.Duration(l.GetDrainTime().AsDuration())
 		}
 		if l.GetPaused() {
 			state = s.of(screen.Red, "PAUSED")
 		}
-		oldest := figures.Duration(l.GetOldestWait().AsDuration())
+		oldest := humanize.Duration(l.GetOldestWait().AsDuration())
 		if l.GetWaiting() > 0 && l.GetOldestWait().AsDuration() >= noticeable {
 			oldest = s.of(screen.Yellow, oldest)
 		}
-		parked := figures.Count(l.GetParked())
+		parked := humanize.Count(l.GetParked())
 		if l.GetParked() > 0 {
 			parked = s.of(screen.Yellow, parked)
 		}
@@ -40,8 +41,8 @@ func (s Style) Lanes(lanes []*operatorv1.LaneStatus) []string {
 		if l.GetWeight() > 0 {
 			weight = strconv.FormatFloat(l.GetWeight(), 'g', 4, 64)
 		}
-		t.Add(l.GetLane(), figures.Count(l.GetWaiting()), figures.Count(l.GetLeased()), figures.Count(l.GetRetrying()), parked, oldest,
-			figures.Number(l.GetArrivalRate()), figures.Number(l.GetRate()), drain, weight, state)
+		t.Add(l.GetLane(), humanize.Count(l.GetWaiting()), humanize.Count(l.GetLeased()), humanize.Count(l.GetRetrying()), parked, oldest,
+			humanize.Number(l.GetArrivalRate()), humanize.Number(l.GetRate()), drain, weight, state)
 	}
 	return t.Lines()
 }
@@ -52,18 +53,18 @@ func (s Style) Downstreams(downstreams []*operatorv1.DownstreamStatus) []string 
 	for _, d := range downstreams {
 		rate := "-"
 		if d.GetRateLimit() > 0 {
-			rate = figures.Number(d.GetRateLimit())
+			rate = humanize.Number(d.GetRateLimit())
 		}
 		took := "-"
 		if d.GetCallTime().AsDuration() > 0 {
-			took = figures.Duration(d.GetCallTime().AsDuration())
+			took = humanize.Duration(d.GetCallTime().AsDuration())
 		}
-		failures := figures.Number(d.GetFailureRate())
+		failures := humanize.Number(d.GetFailureRate())
 		if d.GetFailureRate() >= .5 {
 			failures = s.of(screen.Yellow, failures)
 		}
-		t.Add(d.GetDownstream(), figures.Count(uint64(d.GetInFlight())), figures.Count(uint64(d.GetConcurrencyLimit())), took,
-			figures.Number(d.GetItemRate()), rate, failures, strconv.Itoa(int(d.GetBatch())), or(d.GetPaceMode(), "-"), s.Breaker(d))
+		t.Add(d.GetDownstream(), humanize.Count(uint64(d.GetInFlight())), humanize.Count(uint64(d.GetConcurrencyLimit())), took,
+			humanize.Number(d.GetItemRate()), rate, failures, strconv.Itoa(int(d.GetBatch())), or(d.GetPaceMode(), "-"), s.Breaker(d))
 	}
 	return t.Lines()
 }
@@ -80,7 +81,7 @@ func (s Style) Breaker(d *operatorv1.DownstreamStatus) string {
 		text = "-"
 	default:
 		if d.GetRamp() > 0 && d.GetRamp() < 1 {
-			text, colour = "ramp "+figures.Share(d.GetRamp()), screen.Yellow
+			text, colour = "ramp "+humanize.Share(d.GetRamp()), screen.Yellow
 		}
 	}
 	if d.GetBreakerForced() {
@@ -93,8 +94,8 @@ func (s Style) Breaker(d *operatorv1.DownstreamStatus) string {
 func (s Style) Overrides(overrides []*operatorv1.Override, now time.Time) []string {
 	t := figures.NewTable("OVERRIDE", "SETTING", ">ENDS IN", ">SET", "BY")
 	for _, o := range overrides {
-		t.Add(o.GetTarget(), o.GetSetting(), figures.Duration(o.GetExpireTime().AsTime().Sub(now)),
-			figures.Duration(now.Sub(o.GetSetTime().AsTime()))+" ago", o.GetWho())
+		t.Add(o.GetTarget(), o.GetSetting(), humanize.Duration(o.GetExpireTime().AsTime().Sub(now)),
+			humanize.Duration(now.Sub(o.GetSetTime().AsTime()))+" ago", o.GetWho())
 	}
 	rows := s.Clip(t.Lines())
 	lines := rows[:1:1]
@@ -125,7 +126,7 @@ func (s Style) Change(c *operatorv1.Change, now time.Time) []string {
 	}
 	text := verb + c.GetTarget() + ": " + or(c.GetBefore(), "-") + " → " + s.of(screen.Bold, or(c.GetAfter(), "-"))
 	if e := c.GetExpireTime(); e != nil {
-		text += fmt.Sprintf(", until %s UTC (%s)", e.AsTime().UTC().Format("15:04:05"), figures.Duration(e.AsTime().Sub(now)))
+		text += fmt.Sprintf(", until %s UTC (%s)", e.AsTime().UTC().Format("15:04:05"), humanize.Duration(e.AsTime().Sub(now)))
 	}
 	lines := figures.Wrap(text, s.Width)
 	for _, note := range c.GetNotes() {
@@ -150,7 +151,7 @@ func (s Style) Outages(downstreams []*operatorv1.DownstreamStatus, now time.Time
 		}
 		since := d.GetOutageStartTime().AsTime()
 		lines = append(lines, s.of(screen.Red, fmt.Sprintf("%s has not been working for %s, since %s UTC", d.GetDownstream(),
-			figures.Duration(now.Sub(since)), since.UTC().Format("15:04:05"))))
+			humanize.Duration(now.Sub(since)), since.UTC().Format("15:04:05"))))
 	}
 	return lines
 }

@@ -6,9 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/pkg/diagnosis"
+	"github.com/surgegate/surgegate/pkg/humanize"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
@@ -82,7 +83,7 @@ func (t *Top) title() string {
 
 // banner is on top of what was last known.
 func (t *Top) banner(columns int) []string {
-	ago := figures.Duration(t.deps.Clock.Now().Sub(t.heard))
+	ago := humanize.Duration(t.deps.Clock.Now().Sub(t.heard))
 	lines := figures.Wrap(fmt.Sprintf("NO ANSWER for %s, trying again each second: %v", ago, t.lost), max(20, columns))
 	if len(lines) > 2 {
 		lines = lines[:2]
@@ -114,7 +115,7 @@ func (t *Top) everything(st page.Style, columns, room int) []string {
 		tables = append(append(tables, ""), table...)
 	}
 	needed := len(lanes) + len(downstreams) + 2
-	answers := st.Answers(t.report, max(leastAnswers, room-needed))
+	answers := st.Answers(t.shown.GetDiagnosis(), max(leastAnswers, room-needed))
 	for _, lines := range [][]string{
 		tables, // as much as fits, in this order of what is left out
 		append(append([]string{""}, lanes...), append([]string{""}, downstreams...)...),
@@ -175,7 +176,7 @@ func (t *Top) overrides(st page.Style) []string {
 	}
 	table := figures.NewTable("REASON", ">CALLS/s")
 	for _, r := range t.shown.GetAdmission().GetReasons() {
-		table.Add(diagnose.ReasonWords(r.GetReason()), figures.Number(r.GetRate()))
+		table.Add(diagnosis.ReasonWords(r.GetReason()), humanize.Number(r.GetRate()))
 	}
 	if table.Len() > 0 {
 		lines = append(lines, table.Lines()...)
@@ -184,7 +185,7 @@ func (t *Top) overrides(st page.Style) []string {
 }
 
 // plainLine is a status for a file or a pipe.
-func plainLine(w io.Writer, s *operatorv1.GetStatusResponse, r diagnose.Report) error {
+func plainLine(w io.Writer, s *operatorv1.GetStatusResponse) error {
 	var waiting, parked uint64
 	var oldest time.Duration
 	done := map[string]float64{}
@@ -195,12 +196,12 @@ func plainLine(w io.Writer, s *operatorv1.GetStatusResponse, r diagnose.Report) 
 		}
 		done[l.GetLane()] = l.GetRate()
 	}
-	a := s.GetAdmission()
+	a, d := s.GetAdmission(), s.GetDiagnosis()
 	_, err := fmt.Fprintf(w, "%s  helped: %s  limit: %s  over: %s  level %d  offered %s  refused %s"+
 		"  set %s  mails %s  waiting %s  oldest %s  parked %s\n",
-		s.GetTime().AsTime().UTC().Format(time.TimeOnly), r.Helped.Word, r.Limit.Word, r.Over.Word, s.GetBrownoutLevel(),
-		figures.Rate(a.GetOffered()), figures.Rate(a.GetLimited()+a.GetShed()+a.GetRefused()),
-		figures.Rate(done["apply"]), figures.Rate(done["mail"]), figures.Count(waiting),
-		figures.Duration(oldest), figures.Count(parked))
+		s.GetTime().AsTime().UTC().Format(time.TimeOnly), d.GetHelped().GetWord(), d.GetLimit().GetWord(), d.GetOver().GetWord(), s.GetBrownoutLevel(),
+		humanize.Rate(a.GetOffered()), humanize.Rate(a.GetLimited()+a.GetShed()+a.GetRefused()),
+		humanize.Rate(done["apply"]), humanize.Rate(done["mail"]), humanize.Count(waiting),
+		humanize.Duration(oldest), humanize.Count(parked))
 	return err
 }

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/pkg/humanize"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -73,17 +73,17 @@ func (h *history) downstreams(downstreams []*operatorv1.DownstreamStatus) [][]fl
 
 // all are the figures of the history's own page.
 func (h *history) all(shown *operatorv1.GetStatusResponse) []series {
-	count := func(v float64) string { return figures.Count(uint64(max(0, v))) }
-	seconds := func(v float64) string { return figures.Duration(time.Duration(v * float64(time.Second))) }
+	count := func(v float64) string { return humanize.Count(uint64(max(0, v))) }
+	seconds := func(v float64) string { return humanize.Duration(time.Duration(v * float64(time.Second))) }
 	list := []series{
-		{"offered/s", h.of(func(s *operatorv1.GetStatusResponse) float64 { return s.GetAdmission().GetOffered() }), figures.Number},
+		{"offered/s", h.of(func(s *operatorv1.GetStatusResponse) float64 { return s.GetAdmission().GetOffered() }), humanize.Number},
 		{"refused/s", h.of(func(s *operatorv1.GetStatusResponse) float64 {
 			a := s.GetAdmission()
 			return a.GetLimited() + a.GetShed() + a.GetRefused()
-		}), figures.Number},
+		}), humanize.Number},
 		{"level", h.of(func(s *operatorv1.GetStatusResponse) float64 { return float64(s.GetBrownoutLevel()) }), count},
-		{"mails/s", h.of(func(s *operatorv1.GetStatusResponse) float64 { return lane(s, "mail").GetRate() }), figures.Number},
-		{"passwords/s", h.of(func(s *operatorv1.GetStatusResponse) float64 { return lane(s, "apply").GetRate() }), figures.Number},
+		{"mails/s", h.of(func(s *operatorv1.GetStatusResponse) float64 { return lane(s, "mail").GetRate() }), humanize.Number},
+		{"passwords/s", h.of(func(s *operatorv1.GetStatusResponse) float64 { return lane(s, "apply").GetRate() }), humanize.Number},
 		{"waiting", h.of(waiting), count},
 		{"oldest wait", h.of(func(s *operatorv1.GetStatusResponse) float64 {
 			oldest := time.Duration(0)
@@ -98,7 +98,7 @@ func (h *history) all(shown *operatorv1.GetStatusResponse) []series {
 	if shown.GetDisk().GetReserveBytes() > 0 {
 		list = append(list, series{"disk left", h.of(func(s *operatorv1.GetStatusResponse) float64 {
 			return float64(s.GetDisk().GetAvailableBytes()) - float64(s.GetDisk().GetReserveBytes())
-		}), func(v float64) string { return figures.Bytes(uint64(max(0, v))) }})
+		}), func(v float64) string { return humanize.Bytes(uint64(max(0, v))) }})
 	}
 	for _, d := range shown.GetDownstreams() {
 		name := strings.ReplaceAll(d.GetDownstream(), "_", " ")
@@ -106,7 +106,7 @@ func (h *history) all(shown *operatorv1.GetStatusResponse) []series {
 			return h.of(func(s *operatorv1.GetStatusResponse) float64 { return value(downstream(s, d.GetDownstream())) })
 		}
 		list = append(list,
-			series{name + " items/s", of((*operatorv1.DownstreamStatus).GetItemRate), figures.Number},
+			series{name + " items/s", of((*operatorv1.DownstreamStatus).GetItemRate), humanize.Number},
 			series{name + " a call", of(func(d *operatorv1.DownstreamStatus) float64 { return d.GetCallTime().AsDuration().Seconds() }), seconds})
 	}
 	return list

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
@@ -60,7 +59,7 @@ type Deps struct {
 	// Resized tells that Size says something else; may be absent.
 	Resized <-chan os.Signal
 	// Line writes one status where there is no terminal. Default: a line of text.
-	Line func(io.Writer, *operatorv1.GetStatusResponse, diagnose.Report) error
+	Line func(io.Writer, *operatorv1.GetStatusResponse) error
 }
 
 // Top is one view. It is run once.
@@ -71,7 +70,6 @@ type Top struct {
 
 	status  *operatorv1.GetStatusResponse // the last that came
 	shown   *operatorv1.GetStatusResponse // what is on the screen: the last, or that of when it was frozen
-	report  diagnose.Report               // of what is shown
 	history history
 	section section
 	frozen  bool
@@ -162,10 +160,10 @@ func (t *Top) take(e event) error {
 	t.status, t.lost, t.heard = e.status, nil, t.deps.Clock.Now()
 	t.history.add(e.status)
 	if !t.live() {
-		return t.deps.Line(t.deps.Out, e.status, diagnose.Of(e.status))
+		return t.deps.Line(t.deps.Out, e.status)
 	}
 	if !t.frozen {
-		t.shown, t.report = e.status, diagnose.Of(e.status)
+		t.shown = e.status
 	}
 	t.paint()
 	return nil
@@ -179,7 +177,7 @@ func (t *Top) key(key byte) (quit bool) {
 	case 'p', 'P', ' ':
 		t.frozen = !t.frozen
 		if !t.frozen && t.status != nil {
-			t.shown, t.report = t.status, diagnose.Of(t.status)
+			t.shown = t.status
 		}
 	case screen.Tab:
 		t.section = (t.section + 1) % sections

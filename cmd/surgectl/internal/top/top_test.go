@@ -14,10 +14,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/diagnose"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/operatortest"
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/scene"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
 	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
@@ -149,7 +148,7 @@ type silent struct {
 }
 
 func (s *silent) WatchStatus(_ *operatorv1.WatchStatusRequest, stream operatorv1.Operator_WatchStatusServer) error {
-	if err := stream.Send(&operatorv1.WatchStatusResponse{Status: scene.Calm()}); err != nil {
+	if err := stream.Send(&operatorv1.WatchStatusResponse{Status: scene.Diagnosed(scene.Calm())}); err != nil {
 		return err
 	}
 	s.calls <- struct{}{}
@@ -203,7 +202,7 @@ func view(t *testing.T, s *operatorv1.GetStatusResponse, noColor bool) *Top {
 		t.Fatal(err)
 	}
 	if s != nil {
-		if err := v.take(event{status: s}); err != nil {
+		if err := v.take(event{status: scene.Diagnosed(s)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -241,10 +240,10 @@ func TestASmallTerminalShowsWordsAndTables(t *testing.T) {
 	t.Parallel()
 	for name, s := range scene.All() {
 		text := strings.Join(view(t, s, true).frame(79, 24), "\n")
-		r := diagnose.Of(s)
-		want := []string{"helped? " + r.Helped.Word, "LANE ", "apply ", "DOWNSTREAM ", "hash_pool ", "q quit"}
-		if len(r.Actions) > 0 {
-			want = append(want, r.Actions[0].Command)
+		r := scene.Diagnosed(s).GetDiagnosis()
+		want := []string{"helped? " + r.GetHelped().GetWord(), "LANE ", "apply ", "DOWNSTREAM ", "hash_pool ", "q quit"}
+		if len(r.GetActions()) > 0 {
+			want = append(want, r.GetActions()[0].GetCommand())
 		}
 		for _, w := range want {
 			if !strings.Contains(text, w) {
@@ -274,7 +273,7 @@ func TestKeys(t *testing.T) {
 	v := view(t, scene.Calm(), true)
 	shows := func(text string) bool { return strings.Contains(strings.Join(v.frame(99, 40), "\n"), text) }
 	v.key('p')
-	if err := v.take(event{status: scene.StoreDark()}); err != nil {
+	if err := v.take(event{status: scene.Diagnosed(scene.StoreDark())}); err != nil {
 		t.Fatal(err)
 	}
 	if !shows("FROZEN") || !shows("helped? YES") {

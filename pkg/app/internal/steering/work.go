@@ -59,9 +59,18 @@ func (w *Work) Lanes() (out []operatorapi.Lane) {
 func (w *Work) Downstreams() (out []operatorapi.Downstream) {
 	for _, d := range w.dispatch.Status() {
 		out = append(out, operatorapi.Downstream{
-			Name: d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate, Breaker: d.Breaker,
+			Counts: d.Counts,
+			Name:   d.Name, Concurrency: d.Limits.Concurrency, InFlight: d.Limits.InFlight, Rate: d.Limits.Rate, Breaker: d.Breaker,
 			Forced: d.Forced != breaker.ForceNone, Ramp: d.Limits.Ramp, Mode: string(d.Mode), Batch: d.Limits.Batch, OutageSince: d.OutageSince,
+			Failures: failures(d.Failures), Misconfiguration: d.Misconfiguration,
 		})
+	}
+	return out
+}
+
+func failures(all []dispatch.Failure) (out []operatorapi.Failure) {
+	for _, f := range all {
+		out = append(out, operatorapi.Failure{Outcome: f.Outcome, Code: f.Code, Items: f.Items, Last: f.Last, Meaning: f.Meaning})
 	}
 	return out
 }

@@ -20,6 +20,8 @@ type Book struct {
 	dark   time.Time // since when it is asked without an answer; matters while nothing is known
 	shares bool      // it has shown a current hash
 	bare   int       // accounts that it has shown without one
+	// problem is why there is no description, or none that can be met; nil while there is one.
+	problem *problem
 }
 
 // bareEnough is how many accounts without a current hash make a store one that does not share them. One look-up that
@@ -97,6 +99,19 @@ func (b *Book) AsksCurrent() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.shares || b.bare < bareEnough
+}
+
+// forget rests the lanes of the store: it says that it cannot use what would be sent.
+func (b *Book) forget() {
+	b.mu.Lock()
+	known := b.known
+	if b.known = false; known {
+		b.dark = b.deps.Clock.Now()
+	}
+	b.mu.Unlock()
+	if known {
+		b.deps.Changed()
+	}
 }
 
 // set takes a description over; it tells whether that changes anything.

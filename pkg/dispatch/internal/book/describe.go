@@ -1,8 +1,10 @@
 package book
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/dispatch/internal/downstream"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/queue"
 )
 
@@ -48,9 +51,9 @@ func New(cfg Config, deps Deps) *Book {
 // describeKey is the record's key: there is one store.
 const describeKey = "store"
 
-// Prepare asks the store what it needs, or takes its recorded answer where it does not answer. The only error is an
-// answer that cannot be met: without any, the lanes of the store rest until there is one.
-func (b *Book) Prepare(ctx context.Context) error {
+// Prepare asks the store what it needs, or takes its recorded answer where it does not answer. Without any answer that can
+// be met the lanes of the store rest until there is one.
+func (b *Book) Prepare(ctx context.Context) {
 	if r, err := b.deps.Queue.Get(ctx, queue.RecordDescribe, describeKey); err == nil {
 		var desc credstore.Description
 		if json.Unmarshal(r.Value, &desc) == nil && b.deps.Meets(desc) == nil {
@@ -64,24 +67,91 @@ func (b *Book) Prepare(ctx context.Context) error {
 		desc, err = b.deps.Store.Describe(askCtx)
 		return err
 	})
-	if err != nil {
-		b.deps.Described.Set(0)
-		b.mu.Lock()
-		b.dark = b.deps.Clock.Now()
-		b.mu.Unlock()
-		b.deps.Logger.Warn("the store does not describe itself", "recorded", b.Lookups() > 0, "err", err)
-		return nil
+	if err == nil {
+		err = b.described(ctx, desc)
 	}
-	return b.described(ctx, desc)
+	if err == nil {
+		return
+	}
+	b.mu.Lock()
+	if b.dark.IsZero() {
+		b.dark = b.deps.Clock.Now()
+	}
+	b.mu.Unlock()
+	b.complain(ctx, err)
+}
+
+// complainEvery is the least time between two lines about a description that is missing or cannot be met.
+const complainEvery = time.Minute
+
+// problem is why there is no description that can be met.
+type problem struct {
+	failure.Error
+	told time.Time // when it was last logged
+}
+
+// complain notes why there is no description, and logs it: once, and once a minute while it lasts.
+func (b *Book) complain(ctx context.Context, err error) {
+	b.deps.Described.Set(0)
+	f, now := failure.Of(err), b.deps.Clock.Now()
+	if errors.Is(err, credstore.ErrConfig) {
+		f.Class = failure.Config
+	}
+	b.mu.Lock()
+	due := b.problem == nil || b.problem.Code != f.Code || now.Sub(b.problem.told) >= complainEvery
+	if b.problem == nil {
+		b.problem = &problem{}
+	}
+	b.problem.Error = f
+	if due {
+		b.problem.told = now
+	}
+	known := b.known
+	b.mu.Unlock()
+	if !due {
+		return
+	}
+	message := "the store does not describe itself: its lanes rest until it does"
+	switch {
+	case f.Class == failure.Config && known:
+		message = "the store's description cannot be used: the last one that could be is in force"
+	case f.Class == failure.Config:
+		message = "the store's description cannot be used: its lanes rest until it can be"
+	case known:
+		message = "the store does not describe itself: its last description is in force"
+	}
+	b.deps.Logger.ErrorContext(ctx, message, "code", f.Code, "meaning", b.meaning(f))
+}
+
+func (b *Book) meaning(f failure.Error) string {
+	return cmp.Or(f.Advice, failure.Meaning("store", f.Code))
+}
+
+// Misconfiguration says what must be changed before the store's description can be used; empty while it can, or where it
+// is only missing.
+func (b *Book) Misconfiguration() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.problem == nil || b.problem.Class != failure.Config {
+		return ""
+	}
+	return b.meaning(b.problem.Error)
 }
 
 // described takes a fresh answer over and records it.
 func (b *Book) described(ctx context.Context, desc credstore.Description) error {
 	if err := b.deps.Meets(desc); err != nil {
-		b.deps.Described.Set(0)
+		b.forget()
 		return err
 	}
 	b.deps.Described.Set(1)
+	b.mu.Lock()
+	mended := b.problem != nil
+	b.problem = nil
+	b.mu.Unlock()
+	if mended {
+		b.deps.Logger.InfoContext(ctx, "the store describes itself again")
+	}
 	if !b.set(desc) {
 		return nil
 	}
@@ -116,20 +186,24 @@ func (b *Book) Run(ctx context.Context, store *downstream.Downstream) error {
 			return nil //nolint:nilerr // Run ends
 		}
 		var desc credstore.Description
-		c := p.Do(ctx, 1, func(ctx context.Context) (err error) {
+		c := p.Do(ctx, 1, func(ctx context.Context) error {
 			desc, err = b.deps.Store.Describe(ctx)
 			return err
 		})
-		if c != downstream.OK {
-			failures++
-			b.deps.Described.Set(0)
+		switch {
+		case c == downstream.Canceled:
+			continue
+		case c == downstream.OK:
+			err = b.described(ctx, desc)
+		case err == nil: // a panic
+			err = downstream.ErrPanic
+		}
+		if err == nil {
+			failures = 0
 			continue
 		}
-		failures = 0
-		if err := b.described(ctx, desc); err != nil {
-			failures++
-			b.deps.Logger.Error("the store's new description cannot be met: the last one stays in use", "err", err)
-		}
+		failures++
+		b.complain(ctx, err)
 	}
 	return nil
 }

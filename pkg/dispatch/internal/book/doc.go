@@ -10,6 +10,8 @@
 //
 // # Failure rules
 //
-// The only error of Prepare is an answer that cannot be met; later such an answer is logged, and the last one stays in use. An
-// answer that cannot be recorded is known to this process, and recorded with the next one.
+// A store that does not answer leaves the last answer in force. An answer that cannot be met (no hash scheme in common)
+// rests the store's lanes, at the start and later: what would be sent could not be used. Either is logged once, and once a
+// minute while it lasts, with its code and what to change; Misconfiguration says the latter to operators. An answer that
+// cannot be recorded is known to this process, and recorded with the next one.
 package book

@@ -34,8 +34,8 @@ func (w *waiter) poke() {
 	}
 }
 
-// Acquire waits for a permit. The error is only ever ctx's.
-func (d *Downstream) Acquire(ctx context.Context, a Ask) (*Permit, error) {
+// get waits for a permit of the downstream and of its host. The error is only ever ctx's.
+func (d *Downstream) get(ctx context.Context, a Ask) (*Permit, error) {
 	if d.host == nil {
 		return d.acquire(ctx, a)
 	}

@@ -44,11 +44,55 @@
 //
 // # Classes
 //
-//	call                                   pacer      breaker
-//	answered                               ok         success
-//	overload, time-out, configuration      overload   failure
-//	any other error, a panic               error      success (it answered)
-//	ended by us                            canceled   ignored
+//	call                                        class      pacer      breaker    a try of its job
+//	did what was asked for                      OK         ok         success    no
+//	says that its one item cannot be done       Item       ok         success    as the item's own result says
+//	overload                                    Overload   overload   failure    no
+//	time-out                                    Timeout    timeout    failure    no
+//	configuration, or nothing succeeds          Outage     error      failure    no
+//	any other error, a panic                    Error      error      success    yes, if it failed alone
+//	ended by us                                 Canceled   canceled   ignored    no
+//
+// An adapter says what a failure is about with a failure.Error. Where it cannot know (scope Call: UNKNOWN,
+// INVALID_ARGUMENT, a policy of the mail provider), this package compares the calls of one kind with each other.
+//
+// # When nothing succeeds
+//
+// The calls of one kind (look-ups, writes, revocations) of a downstream are judged together, because a backend may fail
+// one kind and serve the others. The rule:
+//
+//   - A call of one item that fails for an unclear reason accuses its job. A call of several accuses nobody: bisection
+//     finds out whose fault it is.
+//   - A success acquits the kind and makes the accused jobs suspects: they failed while another succeeded, so they are
+//     poisonous. The last 64 suspects accuse nobody any more.
+//   - Once 3 different jobs are accused with no success between, the kind is out. For refusals of recipients it takes 5
+//     mails that were refused with the same code, because dead mailboxes are common. Such a refusal is believed to be of
+//     its recipient once another mail has gone out; until then it is an Error. A code that names the mailbox (5.1.1) says
+//     nothing of the provider: it is an Item at once, and counts neither way.
+//   - A failure that is the configuration's for certain (PERMISSION_DENIED, a missing table) accuses nobody. As many in a
+//     row as open the breaker put the kind out; fewer do not, because one of several backends may be at fault.
+//
+// While a kind is out every unclear failure of it is an Outage: no try is used, the breaker counts a failure. Permits of
+// that kind are handed out one at a time, for one item, with a wait between two that grows from a tenth of the breaker's
+// first wait to its longest. A job that was such a probe stays out of the line for as many probes as have failed, 32 at
+// most, so that the next probes are of other jobs. The first success ends the outage. So does a time of 5 minutes without a
+// call: nobody waits then, and nobody could be accepted who would be the next probe.
+//
+// So one poisonous job never makes an outage; an outage parks nobody, but for the tries of the first few jobs; poisonous
+// jobs that are alone in line wait for another one to succeed, and are parked after that. An operator who holds the
+// breaker closed has all calls sent, and no job's tries used.
+//
+// # What an operator hears of it
+//
+// Each class of failures (outcome and code) is logged when it begins and then at most once a minute, with the number of
+// calls and items since the last line; Status has those of the last 5 minutes; surgegate_downstream_failures_total counts
+// items by the codes that the adapter declares. At most 32 classes are told apart, then the code is "other". What the
+// downstream said is logged only where Deps.LogText says so.
+//
+// # Counted
+//
+// Counts has what the calls of a downstream add up to, by kind for those that ended well, for whoever compares its speed over time.
+// A revocation that stands on the store is one of the store's kinds, because it takes the store's time, and is none of its Calls.
 //
 // # Failure rules
 //

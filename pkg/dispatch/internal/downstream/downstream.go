@@ -1,6 +1,8 @@
 package downstream
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/fair"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -58,6 +61,8 @@ type Spec struct {
 	Lanes []reset.Lane
 	// Cost is what a call of so many items costs. Default Cost.
 	Cost func(kind pace.Kind, items int) float64
+	// Codes are the failure codes that have a series of their own; a code that begins with one of them is counted there.
+	Codes []string
 	// OnClosed is called when the breaker closes; it must not block nor call the downstream.
 	OnClosed func()
 }
@@ -68,6 +73,8 @@ type Deps struct {
 	Metrics  *Metrics
 	Register prometheus.Registerer // of the breaker's
 	Logger   *slog.Logger
+	// LogText tells whether what a downstream says may be logged; nil: never.
+	LogText func() bool
 }
 
 // Downstream is a thing with its own capacity. Make it with New; it is safe for concurrent use.
@@ -82,6 +89,9 @@ type Downstream struct {
 	log      *slog.Logger
 	breaker  *breaker.Breaker
 	metrics  series
+	failures *failures
+	// probeWaits has the waits between probes of a kind of calls that is out.
+	probeWaits breaker.Config
 
 	// holds are the goroutines that keep permits of abandoned calls.
 	holds sync.WaitGroup
@@ -90,13 +100,17 @@ type Downstream struct {
 	pacer  *pace.Steered
 	share  *fair.Scheduler
 	lines  [][]*waiter // by lane, in the order of coming
-	strain int         // overloads and time-outs in a row
+	strain int         // overloads, time-outs and outages in a row
+	// evidence is by kind.
+	evidence [KindRevoke + 1]*evidence
 	// heldOut tells that the outage began with an operator's hold.
 	heldOut bool
 
 	// state is taken inside mu or alone: the breaker tells of its changes while mu is held.
 	state  sync.Mutex
 	outage time.Time // since when the breaker is not closed, or something failed after a hold
+
+	counts counter // guarded by mu
 }
 
 // New returns a downstream that works. Errors are those of the breaker, and of weights that are none.
@@ -116,8 +130,12 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 	d := &Downstream{
 		name: s.Name, timeout: s.Timeout, most: s.Most, host: s.Host, cost: s.Cost, onClosed: s.OnClosed,
 		clock: deps.Clock, log: deps.Logger, metrics: deps.Metrics.of(s.Name, s.Lanes), share: share,
-		lines: make([][]*waiter, lanes),
+		lines: make([][]*waiter, lanes), failures: newFailures(s, deps),
 	}
+	for kind := range d.evidence {
+		d.evidence[kind] = newEvidence()
+	}
+	d.probeWaits = breaker.Config{}.WithDefaults()
 	if d.most == 0 {
 		d.most = MostCalls
 	}
@@ -139,7 +157,11 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 		if c.Window == 0 {
 			c.Window = max(c.WithDefaults().Window, 2*s.Timeout) // or calls that hang would not be in it
 		}
-		d.breaker, err = breaker.New(c, breaker.Deps{Registerer: deps.Register, Logger: deps.Logger, OnChange: d.breakerChanged})
+		d.probeWaits = c.WithDefaults()
+		d.breaker, err = breaker.New(c, breaker.Deps{
+			Registerer: deps.Register, Logger: deps.Logger, OnChange: d.breakerChanged,
+			Cause: func() []any { return d.failures.cause(d.clock.Now()) },
+		})
 		if err != nil {
 			return nil, fmt.Errorf("breaker of %s: %w", s.Name, err)
 		}
@@ -200,24 +222,41 @@ func (d *Downstream) Strained() int {
 	return d.strain
 }
 
+// LogFailures logs what has failed since the last line of each class, once that is a minute ago: else the last failures of
+// a row would be told with the next row only.
+func (d *Downstream) LogFailures(ctx context.Context) { d.failures.flush(ctx, d.clock.Now()) }
+
 // Wait returns when no abandoned call keeps a permit.
 func (d *Downstream) Wait() { d.holds.Wait() }
 
 // Status is what an operator sees.
 type Status struct {
 	Name        string
+	Counts      Counts // of its calls
 	Breaker     string // closed, open, half_open; none where there is none
 	Forced      breaker.Force
 	Limits      pace.Limits
 	Mode        pace.Mode
 	Override    pace.Override // of the pace, in force
 	Configured  pace.Override // what is configured of it
-	OutageSince time.Time     // zero while it works
+	OutageSince time.Time     // zero while it works, and every kind of its calls
+	Failures    []Failure     // of the last 5 minutes, most first
+	// Misconfiguration is what must be changed before it can be used, in our words; empty while it can.
+	Misconfiguration string
 }
 
 // Status tells how it fares.
 func (d *Downstream) Status() Status {
 	s := Status{Name: d.name, Breaker: "none", OutageSince: d.Out()}
+	s.Failures = d.failures.list(d.clock.Now())
+	d.mu.Lock()
+	for _, e := range d.evidence {
+		s.OutageSince = earlier(e.outSince(d.clock.Now()), s.OutageSince)
+		if e.last.Class == failure.Config && s.Misconfiguration == "" {
+			s.Misconfiguration = cmp.Or(e.last.Advice, failure.Meaning(d.name, e.last.Code))
+		}
+	}
+	d.mu.Unlock()
 	if d.breaker != nil {
 		s.Breaker, s.Forced = d.breaker.State().String(), d.breaker.Forced()
 	}
@@ -231,6 +270,7 @@ func (d *Downstream) Status() Status {
 	if d.host != nil {
 		s.Limits.InFlight = d.Limits().InFlight
 	}
+	s.Counts = d.readCounts()
 	return s
 }
 

@@ -20,6 +20,7 @@ type Metrics struct {
 	rate        *prometheus.GaugeVec
 	ramp        *prometheus.GaugeVec
 	cost        *prometheus.CounterVec
+	failures    *prometheus.CounterVec
 }
 
 // series are one downstream's.
@@ -65,9 +66,13 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "surgegate_downstream_cost_total",
 			Help: "What lanes were charged for their calls of the downstream that they share, in items written.",
 		}, []string{"downstream", "lane"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "surgegate_downstream_failures_total",
+			Help: "Items that failed, by the code that the downstream gave or that stands for it; each try counts. other: a code without a series.",
+		}, []string{"downstream", "code"}),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.calls, m.handled, m.seconds, m.items, m.inFlight, m.concurrency, m.rate, m.ramp, m.cost} {
+	for _, c := range []prometheus.Collector{m.calls, m.handled, m.seconds, m.items, m.inFlight, m.concurrency, m.rate, m.ramp, m.cost, m.failures} {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/pkg/breaker"
+	"github.com/surgegate/surgegate/pkg/failure"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
@@ -21,6 +22,7 @@ type Permit struct {
 	start    time.Time
 	deadline time.Time
 	report   func(time.Time, breaker.Result)
+	probe    bool // of its kind, while that is out
 }
 
 // Items is how many the call may carry.
@@ -96,6 +98,7 @@ func (p *Permit) end(items int, c Class) {
 	if before != breaker.Closed && d.breaker.State() == breaker.Closed {
 		d.pacer.Resume(now)
 	}
+	d.endProbe(p, c, now)
 	d.serve()
 	d.showLocked()
 	d.mu.Unlock()
@@ -104,43 +107,84 @@ func (p *Permit) end(items int, c Class) {
 	}
 }
 
-// seen counts a call and its strain at the moment when it ends, which for an abandoned one is before its permit.
-func (d *Downstream) seen(c Class, took time.Duration, items int) {
+// seen judges a call, and counts it and its strain at the moment when it ends, which for an abandoned one is before its
+// permit.
+func (p *Permit) seen(ctx context.Context, job reset.ID, items int, e ending) Class {
+	d, now := p.d, p.d.clock.Now()
+	d.mu.Lock()
+	v := d.judge(p, job, items, e, now)
+	switch v.class {
+	case OK, Error, Item:
+		d.strain = 0
+	case Overload, Timeout, Outage:
+		d.strain++
+	}
+	d.mu.Unlock()
+	c := v.class
 	d.metrics.calls[c].Inc()
 	d.metrics.handled[c].Add(float64(items))
-	d.metrics.seconds.Observe(took.Seconds())
+	d.metrics.seconds.Observe(now.Sub(p.start).Seconds())
 	d.metrics.items.Observe(float64(items))
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch c {
-	case OK, Error:
-		d.strain = 0
-	case Overload, Timeout:
-		d.strain++
+	if c != OK && c != Canceled {
+		d.failures.record(ctx, now, d.callName(p.kind), c, e.failure, items)
+	}
+	switch {
+	case v.began:
+		d.log.WarnContext(ctx, "nothing succeeds: an outage, for which no job's tries are used", "downstream", d.name,
+			"call", d.callName(p.kind), "code", e.failure.Code, "meaning", failure.Meaning(d.name, e.failure.Code))
+	case v.ended > 0:
+		d.log.InfoContext(ctx, "calls succeed again", "downstream", d.name, "call", d.callName(p.kind),
+			"after", v.ended.Round(time.Millisecond))
+	}
+	return c
+}
+
+// RecordItem counts an item that a call could not do though it was answered: what the answer says of the item.
+func (d *Downstream) RecordItem(ctx context.Context, kind pace.Kind, code string) {
+	d.failures.record(ctx, d.clock.Now(), d.callName(kind), Item, failure.Error{Scope: failure.Item, Code: code}, 1)
+}
+
+// callName is the kind of a call as operators see it.
+func (d *Downstream) callName(kind pace.Kind) string {
+	switch {
+	case kind == KindLookup:
+		return "lookup"
+	case kind == KindRevoke, d.name == "revoker":
+		return "revoke"
+	case d.name == "mail":
+		return "mail"
+	case d.name == "hash_pool":
+		return "hash"
+	default:
+		return "write"
 	}
 }
 
-// Do makes one call under the permit and ends it, at once or, if the downstream may still be at work, at the deadline.
+// Do makes one call for no job in particular; see DoFor.
 func (p *Permit) Do(ctx context.Context, items int, f func(context.Context) error) Class {
+	return p.DoFor(ctx, reset.ID{}, items, f)
+}
+
+// DoFor makes one call under the permit and ends it, at once or, if the downstream may still be at work, at the deadline.
+// job is the first one that the call is for: a call of one item that fails speaks against it.
+func (p *Permit) DoFor(ctx context.Context, job reset.ID, items int, f func(context.Context) error) Class {
 	p.begin()
 	d := p.d
+	d.markSent(p.start)
 	callCtx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	err := Guard(func() error { return f(callCtx) })
-	c := Classify(err)
+	e := classify(err)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		c = Canceled
-	case callCtx.Err() != nil:
-		c = Timeout
+		e.class = Canceled
+	case callCtx.Err() != nil && e.class != Timeout:
+		e = ending{class: Timeout, failure: failure.Error{Scope: failure.Downstream, Class: failure.Timeout, Code: failure.TimedOut}}
 	}
-	now := d.clock.Now()
-	d.seen(c, now.Sub(p.start), items)
-	if c != OK && c != Canceled {
-		d.log.DebugContext(ctx, "call failed", "downstream", d.name, "outcome", c.String(), "items", items)
-	}
-	if left := p.deadline.Sub(now); left > 0 && (c == Timeout || c == Canceled) {
+	c := p.seen(ctx, job, items, e)
+	p.count(d.clock.Now(), c, items)
+	if left := p.deadline.Sub(d.clock.Now()); left > 0 && (c == Timeout || c == Canceled) {
 		until := d.clock.NewTimer(left) // here: until the goroutine runs the clock may have moved on
 		d.holds.Go(func() {
 			defer until.Stop()

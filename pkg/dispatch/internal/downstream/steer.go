@@ -54,6 +54,17 @@ func (d *Downstream) repace(change func() error) error {
 	return nil
 }
 
+// SetStarved says whether this process is short of processor time, so that the time of a call says little of the downstream.
+// It does nothing where the calls are the host's: that one is told itself.
+func (d *Downstream) SetStarved(starved bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.host == nil {
+		d.pacer.SetStarved(d.clock.Now(), starved)
+		d.showLocked()
+	}
+}
+
 // ForceBreaker holds the breaker, or lets go of it.
 func (d *Downstream) ForceBreaker(f breaker.Force) error {
 	if d.breaker == nil {
@@ -75,6 +86,9 @@ func (d *Downstream) ForceBreaker(f breaker.Force) error {
 		d.state.Lock()
 		d.outage = time.Time{}
 		d.state.Unlock()
+	}
+	for _, e := range d.evidence {
+		e.wake() // one that is held closed lets all through
 	}
 	d.serve()
 	d.showLocked()

@@ -671,13 +671,13 @@ type ProcessStatus struct {
 	CpuStarved bool `protobuf:"varint,1,opt,name=cpu_starved,json=cpuStarved,proto3" json:"cpu_starved,omitempty"`
 	// Since when; absent while it is not.
 	CpuStarvedSince *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=cpu_starved_since,json=cpuStarvedSince,proto3" json:"cpu_starved_since,omitempty"`
-	// 99th percentile of the time that a ready goroutine waited for a processor, over the last seconds.
+	// 90th percentile of the time that whatever was ready waited for a processor, smoothed over 5 seconds.
 	SchedulingDelay *durationpb.Duration `protobuf:"bytes,3,opt,name=scheduling_delay,json=schedulingDelay,proto3" json:"scheduling_delay,omitempty"`
-	// Share of the last seconds in which the cgroup's CPU quota stopped the process, 0 to 1; 0 without a quota.
+	// Share of the last second in which a cgroup's CPU quota held back at least a part of the process, 0 to 1; 0 without a quota.
 	ThrottledShare float64 `protobuf:"fixed64,4,opt,name=throttled_share,json=throttledShare,proto3" json:"throttled_share,omitempty"`
 	// Processors that the process may use, after the cgroup's quota.
 	CpuLimit float64 `protobuf:"fixed64,5,opt,name=cpu_limit,json=cpuLimit,proto3" json:"cpu_limit,omitempty"`
-	// Processors that it used over the last seconds.
+	// Processors that it used over the last second.
 	CpuUsed       float64 `protobuf:"fixed64,6,opt,name=cpu_used,json=cpuUsed,proto3" json:"cpu_used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1241,9 +1241,10 @@ type DownstreamStatus struct {
 	CallTime *durationpb.Duration `protobuf:"bytes,13,opt,name=call_time,json=callTime,proto3" json:"call_time,omitempty"`
 	// Items delivered a second, over the last seconds.
 	ItemRate float64 `protobuf:"fixed64,14,opt,name=item_rate,json=itemRate,proto3" json:"item_rate,omitempty"`
-	// Most items delivered a second in any 10 s of the last hour; 0 while there is nothing to compare with.
+	// Items a second that it would deliver of the present mix of calls if it were as fast as at its best; 0 while there is nothing
+	// to compare with.
 	BestItemRate float64 `protobuf:"fixed64,15,opt,name=best_item_rate,json=bestItemRate,proto3" json:"best_item_rate,omitempty"`
-	// When that was.
+	// When it was at its best, within the last hour.
 	BestTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=best_time,json=bestTime,proto3" json:"best_time,omitempty"`
 	// How fast it works beside its best 10 s of the last hour: what it needs now for the present mix of calls is compared,
 	// kind by kind, with what it needed then. 0 while there is nothing to compare with.
@@ -1449,9 +1450,10 @@ func (x *DownstreamStatus) GetMisconfiguration() string {
 // FailureStatus is one class of failures of one downstream.
 type FailureStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How such calls end for the controller: overload, timeout, error.
+	// How such calls end: overload, timeout, error; item where the call was answered and single items cannot be done.
 	Outcome string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// The code: a gRPC code (UNKNOWN), an SQLSTATE (SQLSTATE 53300), an SMTP reply (SMTP 451 4.7.1), an errno (ECONNREFUSED).
+	// The code: a gRPC code (UNKNOWN), an SQLSTATE (SQLSTATE 53300), an SMTP reply (SMTP 451 4.7.1), an errno (ECONNREFUSED),
+	// or surgegate's own for what has none (TIMEOUT, BAD_ANSWER, RETRY); other: unknown.
 	Code string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	// Items that failed so in the last 5 minutes.
 	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`

@@ -1,5 +1,6 @@
 // Package scene has statuses of a surgegate on its good and bad days, for tests: what the diagnosis is judged by, and what
-// screens are drawn from. Each is the calm one with a fault, as a real surgegate under that fault reported it in kind.
+// screens are drawn from. Each is the calm one with a fault, as a real surgegate under that fault reported it in kind. They have
+// no diagnosis yet: Diagnosed adds it.
 package scene
 
 import (
@@ -8,8 +9,23 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/surgegate/surgegate/pkg/diagnosis"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
+
+// Diagnosed adds what a surgegate that has just started makes of the status, and returns the status.
+func Diagnosed(s *operatorv1.GetStatusResponse) *operatorv1.GetStatusResponse {
+	s.Diagnosis = diagnosis.Of(s, Clients)
+	return s
+}
+
+// Clients are those that are refused most in a flood.
+func Clients() []*operatorv1.LimitedClient {
+	return []*operatorv1.LimitedClient{{Kind: "ip", Client: "203.0.113.7", Refused: 179_760}}
+}
+
+// Ago is so long before Now.
+func Ago(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(Now().Add(-d)) }
 
 // Now is when all of them are taken.
 func Now() time.Time { return time.Date(2026, 3, 14, 3, 12, 44, 0, time.UTC) }
@@ -24,7 +40,7 @@ func Calm() *operatorv1.GetStatusResponse {
 	down := func(name, breaker string, limit uint32, rate float64, took time.Duration) *operatorv1.DownstreamStatus {
 		return &operatorv1.DownstreamStatus{
 			Downstream: name, Breaker: breaker, ConcurrencyLimit: limit, Ramp: 1, PaceMode: "auto", Batch: 1, CallRate: rate, ItemRate: rate,
-			CallTime: durationpb.New(took),
+			CallTime: durationpb.New(took), LastCallTime: Ago(time.Second), LastSuccessTime: Ago(time.Second - took),
 		}
 	}
 	s := &operatorv1.GetStatusResponse{
@@ -113,6 +129,10 @@ func StoreSlow() *operatorv1.GetStatusResponse {
 	line(s, "apply", 8_900, 250*time.Second, 62, 24)
 	d := Downstream(s, "store")
 	d.ConcurrencyLimit, d.InFlight, d.CallRate, d.ItemRate, d.Batch, d.CallTime = 12, 12, 25, 50, 2, durationpb.New(480*time.Millisecond)
+	d.Kinds = []*operatorv1.CallKindStatus{
+		{Kind: "write", CallRate: 20, ItemRate: 24, CallTime: durationpb.New(550 * time.Millisecond)},
+		{Kind: "lookup", CallRate: 5, ItemRate: 26, CallTime: durationpb.New(200 * time.Millisecond)},
+	}
 	offered(s, 130, 0, 0, 0)
 	return s
 }
@@ -169,7 +189,7 @@ func StoreDark() *operatorv1.GetStatusResponse {
 	line(s, "apply", 3_000, 4*time.Minute, 10, 0)
 	d := Downstream(s, "store")
 	d.Breaker, d.Ramp, d.InFlight, d.CallRate, d.ItemRate, d.FailureRate = "open", 0, 0, 0, 0, .3
-	d.OutageStartTime = timestamppb.New(Now().Add(-250 * time.Second))
+	d.OutageStartTime, d.LastCallTime, d.LastSuccessTime = Ago(250*time.Second), Ago(2*time.Second), Ago(255*time.Second)
 	offered(s, 60, 0, 0, 0)
 	return s
 }
@@ -181,7 +201,38 @@ func StoreHangs() *operatorv1.GetStatusResponse {
 	line(s, "apply", 294, 9600*time.Millisecond, 31, 2.2)
 	d := Downstream(s, "store")
 	d.ConcurrencyLimit, d.InFlight, d.CallRate, d.ItemRate, d.FailureRate, d.CallTime = 2, 2, 3, 15, .1, durationpb.New(46*time.Millisecond)
+	d.LastCallTime, d.LastSuccessTime = Ago(4*time.Second), Ago(4*time.Second+40*time.Millisecond)
 	offered(s, 116, 0, 0, 0)
+	return s
+}
+
+// StoreMisconfigured is a store that answers, and cannot do what is asked until somebody changes it.
+func StoreMisconfigured() *operatorv1.GetStatusResponse {
+	s := StoreDark()
+	d := Downstream(s, "store")
+	d.Misconfiguration = "grant UPDATE (password_hash) on users to the role surgegate"
+	d.Failures = []*operatorv1.FailureStatus{{
+		Outcome: "overload", Code: "SQLSTATE 42501", Count: 412, LastTime: Ago(2 * time.Second), Meaning: "a privilege is missing",
+	}}
+	return s
+}
+
+// RevokerUntried is a session service that failed in an outage of the store and has not been asked for anything since.
+func RevokerUntried() *operatorv1.GetStatusResponse {
+	s := Calm()
+	d := Downstream(s, "revoker")
+	d.Breaker, d.Ramp, d.CallRate, d.ItemRate, d.CallTime = "open", 1, 0, 0, nil
+	d.OutageStartTime, d.LastCallTime, d.LastSuccessTime = Ago(40*time.Second), Ago(14*time.Second), Ago(41*time.Second)
+	return s
+}
+
+// Starved is a surgegate beside a program that takes its processors: everything seems slow.
+func Starved() *operatorv1.GetStatusResponse {
+	s := StoreSlow()
+	Downstream(s, "store").SpeedRatio = .3
+	s.Process = &operatorv1.ProcessStatus{
+		CpuStarved: true, CpuStarvedSince: Ago(time.Minute), SchedulingDelay: durationpb.New(85 * time.Millisecond), CpuLimit: 2, CpuUsed: .7,
+	}
 	return s
 }
 
@@ -226,6 +277,7 @@ func All() map[string]*operatorv1.GetStatusResponse {
 	return map[string]*operatorv1.GetStatusResponse{
 		"calm": Calm(), "busy": Busy(), "store_slow": StoreSlow(), "mail_throttled": MailThrottled(), "mail_slow": MailSlow(), "flood": Flood(),
 		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "store_dark": StoreDark(), "store_hangs": StoreHangs(),
+		"store_misconfigured": StoreMisconfigured(), "revoker_untried": RevokerUntried(), "starved": Starved(),
 		"hash_busy": HashBusy(), "parked": Parked(),
 		"paused": Paused(), "closing": Closing(),
 	}

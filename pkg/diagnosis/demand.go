@@ -1,23 +1,29 @@
-package diagnose
+package diagnosis
 
 import (
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/pkg/humanize"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 const (
 	// floodRate is the volume from which refusals of clients are a flood: one front end that retries gets there never.
 	floodRate = 5
-	idFlood   = "client_flooding"
+	// The ids of findings that more than one place names.
+	idFlood        = "client_flooding"
+	idGlobalLimit  = "global_limit"
+	idQueueFull    = "queue_full"
+	idQueueFilling = "queue_filling"
+	idStarved      = "gateway_starved"
 	// standing is how long an override may stand before somebody should ask what for.
 	standing = 4 * time.Hour
 )
 
 // floodFindings: few clients offer most of what comes.
-func (v *view) floodFindings() []Finding {
+func (v *view) floodFindings() []*finding {
 	ip, id := v.reason("limit_client_ip"), v.reason("limit_client_id")
 	offered := v.s.GetAdmission().GetOffered()
 	if ip+id < floodRate || ip+id <= .5*offered {
@@ -27,61 +33,61 @@ func (v *view) floodFindings() []Finding {
 	if id > ip {
 		by = "client id"
 	}
-	return []Finding{{
-		ID: idFlood, Severity: Look, Title: "a client floods (limit by " + by + ")", Runbook: "SurgegateClientFlooding",
+	return []*finding{{
+		Id: idFlood, Severity: look, Title: "a client floods (limit by " + by + ")", Runbook: "SurgegateClientFlooding",
 		Says: fmt.Sprintf("%s of %s calls are refused by the limit of each client: few clients send most of what comes. The others have "+
-			"limits of their own and are not held up by it.", figures.Share((ip+id)/offered), figures.Rate(offered)),
-		Actions: []Action{
-			{"surgectl limits clients", "who it is. Strangers: block them before surgegate. Your own front end or proxy: it does not pass " +
-				"client.ip, or is missing in trust.callers"},
-			{"surgectl limits set client --rate 5/m", "let each client have less, if they are many"},
+			"limits of their own and are not held up by it.", humanize.Share((ip+id)/offered), humanize.Rate(offered)),
+		Actions: []*operatorv1.Action{
+			act("surgectl limits clients", "who it is. Strangers: block them before surgegate. Your own front end or proxy: it does not pass "+
+				"client.ip, or is missing in trust.callers"),
+			act("surgectl limits set client --rate 5/m", "let each client have less, if they are many"),
 		},
 	}}
 }
 
 // limitFindings are the other rules of admission.
-func (v *view) limitFindings() []Finding {
-	var all []Finding
+func (v *view) limitFindings() []*finding {
+	var all []*finding
 	offered := v.s.GetAdmission().GetOffered()
 	if r := v.reason("limit_global"); r >= minRate && r > .05*offered {
-		all = append(all, Finding{
-			ID: "global_limit", Severity: Look, Title: "the limit for all together is reached", Runbook: "SurgegateGlobalLimitHit",
-			Says: fmt.Sprintf("%s of %s calls are refused by admission.global.", figures.Share(r/offered), figures.Rate(offered)),
-			Actions: []Action{
-				{"surgectl limits list", "the limit in force, and whether an override set it"},
-				{"surgectl limits set global --rate RATE", "let more in; the level still protects the queue"},
+		all = append(all, &finding{
+			Id: idGlobalLimit, Severity: look, Title: "the limit for all together is reached", Runbook: "SurgegateGlobalLimitHit",
+			Says: fmt.Sprintf("%s of %s calls are refused by admission.global.", humanize.Share(r/offered), humanize.Rate(offered)),
+			Actions: []*operatorv1.Action{
+				act("surgectl limits list", "the limit in force, and whether an override set it"),
+				act("surgectl limits set global --rate RATE", "let more in; the level still protects the queue"),
 			},
 		})
 	}
 	return all
 }
 
-func (v *view) levelFindings() []Finding {
+func (v *view) levelFindings() []*finding {
 	level, asked := v.s.GetBrownoutLevel(), v.s.GetBrownoutLevelAsked()
 	o := v.override("brownout")
 	if o != nil && level != asked {
-		f := Finding{
-			ID: "level_forced", Severity: Look, Title: fmt.Sprintf("level %d is held by an override; the signals ask for %d", level, asked),
+		f := &finding{
+			Id: "level_forced", Severity: look, Title: fmt.Sprintf("level %d is held by an override; the signals ask for %d", level, asked),
 			Says: Level(level) + "." + v.whose("brownout"), Runbook: "SurgegateBrownoutHigh",
-			Actions: []Action{{"surgectl brownout auto", "let the signals decide again"}},
+			Actions: []*operatorv1.Action{act("surgectl brownout auto", "let the signals decide again")},
 		}
 		if level >= 3 && asked < 3 {
-			f.Severity = Urgent
+			f.Severity = urgent
 		}
-		return []Finding{f}
+		return []*finding{f}
 	}
 	if level == 0 {
 		return nil
 	}
-	f := Finding{
-		ID: "level", Severity: Note, Title: fmt.Sprintf("level %d (%s)", level, LevelName(level)),
+	f := &finding{
+		Id: "level", Severity: note, Title: fmt.Sprintf("level %d (%s)", level, LevelName(level)),
 		Says: Level(level) + ": " + sentence(v.s.GetBrownoutCause()) + " It goes back by itself.",
 	}
 	if level >= 3 {
-		f.Severity, f.Runbook = Look, "SurgegateBrownoutHigh"
-		f.Actions = []Action{{"surgectl brownout show", "the level, its cause, and what is refused"}}
+		f.Severity, f.Runbook = look, "SurgegateBrownoutHigh"
+		f.Actions = []*operatorv1.Action{act("surgectl brownout show", "the level, its cause, and what is refused")}
 	}
-	return []Finding{f}
+	return []*finding{f}
 }
 
 // LevelName is a brownout level in two words.
@@ -108,36 +114,36 @@ func Level(level uint32) string {
 	return says[level]
 }
 
-func (v *view) parkedFindings() []Finding {
+func (v *view) parkedFindings() []*finding {
 	var lanes []string
 	total := uint64(0)
 	for _, l := range v.s.GetLanes() {
 		if n := l.GetParked(); n > 0 {
 			total += n
-			lanes = append(lanes, l.GetLane()+" "+figures.Count(n))
+			lanes = append(lanes, l.GetLane()+" "+humanize.Count(n))
 		}
 	}
 	if total == 0 {
 		return nil
 	}
-	return []Finding{{
-		ID: "parked", Severity: Look, Title: "parked jobs: " + strings.Join(lanes, ", "), Runbook: "SurgegateParkedJobs",
+	return []*finding{{
+		Id: "parked", Severity: look, Title: "parked jobs: " + strings.Join(lanes, ", "), Runbook: "SurgegateParkedJobs",
 		Says: "They failed as often as is tried and wait for you: nobody else moves them.",
-		Actions: []Action{
-			{"surgectl parked list", "what each failed of"},
-			{"surgectl parked requeue --all", "try them again, once the cause is gone"},
+		Actions: []*operatorv1.Action{
+			act("surgectl parked list", "what each failed of"),
+			act("surgectl parked requeue --all", "try them again, once the cause is gone"),
 		},
 	}}
 }
 
 // overrideFindings are the overrides themselves: whoever is on duty next must know of them.
-func (v *view) overrideFindings() []Finding {
+func (v *view) overrideFindings() []*finding {
 	var targets []string
-	severity, runbook := Note, ""
+	severity, runbook := note, ""
 	for _, o := range v.s.GetOverrides() {
 		targets = append(targets, fmt.Sprintf("%s: %s", o.GetTarget(), o.GetSetting()))
 		if v.now.Sub(o.GetSetTime().AsTime()) > standing {
-			severity, runbook = Look, "SurgegateOverrideStanding"
+			severity, runbook = look, "SurgegateOverrideStanding"
 		}
 	}
 	if len(targets) == 0 {
@@ -147,22 +153,22 @@ func (v *view) overrideFindings() []Finding {
 	if len(targets) > 1 {
 		title = fmt.Sprintf("%d overrides stand", len(targets))
 	}
-	return []Finding{{
-		ID: "override_standing", Severity: severity, Title: title, Runbook: runbook,
+	return []*finding{{
+		Id: "override_standing", Severity: severity, Title: title, Runbook: runbook,
 		Says: strings.Join(targets, "; ") + ". Each ends by itself.",
-		Actions: []Action{
-			{"surgectl overrides list", "who set what, why, and until when"},
-			{"surgectl overrides lift TARGET", "end one that is not needed any more"},
+		Actions: []*operatorv1.Action{
+			act("surgectl overrides list", "who set what, why, and until when"),
+			act("surgectl overrides lift TARGET", "end one that is not needed any more"),
 		},
 	}}
 }
 
-func (v *view) drainingFindings() []Finding {
+func (v *view) drainingFindings() []*finding {
 	if !v.s.GetDraining() {
 		return nil
 	}
-	return []Finding{{
-		ID: "draining", Severity: Look, Title: "this surgegate is shutting down",
+	return []*finding{{
+		Id: "draining", Severity: look, Title: "this surgegate is shutting down",
 		Says: "It was told to stop: it refuses what is new and finishes what it works on. What is in line stays for the next start.",
 	}}
 }

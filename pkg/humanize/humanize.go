@@ -1,6 +1,6 @@
-// Package figures writes numbers as somebody reads them who is in a hurry: two or three digits and a unit (1.2 k/s, 3m20s), and
-// aligned tables of them. Exact numbers are in the JSON.
-package figures
+// Package humanize writes numbers with two or three digits and a unit (1.2 k/s, 3m20s), for people who read them in a hurry.
+// Programs take the exact numbers from the operator API.
+package humanize
 
 import (
 	"fmt"

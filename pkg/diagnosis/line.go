@@ -1,0 +1,211 @@
+package diagnosis
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
+)
+
+const (
+	// noticeable is the wait from which a line is one: the first brownout level defers extras from 5 s on, so that most lines
+	// are worked off before anybody hears of them.
+	noticeable = 10 * time.Second
+	// long is when people begin to ask again. A mail that takes longer than this is taken for lost.
+	long = 30 * time.Second
+)
+
+// held is a lane that people wait in.
+type held struct {
+	lane  *operatorv1.LaneStatus
+	down  *operatorv1.DownstreamStatus // what it waits for; nil where the status has none
+	cause condition                    // of down; fine: nothing that the status shows
+	wait  time.Duration
+	drain time.Duration // 0: cannot be told
+	up    bool          // it is held up
+}
+
+func (h *held) name() string { return h.down.GetDownstream() }
+
+// isStuck tells whether nothing at all gets done.
+func (h *held) isStuck() bool {
+	return (h.lane.GetRate() < .05 || h.cause == hanging) && h.wait >= noticeable/2
+}
+
+// isGrowing tells whether the line is about to be a long one: who comes now will wait longer than people do.
+func (h *held) isGrowing() bool {
+	growth := h.lane.GetArrivalRate() - h.lane.GetRate()
+	return h.wait >= noticeable/4 && h.drain >= long && growth >= minRate && growth > .05*h.lane.GetArrivalRate()
+}
+
+// view is a status with what all rules ask of it.
+type view struct {
+	s    *operatorv1.GetStatusResponse
+	now  time.Time
+	is   map[string]condition // of each downstream, as it is shown
+	held *held                // the lane that holds people up most; nil: none
+	// drain is when the last lane that is held up is through; 0: cannot be told.
+	drain time.Duration
+}
+
+// findLine sets the lane that holds people up most.
+func (o *Diagnoser) findLine(v *view) {
+	var all []*held
+	for _, l := range v.s.GetLanes() {
+		if isInteractive(l.GetLane()) {
+			all = append(all, v.hold(l))
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *held) int {
+		switch {
+		case a.up != b.up:
+			return order(a.up)
+		case a.isStuck() != b.isStuck():
+			return order(a.isStuck())
+		}
+		return cmp.Compare(b.wait, a.wait)
+	})
+	if len(all) == 0 {
+		return
+	}
+	worst := all[0]
+	raw := ""
+	if worst.up {
+		raw = worst.lane.GetLane()
+	}
+	i := slices.IndexFunc(all, func(h *held) bool { return h.lane.GetLane() == o.line.shown })
+	// One that stands still where the other moves is more urgent.
+	shown := o.line.next(v.now, raw, i >= 0 && worst.up && worst.isStuck() && !all[i].isStuck())
+	for _, h := range all {
+		if shown != "" && h.lane.GetLane() == shown {
+			v.held = h
+		}
+		if h.up || h == v.held {
+			v.drain = max(v.drain, h.drain)
+		}
+	}
+}
+
+// order puts what is true first.
+func order(isTrue bool) int {
+	if isTrue {
+		return -1
+	}
+	return 1
+}
+
+// hold tells whether and by what a lane is held up.
+func (v *view) hold(l *operatorv1.LaneStatus) *held {
+	h := &held{lane: l, down: v.downstreamOf(l.GetLane()), wait: l.GetOldestWait().AsDuration(), drain: l.GetDrainTime().AsDuration()}
+	h.cause = v.is[h.name()]
+	isIll, isPaused := h.cause.isIll(), l.GetPaused()
+	switch {
+	case h.cause == fine && !isPaused && l.GetLane() == "mail" && h.down != nil && !usesItsCalls(h.down) && !usesItsRate(h.down):
+		// Below every limit: bulk mail on its own budget, or deferred by the level.
+	case h.wait < noticeable && !h.isGrowing():
+	case l.GetWaiting() == 0 && (l.GetRetrying() == 0 || !isIll && !isPaused):
+		// What is worked on now, or waits for its own next try.
+	case l.GetRetrying() > 0 && h.drain > 0 && h.drain < noticeable && !isIll && !isPaused:
+		// The line moves; the oldest waits for its own next try.
+	default:
+		h.up = true
+	}
+	return h
+}
+
+// isInteractive tells whether people wait for what is in the lane.
+func isInteractive(lane string) bool {
+	return lane == "start" || lane == "mail" || lane == "hash" || lane == "apply"
+}
+
+// downstreamOf is what a lane waits for. Where the hash pool has slots left a hash job waits for the look-up before it.
+func (v *view) downstreamOf(lane string) *operatorv1.DownstreamStatus {
+	switch lane {
+	case "mail":
+		return v.downstream("mail")
+	case "hash":
+		pool, store := v.downstream("hash_pool"), v.downstream("store")
+		if pool != nil && !usesItsCalls(pool) && store != nil && v.is["store"].isIll() {
+			return store
+		}
+		return pool
+	default:
+		return v.downstream("store")
+	}
+}
+
+func (v *view) starved() bool { return v.s.GetProcess().GetCpuStarved() }
+
+// since is how long ago that was.
+func (v *view) since(t *timestamppb.Timestamp) time.Duration { return v.now.Sub(t.AsTime()) }
+
+func (v *view) lane(name string) *operatorv1.LaneStatus {
+	for _, l := range v.s.GetLanes() {
+		if l.GetLane() == name {
+			return l
+		}
+	}
+	return nil
+}
+
+func (v *view) downstream(name string) *operatorv1.DownstreamStatus {
+	for _, d := range v.s.GetDownstreams() {
+		if d.GetDownstream() == name {
+			return d
+		}
+	}
+	return nil
+}
+
+func (v *view) override(target string) *operatorv1.Override {
+	for _, o := range v.s.GetOverrides() {
+		if o.GetTarget() == target {
+			return o
+		}
+	}
+	return nil
+}
+
+// refused is all that is sent away.
+func (v *view) refused() float64 {
+	a := v.s.GetAdmission()
+	return a.GetLimited() + a.GetShed() + a.GetRefused()
+}
+
+// reason is how many calls a second are refused for it.
+func (v *view) reason(name string) float64 {
+	for _, r := range v.s.GetAdmission().GetReasons() {
+		if r.GetReason() == name {
+			return r.GetRate()
+		}
+	}
+	return 0
+}
+
+// growth is by how many jobs a second the queue grows. Jobs that go on to the next lane are in one's rate and the other's
+// arrivals, so that they cancel out.
+func (v *view) growth() float64 {
+	g := 0.0
+	for _, l := range v.s.GetLanes() {
+		g += l.GetArrivalRate() - l.GetRate()
+	}
+	return g
+}
+
+// fullIn is how long the queue has room at its growth; only where that is within the hour.
+func (v *view) fullIn() (time.Duration, bool) {
+	q, growth := v.s.GetQueue(), v.growth()
+	if q.GetHeld() == 0 || q.GetMaxBytes() == 0 || growth < minRate {
+		return 0, false
+	}
+	left := float64(q.GetMaxBytes()) - float64(q.GetBytes())
+	perJob := float64(q.GetBytes()) / float64(q.GetHeld())
+	seconds := max(0, left) / max(1, perJob*growth)
+	if seconds > time.Hour.Seconds() {
+		return 0, false
+	}
+	return time.Duration(seconds * float64(time.Second)), true
+}
