@@ -38,9 +38,10 @@ type Options struct {
 	Out       string // folder of summary.json
 	Surgegate string // the binary
 	GHZ, K6   string // the binaries, for the generator part
-	// Surgectl and Prometheus are the binaries, Dashboards the folder, and Scenarios the faults (none: all), for the observe part.
+	// Surgectl and Prometheus are the binaries, Dashboards the folder, and Faults those to make (none: all), for the parts observe
+	// and diagnosis.
 	Surgectl, Prometheus, Dashboards string
-	Scenarios                        []string
+	Faults                           []string
 	Self                             string // this program, which serves the echo and the store when told to
 	Rounds                           int    // of accepts; default 5
 	Jobs                             int    // tickets queued; default 15 000 000
@@ -78,6 +79,7 @@ func parts() []part {
 		{"capacity", (*suite).capacity},
 		{"generator", (*suite).generator},
 		{"observe", (*suite).observe},
+		{"diagnosis", (*suite).diagnosis},
 	}
 }
 
@@ -247,21 +249,42 @@ func (s *suite) synth(ctx context.Context) ([]Row, error) {
 	}}, err
 }
 
-// observe makes faults that nobody announces and tells how long it takes until somebody can name them.
+// observe makes faults that nobody announces and tells how long it takes until an alert names them.
 func (s *suite) observe(ctx context.Context) ([]Row, error) {
-	all, err := honest.Observe(ctx, honest.ObserveConfig{
-		Config: honest.Config{
-			Programs:   honest.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Prometheus: s.Prometheus},
-			Dashboards: s.Dashboards, Dir: filepath.Join(s.dir, "observe"),
-		},
-		Only: s.Scenarios,
-	}, s.Clock)
+	rows, _, err := s.faults(ctx, "observe", honest.ObserveConfig{Alerts: true, AtOnce: 6})
+	return rows, err
+}
+
+// diagnosis makes every fault on a quiet machine and on a busy one, and fails where surgectl status does not tell the truth.
+func (s *suite) diagnosis(ctx context.Context) (rows []Row, err error) {
+	missed := 0
+	for _, machine := range []string{"quiet", "busy"} {
+		more, n, e := s.faults(ctx, machine, honest.ObserveConfig{Busy: machine == "busy"})
+		rows, missed, err = append(rows, more...), missed+n, errors.Join(err, e)
+	}
+	if missed > 0 {
+		err = errors.Join(err, fmt.Errorf("surgectl status did not tell the truth about %d faults", missed))
+	}
+	return rows, err
+}
+
+// faults observes faults, prints them as a table, and tells how many of them surgectl status missed.
+func (s *suite) faults(ctx context.Context, name string, cfg honest.ObserveConfig) (rows []Row, missed int, err error) {
+	cfg.Config = honest.Config{
+		Programs:   honest.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Storm: s.Self, Prometheus: s.Prometheus},
+		Dashboards: s.Dashboards, Dir: filepath.Join(s.dir, name),
+	}
+	cfg.Only = s.Faults
+	all, err := honest.Observe(ctx, cfg, s.Clock)
+	fmt.Fprintln(s.Output, honest.Header())
 	for _, o := range all {
 		fmt.Fprintln(s.Output, o)
+		if !o.OK() {
+			missed++
+		}
 	}
-	var rows []Row
 	for _, f := range honest.Figures(all) {
 		rows = append(rows, Row(f))
 	}
-	return rows, err
+	return rows, missed, err
 }
