@@ -96,8 +96,10 @@ func rows() []row {
 			also: revokerFails(), rate: quietRate, begin: does(crashStore),
 		},
 		{
-			name: "mail-throttled", causes: [][]string{append(mailFails(), "mail_limit", "mail_slow")}, alert: "SurgegateDownstreamFailing",
-			rate: quietRate, begin: does(func(_ context.Context, w *world) error { w.sink.Throttle(quietRate / 10.); return nil }),
+			name: "mail-throttled", causes: [][]string{{"mail_failing", "downstream_failing/mail", "mail_limit", "mail_slow"}},
+			also:  []string{"downstream_dark/mail"}, // the right one, but it does take some
+			alert: "SurgegateDownstreamFailing", rate: quietRate,
+			begin: does(func(_ context.Context, w *world) error { w.sink.Throttle(quietRate / 3.); return nil }),
 		},
 		{name: "mail-refuse", causes: [][]string{mailFails()}, rate: quietRate, begin: does(refuseMails)},
 		{name: "mail-hang", causes: [][]string{mailFails()}, rate: quietRate, begin: does(hangMails)},
@@ -126,16 +128,16 @@ func rows() []row {
 			rate: quietRate, flood: 300, begin: does(dark),
 		},
 		row{
-			name: "store-half+mail-refuse", causes: [][]string{storeIsSlow(), mailFails()}, isSlowness: true,
-			rate: stormRate, begin: does(half, refuseMails),
+			name: "mail-hang+flood", causes: [][]string{mailFails(), {"client_flooding"}},
+			rate: quietRate, flood: 300, begin: does(hangMails),
 		},
 		row{
-			name: "store-refuse+lane-paused", causes: [][]string{storeFails(), {"lane_paused"}}, also: revokerFails(),
-			rate: quietRate, begin: does(refused, pause("mail")),
+			name: "store-half+disk-filling", causes: [][]string{storeIsSlow(), {"disk_filling", "disk_low"}}, isSlowness: true,
+			rate: stormRate, disk: smallDisk, begin: does(half, fillDisk),
 		},
 		row{
-			name: "mail-hang+disk-filling", causes: [][]string{mailFails(), {"disk_filling", "disk_low"}},
-			rate: quietRate, disk: smallDisk, begin: does(hangMails, fillDisk),
+			name: "lane-paused+disk-filling", causes: [][]string{{"lane_paused"}, {"disk_filling", "disk_low"}},
+			rate: quietRate, disk: smallDisk, begin: does(pause("apply"), fillDisk),
 		},
 	)
 }
