@@ -38,9 +38,9 @@ func benchCommand() *cobra.Command {
 	f.StringVar(&o.Dashboards, "dashboards", "dashboards", "the folder with grafana and prometheus, for the observe part")
 	f.StringSliceVar(&o.Faults, "faults", nil, fmt.Sprintf("of the parts observe and diagnosis, some of %v", honest.FaultNames()))
 	f.StringVar(&o.Out, "out", filepath.Join("build", "bench"), "folder of summary.json")
-	f.IntVar(&o.Rounds, "rounds", 5, "rounds of the accept benchmark; the median counts")
+	f.IntVar(&o.Rounds, "rounds", 5, "rounds of the accept benchmark, whose median counts, and of the rehearsals")
 	f.IntVar(&o.Jobs, "jobs", 15_000_000, "tickets queued")
-	f.StringSliceVar(&o.Only, "only", nil, fmt.Sprintf("parts to run, of %v", bench.Names()))
+	f.StringSliceVar(&o.Only, "only", nil, fmt.Sprintf("parts to run, of %v; diagnosis, starved and rehearsals run only if they are named", bench.Names()))
 	f.StringSliceVar(&o.CapacityParts, "capacity-parts", nil, fmt.Sprintf("of the capacity part, some of %v", capacity.Names()))
 	f.StringSliceVar(&o.CapacityModels, "capacity-models", nil, fmt.Sprintf("of its models, some of %v", capacity.ModelNames()))
 	return cmd

@@ -16,7 +16,6 @@ import (
 	"github.com/surgegate/surgegate/loadtest/backlog"
 	"github.com/surgegate/surgegate/loadtest/capacity"
 	"github.com/surgegate/surgegate/loadtest/generator"
-	"github.com/surgegate/surgegate/loadtest/honest"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/synth"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -43,7 +42,7 @@ type Options struct {
 	Surgectl, Prometheus, Dashboards string
 	Faults                           []string
 	Self                             string // this program, which serves the echo and the store when told to
-	Rounds                           int    // of accepts; default 5
+	Rounds                           int    // of accepts, and of rehearsals; default 5
 	Jobs                             int    // tickets queued; default 15 000 000
 	Only                             []string
 	// CapacityParts and CapacityModels are what to run of the capacity part; none: all.
@@ -58,28 +57,31 @@ type suite struct {
 }
 
 type part struct {
-	name string
-	run  func(*suite, context.Context) ([]Row, error)
+	name    string
+	run     func(*suite, context.Context) ([]Row, error)
+	isAsked bool // it runs only where Options.Only names it: it makes the machine busy, for long
 }
 
 func parts() []part {
 	return []part{
-		{"accept", (*suite).accept},
-		{"complete", (*suite).complete},
-		{"control", (*suite).control},
-		{"simulate", (*suite).simulate},
-		{"agreement", (*suite).agreement},
-		{"synth", (*suite).synth},
-		{"record", (*suite).recording},
-		{"metrics", (*suite).metrics},
-		{"sqlite", (*suite).sqlite},
-		{"postgres", (*suite).postgres},
-		{"tickets", (*suite).tickets},
-		{"backlog", (*suite).backlog},
-		{"capacity", (*suite).capacity},
-		{"generator", (*suite).generator},
-		{"observe", (*suite).observe},
-		{"diagnosis", (*suite).diagnosis},
+		{name: "accept", run: (*suite).accept},
+		{name: "complete", run: (*suite).complete},
+		{name: "control", run: (*suite).control},
+		{name: "simulate", run: (*suite).simulate},
+		{name: "agreement", run: (*suite).agreement},
+		{name: "synth", run: (*suite).synth},
+		{name: "record", run: (*suite).recording},
+		{name: "metrics", run: (*suite).metrics},
+		{name: "sqlite", run: (*suite).sqlite},
+		{name: "postgres", run: (*suite).postgres},
+		{name: "tickets", run: (*suite).tickets},
+		{name: "backlog", run: (*suite).backlog},
+		{name: "capacity", run: (*suite).capacity},
+		{name: "generator", run: (*suite).generator},
+		{name: "observe", run: (*suite).observe},
+		{name: "diagnosis", run: (*suite).diagnosis, isAsked: true},
+		{name: "starved", run: (*suite).starved, isAsked: true},
+		{name: "rehearsals", run: (*suite).rehearsals, isAsked: true},
 	}
 }
 
@@ -120,7 +122,7 @@ func Run(ctx context.Context, o Options) error {
 	var rows []Row
 	var errs []error
 	for _, p := range parts() {
-		if len(o.Only) > 0 && !slices.Contains(o.Only, p.name) {
+		if len(o.Only) > 0 && !slices.Contains(o.Only, p.name) || len(o.Only) == 0 && p.isAsked {
 			continue
 		}
 		fmt.Fprintf(o.Output, "measuring: %s\n", p.name)
@@ -247,44 +249,4 @@ func (s *suite) synth(ctx context.Context) ([]Row, error) {
 	return []Row{{
 		Name: "synth, 15 M people mailed, 48 h, to disk", Value: rate, Unit: "events/s", Goal: "≥ 1,000,000", OK: rate >= 1e6,
 	}}, err
-}
-
-// observe makes faults that nobody announces and tells how long it takes until an alert names them.
-func (s *suite) observe(ctx context.Context) ([]Row, error) {
-	rows, _, err := s.faults(ctx, "observe", honest.ObserveConfig{Alerts: true, AtOnce: 6})
-	return rows, err
-}
-
-// diagnosis makes every fault on a quiet machine and on a busy one, and fails where surgectl status does not tell the truth.
-func (s *suite) diagnosis(ctx context.Context) (rows []Row, err error) {
-	missed := 0
-	for _, machine := range []string{"quiet", "busy"} {
-		more, n, e := s.faults(ctx, machine, honest.ObserveConfig{Busy: machine == "busy"})
-		rows, missed, err = append(rows, more...), missed+n, errors.Join(err, e)
-	}
-	if missed > 0 {
-		err = errors.Join(err, fmt.Errorf("surgectl status did not tell the truth about %d faults", missed))
-	}
-	return rows, err
-}
-
-// faults observes faults, prints them as a table, and tells how many of them surgectl status missed.
-func (s *suite) faults(ctx context.Context, name string, cfg honest.ObserveConfig) (rows []Row, missed int, err error) {
-	cfg.Config = honest.Config{
-		Programs:   honest.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Storm: s.Self, Prometheus: s.Prometheus},
-		Dashboards: s.Dashboards, Dir: filepath.Join(s.dir, name),
-	}
-	cfg.Only = s.Faults
-	all, err := honest.Observe(ctx, cfg, s.Clock)
-	fmt.Fprintln(s.Output, honest.Header())
-	for _, o := range all {
-		fmt.Fprintln(s.Output, o)
-		if !o.OK() {
-			missed++
-		}
-	}
-	for _, f := range honest.Figures(all) {
-		rows = append(rows, Row(f))
-	}
-	return rows, missed, err
 }
