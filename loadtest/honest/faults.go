@@ -217,9 +217,9 @@ func slowTheDisk(ctx context.Context, w *world) error {
 
 const (
 	// diskSize is large beside what the queue's own logs take of it in the first minutes (260 MiB): that is a trend, too.
-	diskSize    = 2 << 30 // of memory, because the disk is made of that
-	diskReserve = 512 << 20
-	diskLeft    = diskReserve * 5 / 4 // at once: a quarter of the reserve is left above it
+	diskSize    = 4 << 30
+	diskReserve = 1536 << 20
+	diskLeft    = diskReserve * 5 / 4 // at once: a quarter of the reserve is left above it; the rest is memory, 2.1 GiB
 	diskWrites  = 1 << 20             // a second, by something else, from then on
 )
 

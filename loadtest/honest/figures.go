@@ -112,6 +112,9 @@ func (o Observed) String() string {
 	}
 	text := fmt.Sprintf("%-26s %-7s %7d %6s %6s %7s  %-28s %-37s %s", o.Fault, o.machine(), o.Samples, fmt.Sprintf("%.0f %%", 100*o.True), both,
 		told(o.Named), orNothing(o.First), fmt.Sprintf("%s %s", orNothing(o.Wrong), o.WrongFor.Round(time.Second)), verdict)
+	if o.True < 1 {
+		text += " (else first: " + orNothing(o.False) + ")"
+	}
 	if o.Before {
 		text += " (named before the fault, too)"
 	}

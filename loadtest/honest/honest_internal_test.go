@@ -112,7 +112,7 @@ func TestJudge(t *testing.T) {
 		},
 		"named behind another cause": {
 			one, []string{slow}, cat(times(10, dark), times(18, dark), times(2, slow, dark)),
-			judged{Samples: 20, True: .9, All: 1, First: dark}, false,
+			judged{Samples: 20, True: .9, All: 1, First: dark, False: slow}, false,
 		},
 		"a wrong culprit for five seconds": {
 			one, nil, cat(times(5, "mail_slow"), times(25, dark)), judged{Samples: 20, True: 1, All: 1, First: dark, Wrong: "mail_slow", WrongFor: 5e9}, true,
@@ -126,7 +126,7 @@ func TestJudge(t *testing.T) {
 			[][]string{{dark}, {flood}}, nil, cat(times(10), times(10, dark, flood), times(10, dark)), judged{Samples: 20, True: 1, All: .5, First: dark}, false,
 		},
 		"no fault, and a note":   {nil, nil, times(30, "~store_limit"), judged{Samples: 20, True: 1, All: 1, First: "store_limit"}, true},
-		"no fault, and an alarm": {nil, nil, cat(times(28), times(2, slow)), judged{Samples: 20, True: .9, All: 1, Wrong: slow, WrongFor: 2e9}, false},
+		"no fault, and an alarm": {nil, nil, cat(times(28), times(2, slow)), judged{Samples: 20, True: .9, All: 1, False: slow, Wrong: slow, WrongFor: 2e9}, false},
 		"no fault on a busy machine": {
 			nil, []string{"gateway_starved"}, times(30, "gateway_starved"), judged{Samples: 20, True: 1, All: 1, First: "gateway_starved"}, true,
 		},

@@ -123,7 +123,7 @@ func TestStatusNamesTheCause(t *testing.T) { // not parallel: it measures time, 
 	cfg := honest.ObserveConfig{
 		Config: honest.Config{Programs: programs(t), Dashboards: filepath.Join("..", "..", "dashboards"), Dir: t.TempDir()},
 		Only:   []string{"none", "store-dark", "store-unknown", "mail-refuse", "flood", "lane-paused"}, AtOnce: 6,
-		Before: 6 * time.Second, Lasts: 26 * time.Second,
+		Before: 6 * time.Second, Lasts: 32 * time.Second,
 	}
 	all, err := honest.Observe(t.Context(), cfg, clock.System{})
 	if err != nil {

@@ -21,6 +21,7 @@ type judged struct {
 	True     float64       // share of them whose first cause is a true one
 	All      float64       // share of them that name every fault
 	First    string        // the cause that is first most often; empty: none
+	False    string        // the cause that is first most often where it is no true one; empty: none
 	Wrong    string        // the wrong culprit that was named longest; empty: none was
 	WrongFor time.Duration // how long
 }
@@ -38,7 +39,7 @@ func judge(samples []sample, begin, end time.Time, causes [][]string, allowed []
 		all = append(all, set...)
 	}
 	j := judged{Expected: int(end.Sub(begin.Add(settle)).Seconds())}
-	first, named, often := 0, 0, map[string]int{}
+	first, named, often, untrue := 0, 0, map[string]int{}, map[string]int{}
 	wrong := wrongs{since: map[string]time.Time{}}
 	for _, s := range samples {
 		if s.at.Before(begin) || s.at.After(end) {
@@ -58,6 +59,8 @@ func judge(samples []sample, begin, end time.Time, causes [][]string, allowed []
 		often[cause]++
 		if isTrue(s, cause, all, allowed) {
 			first++
+		} else {
+			untrue[cause]++
 		}
 		if !slices.ContainsFunc(causes, func(set []string) bool { return !containsAny(s.causes, set) }) {
 			named++
@@ -68,12 +71,18 @@ func judge(samples []sample, begin, end time.Time, causes [][]string, allowed []
 	if j.Samples > 0 {
 		j.True, j.All = float64(first)/float64(j.Samples), float64(named)/float64(j.Samples)
 	}
-	for cause, n := range often {
-		if n > often[j.First] || n == often[j.First] && cause < j.First {
-			j.First = cause
+	j.First, j.False = mostOften(often), mostOften(untrue)
+	return j
+}
+
+// mostOften is the cause with the highest count; of equals the first in the alphabet.
+func mostOften(counts map[string]int) (most string) {
+	for cause, n := range counts {
+		if n > counts[most] || n == counts[most] && cause < most {
+			most = cause
 		}
 	}
-	return j
+	return most
 }
 
 // isTrue tells whether the first cause is a true one: where there is no fault, none that blames anybody.
