@@ -103,6 +103,14 @@ vulncheck: $(BIN)/govulncheck
 bench: build postgresql bench-tools ## Benchmarks with their reference in the same run; writes build/bench/summary.json
 	$(BIN)/storm bench --out build/bench
 
+.PHONY: faults
+faults: build $(BIN)/prometheus ## Does surgectl status tell the truth? Every fault, on a quiet and on a busy machine (25 minutes)
+	$(BIN)/storm bench --out build/faults --only diagnosis,starved
+
+.PHONY: rehearsals
+rehearsals: build ## The README's demo and rehearsals beside four busy loops, N (default 5) times each (10 minutes for each N)
+	$(BIN)/storm bench --out build/rehearsals --only rehearsals --rounds $(or $(N),5)
+
 .PHONY: bench-tools
 bench-tools: $(BIN)/ghz $(BIN)/k6 $(BIN)/prometheus ## The load generators and the Prometheus that storm bench runs, into build/bin
 

@@ -16,7 +16,6 @@ import (
 	"github.com/surgegate/surgegate/loadtest/backlog"
 	"github.com/surgegate/surgegate/loadtest/capacity"
 	"github.com/surgegate/surgegate/loadtest/generator"
-	"github.com/surgegate/surgegate/loadtest/honest"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/synth"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -38,11 +37,12 @@ type Options struct {
 	Out       string // folder of summary.json
 	Surgegate string // the binary
 	GHZ, K6   string // the binaries, for the generator part
-	// Surgectl and Prometheus are the binaries, Dashboards the folder, and Scenarios the faults (none: all), for the observe part.
+	// Surgectl and Prometheus are the binaries, Dashboards the folder, and Faults those to make (none: all), for the parts observe
+	// and diagnosis.
 	Surgectl, Prometheus, Dashboards string
-	Scenarios                        []string
+	Faults                           []string
 	Self                             string // this program, which serves the echo and the store when told to
-	Rounds                           int    // of accepts; default 5
+	Rounds                           int    // of accepts, and of rehearsals; default 5
 	Jobs                             int    // tickets queued; default 15 000 000
 	Only                             []string
 	// CapacityParts and CapacityModels are what to run of the capacity part; none: all.
@@ -57,27 +57,31 @@ type suite struct {
 }
 
 type part struct {
-	name string
-	run  func(*suite, context.Context) ([]Row, error)
+	name    string
+	run     func(*suite, context.Context) ([]Row, error)
+	isAsked bool // it runs only where Options.Only names it: it makes the machine busy, for long
 }
 
 func parts() []part {
 	return []part{
-		{"accept", (*suite).accept},
-		{"complete", (*suite).complete},
-		{"control", (*suite).control},
-		{"simulate", (*suite).simulate},
-		{"agreement", (*suite).agreement},
-		{"synth", (*suite).synth},
-		{"record", (*suite).recording},
-		{"metrics", (*suite).metrics},
-		{"sqlite", (*suite).sqlite},
-		{"postgres", (*suite).postgres},
-		{"tickets", (*suite).tickets},
-		{"backlog", (*suite).backlog},
-		{"capacity", (*suite).capacity},
-		{"generator", (*suite).generator},
-		{"observe", (*suite).observe},
+		{name: "accept", run: (*suite).accept},
+		{name: "complete", run: (*suite).complete},
+		{name: "control", run: (*suite).control},
+		{name: "simulate", run: (*suite).simulate},
+		{name: "agreement", run: (*suite).agreement},
+		{name: "synth", run: (*suite).synth},
+		{name: "record", run: (*suite).recording},
+		{name: "metrics", run: (*suite).metrics},
+		{name: "sqlite", run: (*suite).sqlite},
+		{name: "postgres", run: (*suite).postgres},
+		{name: "tickets", run: (*suite).tickets},
+		{name: "backlog", run: (*suite).backlog},
+		{name: "capacity", run: (*suite).capacity},
+		{name: "generator", run: (*suite).generator},
+		{name: "observe", run: (*suite).observe},
+		{name: "diagnosis", run: (*suite).diagnosis, isAsked: true},
+		{name: "starved", run: (*suite).starved, isAsked: true},
+		{name: "rehearsals", run: (*suite).rehearsals, isAsked: true},
 	}
 }
 
@@ -118,7 +122,7 @@ func Run(ctx context.Context, o Options) error {
 	var rows []Row
 	var errs []error
 	for _, p := range parts() {
-		if len(o.Only) > 0 && !slices.Contains(o.Only, p.name) {
+		if len(o.Only) > 0 && !slices.Contains(o.Only, p.name) || len(o.Only) == 0 && p.isAsked {
 			continue
 		}
 		fmt.Fprintf(o.Output, "measuring: %s\n", p.name)
@@ -245,23 +249,4 @@ func (s *suite) synth(ctx context.Context) ([]Row, error) {
 	return []Row{{
 		Name: "synth, 15 M people mailed, 48 h, to disk", Value: rate, Unit: "events/s", Goal: "≥ 1,000,000", OK: rate >= 1e6,
 	}}, err
-}
-
-// observe makes faults that nobody announces and tells how long it takes until somebody can name them.
-func (s *suite) observe(ctx context.Context) ([]Row, error) {
-	all, err := honest.Observe(ctx, honest.ObserveConfig{
-		Config: honest.Config{
-			Programs:   honest.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Prometheus: s.Prometheus},
-			Dashboards: s.Dashboards, Dir: filepath.Join(s.dir, "observe"),
-		},
-		Only: s.Scenarios,
-	}, s.Clock)
-	for _, o := range all {
-		fmt.Fprintln(s.Output, o)
-	}
-	var rows []Row
-	for _, f := range honest.Figures(all) {
-		rows = append(rows, Row(f))
-	}
-	return rows, err
 }

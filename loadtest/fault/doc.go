@@ -3,6 +3,8 @@
 //	store-slow F      the store works at F times its speed (0.5: half)
 //	store-capacity F  the store has F times its workers, or its knee
 //	store-dark        the store stands still: what is inside stays there
+//	store-refuse      the store answers every call RESOURCE_EXHAUSTED
+//	store-unknown     the store answers every SetPasswords UNKNOWN
 //	store-crash       the store's process dies once and is restarted, cold
 //	mail-refuse       the mail system refuses every mail with 451
 //	mail-rate F       the provider takes F times its rate; in simulations only

@@ -21,6 +21,8 @@ const (
 	StoreSlow     Kind = "store-slow"
 	StoreCapacity Kind = "store-capacity"
 	StoreDark     Kind = "store-dark"
+	StoreRefuse   Kind = "store-refuse"
+	StoreUnknown  Kind = "store-unknown"
 	StoreCrash    Kind = "store-crash"
 	MailRefuse    Kind = "mail-refuse"
 	MailRate      Kind = "mail-rate"
@@ -89,11 +91,17 @@ func Parse(text string) (Fault, error) {
 	return f, Validate([]Fault{f})
 }
 
+func kinds() []Kind {
+	return []Kind{
+		StoreSlow, StoreCapacity, StoreDark, StoreRefuse, StoreUnknown, StoreCrash, MailRefuse, MailRate, GatewayKill, DiskFull,
+	}
+}
+
 // Validate looks for what cannot be meant: times below 0, a missing factor or end, two of one kind at once.
 func Validate(all []Fault) error {
 	for i, f := range all {
 		switch {
-		case !slices.Contains([]Kind{StoreSlow, StoreCapacity, StoreDark, StoreCrash, MailRefuse, MailRate, GatewayKill, DiskFull}, f.Kind):
+		case !slices.Contains(kinds(), f.Kind):
 			return fmt.Errorf("fault: there is no %q; %s", f.Kind, help)
 		case f.At < 0 || f.For < 0:
 			return fmt.Errorf("fault: %s: a time is below 0", f)
@@ -128,13 +136,16 @@ type Actors struct {
 type StoreState struct {
 	Speed    float64 // 1 is normal; 0 stands still
 	Capacity float64 // 1 is normal
+	Refuse   bool    // every call is answered RESOURCE_EXHAUSTED
+	Unknown  bool    // every SetPasswords is answered UNKNOWN
 }
 
 // Able is an error that names the first fault that the actors cannot do.
 func (a Actors) Able(all []Fault) error {
 	for _, f := range all {
 		able := map[Kind]bool{
-			StoreSlow: a.Store != nil, StoreCapacity: a.Store != nil, StoreDark: a.Store != nil, StoreCrash: a.StoreCrash != nil,
+			StoreSlow: a.Store != nil, StoreCapacity: a.Store != nil, StoreDark: a.Store != nil,
+			StoreRefuse: a.Store != nil, StoreUnknown: a.Store != nil, StoreCrash: a.StoreCrash != nil,
 			MailRefuse: a.MailRefuse != nil, GatewayKill: a.GatewayKill != nil, DiskFull: a.DiskFull != nil,
 		}[f.Kind]
 		if !able {
@@ -214,6 +225,8 @@ func stateOf(on map[Kind]Fault) StoreState {
 	if _, ok := on[StoreDark]; ok {
 		s.Speed = 0
 	}
+	_, s.Refuse = on[StoreRefuse]
+	_, s.Unknown = on[StoreUnknown]
 	return s
 }
 

@@ -60,7 +60,17 @@ func logging(start time.Time, lines *[]string) Actors {
 		*lines = append(*lines, fmt.Sprintf("%v ", time.Since(start))+fmt.Sprintf(format, args...))
 	}
 	return Actors{
-		Store:       func(_ context.Context, s StoreState) error { say("store %v %v", s.Speed, s.Capacity); return nil },
+		Store: func(_ context.Context, s StoreState) error {
+			answers := ""
+			if s.Refuse {
+				answers += " refuse"
+			}
+			if s.Unknown {
+				answers += " unknown"
+			}
+			say("store %v %v%s", s.Speed, s.Capacity, answers)
+			return nil
+		},
 		StoreCrash:  func(context.Context) error { say("crash"); return nil },
 		MailRefuse:  func(on bool) { say("mail %v", on) },
 		GatewayKill: func(context.Context) error { say("kill"); return nil },
@@ -78,11 +88,15 @@ func TestTheTimeline(t *testing.T) {
 			{Kind: StoreSlow, Factor: .5, At: time.Second, For: 10 * time.Second},
 			{Kind: GatewayKill, At: 2 * time.Second},
 			{Kind: MailRefuse, At: 3 * time.Second, For: time.Second},
+			{Kind: StoreRefuse, At: 7 * time.Second, For: time.Second},
+			{Kind: StoreUnknown, At: 9 * time.Second, For: time.Second},
 		}, logging(start, &lines))
-		if len(done) != 4 {
+		if len(done) != 6 {
 			t.Errorf("done: %v", done)
 		}
-		want := []string{"1s store 0.5 1", "2s kill", "3s mail true", "4s store 0 1", "4s mail false", "6s store 0.5 1", "11s store 1 1"}
+		want := []string{"1s store 0.5 1", "2s kill", "3s mail true", "4s store 0 1", "4s mail false", "6s store 0.5 1",
+			"7s store 0.5 1 refuse", "8s store 0.5 1", "9s store 0.5 1 unknown", "10s store 0.5 1", "11s store 1 1",
+		}
 		if err != nil || !slices.Equal(lines, want) {
 			t.Errorf("%v, %q, want %q", err, lines, want)
 		}

@@ -33,17 +33,34 @@
 //
 // # Observe
 //
-// Faults that nobody announces, each in a world of its own and all at once, since each is a few hundred calls a second:
+// Observe makes faults that nobody announces, each in a world of its own, and asks surgectl each second what is wrong. A fault
+// is a row of rows in faults.go; several at once are rows, too:
 //
-//	store-half      the store has half its speed, while more people come than it serves
-//	store-dark      it stands still
-//	mail-throttled  the provider takes a twentieth of the mails and answers 451 to the others
-//	flood           one client, 300 calls a second
-//	disk-filling    something else writes to the queue's disk (a mount of its own: root)
-//	none            as store-half, without a fault: what fires here is a false alarm
+//	none                  nothing happens: whatever is blamed is a false alarm
+//	store-half            the store has half its speed, while more people come than it serves
+//	store-dark            it stands still: calls hang
+//	store-refuse          it answers every call RESOURCE_EXHAUSTED
+//	store-unknown         it answers every SetPasswords UNKNOWN
+//	store-crash           its process dies again and again, and comes back cold
+//	mail-throttled        the provider takes a third of the mails and answers 451 to the others
+//	mail-refuse           it answers 451 to all
+//	mail-hang             it does not answer
+//	hash-pool             more completions than the one slot hashes
+//	disk-slow             a sync of the queue's disk takes 0.75 s (root, cgroup v1)
+//	disk-filling          something else writes to the queue's disk (a mount of its own: root)
+//	gateway-starved       four busy loops on the one core that the gateway may use
+//	flood                 one client, 300 calls a second
+//	lane-paused           an operator has paused apply
 //
-// Rules keep their own intervals here, and a scrape is every 5 s: the times are those that an operator gets.
-// For each fault the time from its beginning to the alert that names it, and whether surgectl status names it, is a row.
+// Each row says which causes may be named first. Every other finding that blames somebody is a wrong culprit, unless the row
+// allows it as something that the fault does to others. A finding that blames nobody (a level, a full queue) and a note are
+// never wrong culprits. On a busy machine gateway_starved is always allowed, and may come first where all that can be seen of
+// the fault is that things take long. From 10 s after the fault on, the first cause must be a true one in 95 % of the samples;
+// where there are several faults, as many samples must name all of them; no wrong culprit may be named for more than 5 s
+// without a break. Fewer than half of the samples that there should be is a miss, too.
+//
+// With Alerts Prometheus scrapes every 5 s, rules keep their own intervals, and the time until the alert that names the fault
+// is told as well: that is the time that an operator gets.
 //
 // # Failure rules
 //

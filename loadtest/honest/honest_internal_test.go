@@ -1,6 +1,7 @@
 package honest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,56 +63,163 @@ func TestWhenAnAlertTellsOfAFault(t *testing.T) {
 	for name, c := range map[string]struct {
 		points []model.SamplePair
 		after  time.Duration
-		known  bool
 	}{
-		"never":                   {nil, Never, false},
-		"after it":                {points(1025, 1030), 25 * time.Second, false},
-		"before it, and over":     {points(900, 905), Never, false},
-		"before it, and again":    {points(900, 1015), 15 * time.Second, false},
-		"since before it":         {points(990, 995, 1000, 1005), Never, true},
-		"before it, just in time": {points(995, 1010), Never, true},
+		"never":                   {nil, Never},
+		"after it":                {points(1025, 1030), 25 * time.Second},
+		"before it, and over":     {points(900, 905), Never},
+		"before it, and again":    {points(900, 1015), 15 * time.Second},
+		"since before it":         {points(990, 995, 1000, 1005), Never},
+		"before it, just in time": {points(995, 1010), Never},
 	} {
-		if after, known := crossing(c.points, begin, 10*time.Second); after != c.after || known != c.known {
-			t.Errorf("%s: %v, %v", name, after, known)
+		if after := crossing(c.points, begin, 10*time.Second); after != c.after {
+			t.Errorf("%s: %v", name, after)
+		}
+	}
+}
+
+// says is a sample each second from the fault's beginning on; what begins with "~" is a note.
+func says(begin time.Time, seconds ...[]string) (samples []sample) {
+	for i, causes := range seconds {
+		s := sample{at: begin.Add(time.Duration(i) * time.Second)}
+		for _, c := range causes {
+			name, isNote := strings.CutPrefix(c, "~")
+			s.causes = append(s.causes, name)
+			if !isNote {
+				s.blamed = append(s.blamed, name)
+			}
+		}
+		samples = append(samples, s)
+	}
+	return samples
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1000, 0)
+	dark, slow, flood := "downstream_dark/store", "store_slow", "client_flooding"
+	times := func(n int, causes ...string) (list [][]string) { return slices.Repeat([][]string{causes}, n) }
+	cat := func(parts ...[][]string) [][]string { return slices.Concat(parts...) }
+	one := [][]string{{dark, "downstream_failing/store"}}
+	for name, c := range map[string]struct {
+		causes  [][]string
+		allowed []string
+		says    [][]string
+		want    judged
+		ok      bool
+	}{
+		"named from the tenth second on": {
+			one, nil, cat(times(10), times(20, dark, "~level")), judged{Samples: 20, True: 1, All: 1, First: dark}, true,
+		},
+		"named behind another cause": {
+			one, []string{slow}, cat(times(10, dark), times(18, dark), times(2, slow, dark)),
+			judged{Samples: 20, True: .9, All: 1, First: dark, False: slow}, false,
+		},
+		"a wrong culprit for five seconds": {
+			one, nil, cat(times(5, "mail_slow"), times(25, dark)), judged{Samples: 20, True: 1, All: 1, First: dark, Wrong: "mail_slow", WrongFor: 5e9}, true,
+		},
+		"a wrong culprit behind the true one, to the end": {
+			one, nil, cat(times(24, dark), times(6, dark, "mail_slow")),
+			judged{Samples: 20, True: 1, All: 1, First: dark, Wrong: "mail_slow", WrongFor: 6e9}, false,
+		},
+		"a wrong culprit as a note": {one, nil, times(30, dark, "~mail_limit"), judged{Samples: 20, True: 1, All: 1, First: dark}, true},
+		"two at once, of which one is not named": {
+			[][]string{{dark}, {flood}}, nil, cat(times(10), times(10, dark, flood), times(10, dark)), judged{Samples: 20, True: 1, All: .5, First: dark}, false,
+		},
+		"no fault, and a note":   {nil, nil, times(30, "~store_limit"), judged{Samples: 20, True: 1, All: 1, First: "store_limit"}, true},
+		"no fault, and an alarm": {nil, nil, cat(times(28), times(2, slow)), judged{Samples: 20, True: .9, All: 1, False: slow, Wrong: slow, WrongFor: 2e9}, false},
+		"no fault on a busy machine": {
+			nil, []string{"gateway_starved"}, times(30, "gateway_starved"), judged{Samples: 20, True: 1, All: 1, First: "gateway_starved"}, true,
+		},
+		"no answers": {one, nil, cat(times(10), times(9, dark)), judged{Samples: 9, True: 1, All: 1, First: dark}, false},
+	} {
+		c.want.Expected = 20
+		got := judge(says(begin, c.says...), begin, begin.Add(30*time.Second), c.causes, c.allowed)
+		if got != c.want || got.OK() != c.ok {
+			t.Errorf("%s: %+v (ok: %v), want %+v", name, got, got.OK(), c.want)
+		}
+	}
+}
+
+func TestFirstNamed(t *testing.T) {
+	t.Parallel()
+	begin := time.Unix(1000, 0)
+	samples := says(begin, []string{"a"}, nil, nil, []string{"b", "a"})
+	for _, c := range []struct {
+		at     int
+		cause  string
+		after  time.Duration
+		before bool
+	}{{0, "a", 0, false}, {1, "a", 2 * time.Second, true}, {2, "a", time.Second, false}, {0, "c", Never, false}} {
+		after, before := firstNamed(samples, begin.Add(time.Duration(c.at)*time.Second), []string{c.cause})
+		if after != c.after || before != c.before {
+			t.Errorf("%+v: %v, %v", c, after, before)
+		}
+	}
+}
+
+func TestCausesOfAStatus(t *testing.T) {
+	t.Parallel()
+	causes, blamed, err := causesOf([]byte(`{"diagnosis": {"findings": [
+		{"id": "downstream_dark", "severity": "urgent", "title": "the mail provider does not work"},
+		{"id": "downstream_failing", "severity": "SEVERITY_LOOK", "downstream": "revoker"},
+		{"id": "recovering", "severity": "note", "title": "the store is coming back"}, {"id": "store_slow", "severity": "look"}]}}`))
+	want := []string{"downstream_dark/mail", "downstream_failing/revoker", "recovering/store", "store_slow"}
+	if err != nil || !slices.Equal(causes, want) || !slices.Equal(blamed, []string{want[0], want[1], want[3]}) {
+		t.Errorf("%v, %v, %v", causes, blamed, err)
+	}
+}
+
+// Every cause of a fault is one that status can blame: a misspelt one would make its row unfair.
+func TestTheRowsAreWhole(t *testing.T) {
+	t.Parallel()
+	for _, r := range rows() {
+		if len(r.begin) == 0 && r.flood == 0 && r.more == 0 && r.name != "none" {
+			t.Errorf("%s: nothing happens", r.name)
+		}
+		for _, set := range append(slices.Clone(r.causes), r.also) {
+			for _, cause := range set {
+				if !blames(cause) && !strings.Contains(cause, "/") {
+					t.Errorf("%s: %s blames nobody", r.name, cause)
+				}
+			}
 		}
 	}
 }
 
 func TestFiguresJudge(t *testing.T) {
 	t.Parallel()
-	rows := Figures([]Observed{
-		{Scenario: "in-time", Alert: "A", Crossed: time.Minute, Fired: 2 * time.Minute, Named: 3 * time.Minute},
-		{Scenario: "unseen", Alert: "A", Crossed: Never, Fired: Never, Named: Never},
-		{Scenario: "none", Others: []Alert{{Name: "SurgegateBrownoutHigh"}}},
-		{Scenario: "none", Others: []Alert{{Name: "SurgegateDown"}}},
-		{Scenario: "no-root", Alert: "A", Skipped: "a mount takes root"},
+	good := judged{Samples: 20, Expected: 20, True: 1, All: 1}
+	late := good
+	late.True, late.WrongFor = .5, time.Minute
+	figures := Figures([]Observed{
+		{Fault: "in-time", judged: good, Alert: "A", Crossed: time.Minute, Fired: 2 * time.Minute},
+		{Fault: "unseen", judged: late, Alert: "A", Crossed: Never, Fired: Never},
+		{Fault: "none", judged: good, Others: []Alert{{Name: "SurgegateBrownoutHigh"}}},
+		{Fault: "none", judged: good, Others: []Alert{{Name: "SurgegateDown"}}},
+		{Fault: "both", judged: good, Pair: true},
+		{Fault: "no-root", Alert: "A", Skipped: "a mount takes root"},
 	})
-	var verdicts []string
-	for _, r := range rows {
-		verdict := "ok"
-		if !r.OK {
-			verdict = "missed"
+	var missed []int
+	for i, f := range figures {
+		if !f.OK {
+			missed = append(missed, i)
 		}
-		verdicts = append(verdicts, verdict)
 	}
-	if got := strings.Join(verdicts, " "); got != "ok ok missed missed ok missed ok missed ok" {
-		t.Errorf("%s of %+v", got, rows)
+	if len(figures) != 3*5+2*2+2+1+1 || !slices.Equal(missed, []int{6, 7, 8, 17}) {
+		t.Errorf("%v of %+v", missed, figures)
 	}
-	known := Figures([]Observed{{Scenario: "known", Alert: "A", Crossed: 1, Fired: 1, Named: 1, Before: []string{bySurgectl}}})
-	if last := known[2]; last.Goal != "–" || !strings.Contains(last.Name, "no evidence") {
-		t.Errorf("what surgectl said before the fault, too, is judged: %+v", last)
-	}
-	if !strings.Contains(rows[8].Name, "a mount takes root") {
-		t.Errorf("what was left out says %q", rows[8].Name)
+	if last := figures[len(figures)-1]; !strings.Contains(last.Name, "a mount takes root") {
+		t.Errorf("what was left out says %q", last.Name)
 	}
 }
 
 func TestConfigNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	good := Config{Programs: Programs{"surgegate", "surgectl", "prometheus"}, Dashboards: "d", Dir: "d"}
+	good := Config{Programs: Programs{"surgegate", "surgectl", "storm", "prometheus"}, Dashboards: "d", Dir: "d"}
 	for name, change := range map[string]func(*Config){
 		"Programs.Surgegate":  func(c *Config) { c.Programs.Surgegate = "" },
 		"Programs.Surgectl":   func(c *Config) { c.Programs.Surgectl = "" },
+		"Programs.Storm":      func(c *Config) { c.Programs.Storm = "" },
 		"Programs.Prometheus": func(c *Config) { c.Programs.Prometheus = "" }, "Dashboards": func(c *Config) { c.Dashboards = "" },
 		"Dir": func(c *Config) { c.Dir = "" },
 	} {

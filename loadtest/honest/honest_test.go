@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -23,9 +24,10 @@ func programs(t *testing.T) honest.Programs {
 		t.Fatal(err)
 	}
 	p := honest.Programs{
-		Surgegate: filepath.Join(bin, "surgegate"), Surgectl: filepath.Join(bin, "surgectl"), Prometheus: filepath.Join(bin, "prometheus"),
+		Surgegate: filepath.Join(bin, "surgegate"), Surgectl: filepath.Join(bin, "surgectl"), Storm: filepath.Join(bin, "storm"),
+		Prometheus: filepath.Join(bin, "prometheus"),
 	}
-	for _, path := range []string{p.Surgegate, p.Surgectl, p.Prometheus} {
+	for _, path := range []string{p.Surgegate, p.Surgectl, p.Storm, p.Prometheus} {
 		_, err := os.Stat(path)
 		if err == nil {
 			continue
@@ -112,6 +114,26 @@ func judge(t *testing.T, r honest.Result) {
 	for _, a := range r.Alerts {
 		if a.Phase == honest.Calm || slices.Contains(neverHere(), a.Name) {
 			t.Errorf("a false alarm: %v", a)
+		}
+	}
+}
+
+// The faults that need neither root nor a machine for themselves, for a few seconds each; make faults has them all.
+func TestStatusNamesTheCause(t *testing.T) { // not parallel: it measures time, and the storm comes after it
+	cfg := honest.ObserveConfig{
+		Config: honest.Config{Programs: programs(t), Dashboards: filepath.Join("..", "..", "dashboards"), Dir: t.TempDir()},
+		Only:   []string{"none", "store-dark", "store-unknown", "mail-refuse", "flood", "lane-paused"}, AtOnce: 6,
+		Before: 6 * time.Second, Lasts: 32 * time.Second,
+	}
+	all, err := honest.Observe(t.Context(), cfg, clock.System{})
+	if err != nil {
+		t.Error(err)
+	}
+	t.Log(honest.Header())
+	for _, o := range all {
+		t.Log(o)
+		if !o.OK() {
+			t.Errorf("%s: surgectl status does not tell the truth", o.Fault)
 		}
 	}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,10 +13,10 @@ import (
 	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/surgegate/surgegate/loadtest/crowd"
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/honest/internal/queries"
 	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/loadtest/process"
+	"github.com/surgegate/surgegate/loadtest/slowdisk"
 	"github.com/surgegate/surgegate/loadtest/smalldisk"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -26,19 +24,20 @@ import (
 
 // Observed is what could be seen of a fault. Times are since it began; Never: not while it was watched.
 type Observed struct {
-	Scenario string
-	Alert    string        // that names it; empty for none
-	Crossed  time.Duration // until the alert's expression was true: it is pending, and the panels show it
-	Fired    time.Duration
-	Named    time.Duration // until surgectl status named it
-	Before   []string      // of Crossed and Named, which were so before the fault: then they do not tell of it
-	Others   []Alert       // that fired too
-	Said     string        // surgectl's last words
-	Skipped  string        // why it was not watched
-}
+	Fault  string
+	Busy   bool // beside busy loops
+	judged      // what surgectl status said
+	Pair   bool // there are several faults at once
+	Named  time.Duration
+	Before bool // surgectl status named it before the fault already: then it does not tell of it
 
-// bySurgectl is surgectl in Observed.Before.
-const bySurgectl = "surgectl status"
+	Alert   string        // that names it; empty for none, or if alerts were not watched
+	Crossed time.Duration // until the alert's expression was true: it is pending, and the panels show it
+	Fired   time.Duration
+	Others  []Alert // that fired too
+
+	Skipped string // why it was not watched
+}
 
 // Never is the time of what did not happen.
 const Never = time.Duration(-1)
@@ -46,139 +45,76 @@ const Never = time.Duration(-1)
 // Within is how long somebody may look for a cause.
 const Within = 2 * time.Minute
 
-// scenario is a fault that nobody announces.
-type scenario struct {
-	name  string
-	alert string
-	// severity tells which of the alert's rules is meant, where it has two. Empty: any.
-	severity string
-	says     string // a pattern of surgectl's finding
-	load     []wave
-	disk     bool
-	begin    func(ctx context.Context, w *world) error // returns when ctx ends or the fault is complete
-}
-
-// What all scenarios have in common: people come from the start, and the fault finds a gateway that has been busy for as long as
-// the alerts' windows want to compare with.
-const (
-	before   = 100 * time.Second
-	watched  = 170 * time.Second
-	lookEach = time.Second
-)
-
-// observedStore can serve 33 people a second at its best: 40 ms of a worker for a look-up, 80 ms for a password.
-func observedStore() victim.Config {
-	return victim.Config{Workers: 4, HashTime: 80 * time.Millisecond, LookupTime: 40 * time.Millisecond}
-}
-
-const (
-	quietRate = 12 // people a second: half of what the store serves at its pace
-	stormRate = 36 // more than it serves
-)
-
-// saysDark is what surgectl says of a store that stands still.
-const saysDark = "the store does not work"
-
-func steady(rate float64) wave { return wave{length: before + watched, rate: rate} }
-
-func scenarios() []scenario {
-	return []scenario{
-		{name: "none", load: []wave{steady(stormRate)}},
-		{
-			name: "store-half", alert: "SurgegateDownstreamSlow", says: "the store: it takes no more|the store .*slow",
-			load: []wave{steady(stormRate)},
-			begin: func(ctx context.Context, w *world) error {
-				return w.control.Step(ctx, fault.StoreState{Speed: .5, Capacity: 1})
-			},
-		},
-		{
-			name: "store-dark", alert: "SurgegateBreakerOpen", says: saysDark,
-			load: []wave{steady(quietRate)},
-			begin: func(ctx context.Context, w *world) error {
-				return w.control.Step(ctx, fault.StoreState{Speed: 0, Capacity: 1})
-			},
-		},
-		{
-			name: "mail-throttled", alert: "SurgegateDownstreamFailing", says: "the mail provider",
-			load: []wave{steady(quietRate)},
-			begin: func(_ context.Context, w *world) error {
-				w.sink.Throttle(quietRate / 10.)
-				return nil
-			},
-		},
-		{
-			name: "flood", alert: "SurgegateClientFlooding", says: "a client floods",
-			load: []wave{
-				steady(quietRate), {from: before, length: watched, rate: 300, who: crowd.Lone, client: "a-client-in-a-loop"},
-			},
-			begin: func(context.Context, *world) error { return nil }, // it is in the load
-		},
-		{
-			name: "disk-filling", alert: "SurgegateDiskFilling", severity: "page", says: "the disk is f",
-			load: []wave{steady(quietRate)}, disk: true, begin: fillDisk,
-		},
-	}
-}
-
-// ScenarioNames are those of Observe.
-func ScenarioNames() (names []string) {
-	for _, s := range scenarios() {
-		names = append(names, s.name)
-	}
-	return names
-}
-
-const (
-	// diskSize is large beside what the queue's own logs take of it in the first minutes (260 MiB): that is a trend, too.
-	diskSize    = 4 << 30
-	diskReserve = 1536 << 20
-	diskWrites  = 16 << 20 // a second, by something else: 2.3 GiB of memory in all, because the disk is made of that
-)
-
-// fillDisk lets something else write until the reserve is nearly reached.
-func fillDisk(ctx context.Context, w *world) error {
-	free, err := w.disk.Free()
-	if err != nil {
-		return err
-	}
-	for start := w.clock.Now(); ; {
-		leave := free - int64(w.clock.Now().Sub(start).Seconds()*diskWrites)
-		if leave < diskReserve+4<<20 {
-			return nil
-		}
-		if err := w.disk.Fill(leave); err != nil {
-			return err
-		}
-		if w.clock.Sleep(ctx, time.Second) != nil {
-			return nil // it is over
-		}
-	}
-}
-
-// ObserveConfig of Observe. All but Only is required.
+// ObserveConfig of Observe. Config is required.
 type ObserveConfig struct {
 	Config
-	Only []string // of ScenarioNames; none: all
+	Only []string // of FaultNames; none: all
+	// Busy lets four busy loops run beside everything. Default false.
+	Busy bool
+	// Alerts watches the alerts, too, and leaves out faults that have none: each then takes 4.5 minutes. Default false.
+	Alerts bool
+	// Before is how long people come before the fault, and Lasts how long it does. Defaults 20 s and 50 s; with Alerts they are
+	// what alerts' windows need, 100 s and 170 s.
+	Before, Lasts time.Duration
+	// AtOnce is how many faults are observed at the same time, each in a world of its own. Default 2.
+	AtOnce int
 }
 
-// Observe makes the faults, each in a world of its own and all at once, and returns what could be seen of each; of those
-// that failed there is an error. It takes five minutes.
-func Observe(ctx context.Context, cfg ObserveConfig, c clock.Clock) ([]Observed, error) {
+// WithDefaults fills zero fields.
+func (c ObserveConfig) WithDefaults() ObserveConfig {
+	before, lasts := 20*time.Second, 50*time.Second
+	if c.Alerts {
+		before, lasts = 100*time.Second, 170*time.Second
+	}
+	if c.Before == 0 {
+		c.Before = before
+	}
+	if c.Lasts == 0 {
+		c.Lasts = lasts
+	}
+	if c.AtOnce == 0 {
+		c.AtOnce = 2
+	}
+	return c
+}
+
+// busyLoops make a machine busy, or a core.
+const busyLoops = 4
+
+// Observe makes the faults and returns what could be seen of each, in the order of FaultNames; of those that failed there is
+// an error. Faults that need the machine for themselves come last, one after the other.
+func Observe(ctx context.Context, cfg ObserveConfig, c clock.Clock) (seen []Observed, err error) {
+	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	all := slices.DeleteFunc(scenarios(), func(s scenario) bool { return len(cfg.Only) > 0 && !slices.Contains(cfg.Only, s.name) })
+	for _, name := range cfg.Only {
+		if !slices.Contains(FaultNames(), name) {
+			return nil, fmt.Errorf("honest: there is no fault %q; there are %s", name, strings.Join(FaultNames(), ", "))
+		}
+	}
+	all := slices.DeleteFunc(rows(), func(r row) bool {
+		return len(cfg.Only) > 0 && !slices.Contains(cfg.Only, r.name) || cfg.Alerts && r.alert == "" && r.name != "none"
+	})
+	if cfg.Busy {
+		busy, err := process.StartBusy(busyLoops, process.AnyCore, time.Duration(len(all))*(cfg.Before+cfg.Lasts+time.Minute))
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, busy.Stop()) }()
+	}
 	results, errs := make([]Observed, len(all)), make([]error, len(all))
-	var group sync.WaitGroup
-	for i, s := range all { // one that fails does not take the others with it
-		group.Go(func() {
-			if results[i], errs[i] = observe(ctx, cfg.Config, s, c); errs[i] != nil {
-				errs[i] = fmt.Errorf("honest: %s: %w", s.name, errs[i])
+	for _, alone := range []bool{false, true} {
+		slots := cfg.AtOnce
+		if alone {
+			slots = 1
+		}
+		observeEach(all, slots, func(r row) bool { return r.isAlone == alone }, func(i int, r row) { // one that fails does not take the others with it
+			if results[i], errs[i] = observe(ctx, cfg, r, c); errs[i] != nil {
+				errs[i] = fmt.Errorf("honest: %s: %w", r.name, errs[i])
 			}
 		})
 	}
-	group.Wait()
-	var seen []Observed
 	for i, o := range results {
 		if errs[i] == nil {
 			seen = append(seen, o)
@@ -187,35 +123,66 @@ func Observe(ctx context.Context, cfg ObserveConfig, c clock.Clock) ([]Observed,
 	return seen, errors.Join(errs...)
 }
 
-func observe(ctx context.Context, cfg Config, s scenario, c clock.Clock) (o Observed, err error) {
-	o = Observed{Scenario: s.name, Alert: s.alert, Crossed: Never, Fired: Never, Named: Never}
-	dir := filepath.Join(cfg.Dir, s.name)
-	rules, _, err := queries.Rules(filepath.Join(cfg.Dashboards, "prometheus"), filepath.Join(dir, "rules"), false)
-	if err != nil {
-		return o, err
-	}
-	world := worldConfig{
-		programs: cfg.Programs, dir: dir, store: observedStore(), people: patient(), rules: rules,
-		scrape: 5 * time.Second, evaluate: 15 * time.Second,
-		settings: "queue: {disk_reserve: 256MiB}\n",
-	}
-	var disk *smalldisk.Disk
-	if s.disk {
-		world.data = filepath.Join(dir, "disk")
-		world.settings = fmt.Sprintf("queue: {disk_reserve: %dMiB}\n", diskReserve>>20)
-		if disk, err = smalldisk.New(world.data, diskSize); err != nil {
-			o.Skipped = err.Error()
-			return o, nil //nolint:nilerr // without the right to mount there is nothing to watch, and that is said
+// observeEach does the rows that are meant, so many at once.
+func observeEach(all []row, slots int, isMeant func(row) bool, do func(int, row)) {
+	free := make(chan struct{}, slots)
+	var group sync.WaitGroup
+	for i, r := range all {
+		if !isMeant(r) {
+			continue
 		}
-		defer func() { err = errors.Join(err, disk.Close()) }()
+		free <- struct{}{}
+		group.Go(func() {
+			defer func() { <-free }()
+			do(i, r)
+		})
+	}
+	group.Wait()
+}
+
+func observe(ctx context.Context, cfg ObserveConfig, r row, c clock.Clock) (o Observed, err error) {
+	o = Observed{Fault: r.name, Busy: cfg.Busy, Pair: len(r.causes) > 1, Crossed: Never, Fired: Never, Named: Never}
+	dir := filepath.Join(cfg.Dir, r.name)
+	world := worldConfig{
+		programs: cfg.Programs, dir: dir, data: filepath.Join(dir, "data"), store: r.store, people: patient(),
+		scrape: 5 * time.Second, evaluate: 15 * time.Second, settings: "queue: {disk_reserve: 256MiB}\n" + r.settings, core: process.AnyCore,
+	}
+	if world.store == (victim.Config{}) {
+		world.store = observedStore()
+	}
+	if r.isPinned {
+		world.core = pinnedCore
+	}
+	if world.programs.Prometheus = ""; cfg.Alerts {
+		o.Alert, world.programs.Prometheus = r.alert, cfg.Programs.Prometheus
+		if world.rules, _, err = queries.Rules(filepath.Join(cfg.Dashboards, "prometheus"), filepath.Join(dir, "rules"), false); err != nil {
+			return o, err
+		}
+	}
+	var small *smalldisk.Disk
+	var slow *slowdisk.Disk
+	switch r.disk {
+	case smallDisk:
+		world.settings = fmt.Sprintf("queue: {disk_reserve: %dMiB}\n", diskReserve>>20)
+		if small, err = smalldisk.New(world.data, diskSize); err == nil {
+			defer func() { err = errors.Join(err, small.Close()) }()
+		}
+	case slowDisk:
+		if slow, err = slowdisk.New(ctx, world.data, diskSize); err == nil {
+			defer func() { err = errors.Join(err, slow.Close()) }()
+		}
+	}
+	if err != nil {
+		o.Skipped = err.Error()
+		return o, nil //nolint:nilerr // without the right to mount there is nothing to watch, and that is said
 	}
 	w, err := openWorld(ctx, c, world)
 	if err != nil {
 		return o, err
 	}
-	w.disk = disk
+	w.disk, w.slow = small, slow
 	defer func() { err = errors.Join(err, w.close()) }()
-	return o, w.observe(ctx, s, &o)
+	return o, w.observe(ctx, cfg, r, &o)
 }
 
 // patient are people as they are, but for the time that they take themselves.
@@ -223,25 +190,30 @@ func patient() people.Config {
 	return people.Config{Seed: 1, Read: time.Second, Type: time.Second}
 }
 
-func (w *world) observe(ctx context.Context, s scenario, o *Observed) error {
+func (w *world) observe(ctx context.Context, cfg ObserveConfig, r row, o *Observed) error {
 	start := w.clock.Now().Add(time.Second)
-	begin, end := start.Add(before), start.Add(before+watched)
+	begin := start.Add(cfg.Before)
+	end := begin.Add(cfg.Lasts)
 	storming, over := context.WithCancel(ctx)
 	defer over()
 	group, storming := errgroup.WithContext(storming)
 	group.Go(func() error {
-		_, err := w.storm(storming, newLoad(s.load...), start, before+watched)
+		_, err := w.storm(storming, r.load(cfg.Before, cfg.Lasts), start, cfg.Before+cfg.Lasts)
 		return err
 	})
-	group.Go(func() error {
-		if w.clock.Sleep(storming, begin.Sub(w.clock.Now())) != nil || s.begin == nil {
-			return nil // it is over, or nothing is to happen
-		}
-		return s.begin(storming, w)
-	})
-	if s.says != "" {
-		group.Go(func() error { return w.listen(storming, regexp.MustCompile(s.says), begin, o) })
+	for _, makeFault := range r.begin {
+		group.Go(func() error {
+			if w.clock.Sleep(storming, begin.Sub(w.clock.Now())) != nil {
+				return nil // it is over
+			}
+			return ignoreEnd(makeFault(storming, w))
+		})
 	}
+	var samples []sample
+	group.Go(func() (err error) {
+		samples, err = w.watch(storming)
+		return err
+	})
 	group.Go(func() error {
 		defer over()
 		return ignoreEnd(w.clock.Sleep(storming, end.Sub(w.clock.Now())))
@@ -249,16 +221,27 @@ func (w *world) observe(ctx context.Context, s scenario, o *Observed) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	selector := fmt.Sprintf("alertname=%q", s.alert)
-	if s.severity != "" {
-		selector += fmt.Sprintf(",severity=%q", s.severity)
+	expected := r.expected(o.Busy)
+	o.judged = judge(samples, begin, end, expected, r.allowed(o.Busy))
+	o.Named, o.Before = firstNamed(samples, begin, slices.Concat(expected...))
+	if !cfg.Alerts {
+		return nil
+	}
+	return w.watchAlerts(ctx, r, start, begin, end, o)
+}
+
+// watchAlerts asks Prometheus, afterwards, which alerts there were, and when.
+func (w *world) watchAlerts(ctx context.Context, r row, start, begin, end time.Time, o *Observed) error {
+	selector := fmt.Sprintf("alertname=%q", r.alert)
+	if r.severity != "" {
+		selector += fmt.Sprintf(",severity=%q", r.severity)
 	}
 	if err := w.whenCrossed(ctx, selector, start, begin, end, o); err != nil {
 		return err
 	}
-	fired, err := w.alerts(ctx, []Phase{{Calm, start, begin}, {s.name, begin, end}})
+	fired, err := w.alerts(ctx, []Phase{{Calm, start, begin}, {r.name, begin, end}})
 	for _, a := range fired {
-		if a.Name != s.alert || s.severity != "" && a.Severity != s.severity {
+		if a.Name != r.alert || r.severity != "" && a.Severity != r.severity {
 			o.Others = append(o.Others, a)
 		} else if o.Fired == Never && !a.At.Before(begin) {
 			o.Fired = a.At.Sub(begin)
@@ -282,15 +265,12 @@ func (w *world) whenCrossed(ctx context.Context, selector string, start, begin, 
 	if err != nil || len(matrix) == 0 {
 		return err
 	}
-	var known bool
-	if o.Crossed, known = crossing(matrix[0].Values, begin, 2*w.cfg.scrape); known {
-		o.Before = append(o.Before, o.Alert)
-	}
+	o.Crossed = crossing(matrix[0].Values, begin, 2*w.cfg.scrape)
 	return nil
 }
 
-// crossing is the time from a moment to the first point after it; known: there was one shortly before the moment already.
-func crossing(points []model.SamplePair, begin time.Time, shortly time.Duration) (after time.Duration, known bool) {
+// crossing is the time from a moment to the first point after it; Never where there was one shortly before the moment already.
+func crossing(points []model.SamplePair, begin time.Time, shortly time.Duration) time.Duration {
 	var last time.Time
 	for _, point := range points {
 		at := point.Timestamp.Time()
@@ -299,57 +279,9 @@ func crossing(points []model.SamplePair, begin time.Time, shortly time.Duration)
 			continue
 		}
 		if begin.Sub(last) <= shortly {
-			return Never, true
+			return Never
 		}
-		return at.Sub(begin), false
+		return at.Sub(begin)
 	}
-	return Never, false
-}
-
-// listen asks surgectl again and again, as somebody would, until it has named the fault.
-func (w *world) listen(ctx context.Context, says *regexp.Regexp, begin time.Time, o *Observed) error {
-	for w.clock.Sleep(ctx, lookEach) == nil {
-		status := exec.CommandContext(ctx, w.cfg.programs.Surgectl, "status", "--address", w.operator) //nolint:gosec // our own program
-		text, err := status.CombinedOutput()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("surgectl status: %w: %s", err, text)
-		}
-		now := w.clock.Now()
-		o.Said = string(text)
-		switch named := says.Match(text); {
-		case !named:
-		case now.Before(begin):
-			if !slices.Contains(o.Before, bySurgectl) {
-				o.Before = append(o.Before, bySurgectl)
-			}
-		case o.Named == Never:
-			o.Named = now.Sub(begin)
-		}
-	}
-	return nil
-}
-
-// String is a line of a table.
-func (o Observed) String() string {
-	if o.Skipped != "" {
-		return fmt.Sprintf("%-15s not watched: %s", o.Scenario, o.Skipped)
-	}
-	text := fmt.Sprintf("%-15s %-27s crossed %6s  fired %6s  surgectl %6s", o.Scenario, o.Alert, told(o.Crossed), told(o.Fired), told(o.Named))
-	if o.Before != nil {
-		text += "; before the fault: " + strings.Join(o.Before, ", ")
-	}
-	for _, a := range o.Others {
-		text += "; also " + a.String()
-	}
-	return text
-}
-
-func told(d time.Duration) string {
-	if d == Never {
-		return "never"
-	}
-	return d.Round(time.Second).String()
+	return Never
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,6 +15,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/honest/internal/queries"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
@@ -30,8 +30,9 @@ type Config struct {
 // Validate names the field that is missing.
 func (c Config) Validate() error {
 	for name, value := range map[string]string{
-		"Programs.Surgegate": c.Programs.Surgegate, "Programs.Surgectl": c.Programs.Surgectl, "Programs.Prometheus": c.Programs.Prometheus,
-		"Dashboards": c.Dashboards, "Dir": c.Dir,
+		"Programs.Surgegate": c.Programs.Surgegate, "Programs.Surgectl": c.Programs.Surgectl, "Programs.Storm": c.Programs.Storm,
+		"Programs.Prometheus": c.Programs.Prometheus,
+		"Dashboards":          c.Dashboards, "Dir": c.Dir,
 	} {
 		if value == "" {
 			return fmt.Errorf("honest: %s is missing", name)
@@ -127,14 +128,14 @@ func Storm(ctx context.Context, cfg Config, c clock.Clock) (result Result, err e
 	begin := c.Now()
 	w, err := openWorld(ctx, c, worldConfig{
 		programs: cfg.Programs, dir: cfg.Dir, settings: settings, store: stormStore(), people: quick(), rules: rules,
-		scrape: fast, evaluate: fast,
+		scrape: fast, evaluate: fast, core: process.AnyCore,
 	})
 	if err != nil {
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	dark := Observed{Scenario: Dark, Named: Never}
-	if result.Phases, err = w.phases(ctx, &dark); err != nil {
+	var samples []sample
+	if result.Phases, samples, err = w.phases(ctx); err != nil {
 		return Result{}, err
 	}
 	end := result.Phases[len(result.Phases)-1].To
@@ -160,17 +161,18 @@ func Storm(ctx context.Context, cfg Config, c clock.Clock) (result Result, err e
 	if result.Checks, err = w.check(ctx, result.Phases); err != nil {
 		return result, err
 	}
-	const within = darkFor + 2*lookEach // asked now and then, and the breaker needs a moment to see the end, too
+	const within = darkFor + 2*time.Second // asked now and then, and the breaker needs a moment to see the end, too
+	named, before := firstNamed(samples, result.Phases[2].From, []string{"downstream_dark/store"})
 	result.Checks = append(result.Checks, Check{
-		Name: "seconds until surgectl status named the dark store", Value: dark.Named.Seconds(), Want: fmt.Sprintf("0 to %.0f", within.Seconds()),
-		OK: dark.Named != Never && dark.Named <= within && dark.Before == nil,
+		Name: "seconds until surgectl status named the dark store", Value: named.Seconds(), Want: fmt.Sprintf("0 to %.0f", within.Seconds()),
+		OK: named != Never && named <= within && !before,
 	})
 	result.Alerts, err = w.alerts(ctx, result.Phases)
 	return result, err
 }
 
 // phases lets the storm pass and waits until nothing of it is left.
-func (w *world) phases(ctx context.Context, observed *Observed) ([]Phase, error) {
+func (w *world) phases(ctx context.Context) (phases []Phase, samples []sample, err error) {
 	start := w.clock.Now().Add(time.Second)
 	beside, over := context.WithCancel(ctx)
 	defer over()
@@ -179,32 +181,33 @@ func (w *world) phases(ctx context.Context, observed *Observed) ([]Phase, error)
 		_, err := fault.Run(beside, w.clock, start, stormFaults(), fault.Actors{Store: w.control.Step})
 		return err
 	})
-	group.Go(func() error {
-		return w.listen(beside, regexp.MustCompile(saysDark), start.Add(calmFor+stormFor), observed)
+	group.Go(func() (err error) {
+		samples, err = w.watch(beside)
+		return err
 	})
 	report, err := w.storm(ctx, stormLoad(), start, mostRecovery)
 	over()
 	if err := errors.Join(err, group.Wait(), report.Valid()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	const calmAgain = `sum(surgegate_queue_jobs) == 0 and on() surgegate_brownout_level == 0` +
 		` and on() surgegate_breaker_state{downstream="store",state="closed"} == 1`
 	if err := w.await(ctx, mostRecovery, calmAgain); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Two more scrapes, so that the last one has seen everything.
 	if err := w.clock.Sleep(ctx, 2*w.cfg.scrape); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	last, err := w.prom.Number(ctx, fmt.Sprintf("timestamp(up{job=%q})", job), w.clock.Now())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	storm, dark := start.Add(calmFor), start.Add(calmFor+stormFor)
 	return []Phase{
 		{Calm, start, storm}, {Stormy, storm, dark}, {Dark, dark, dark.Add(darkFor)},
 		{Recovery, dark.Add(darkFor), time.UnixMilli(int64(last * 1000))},
-	}, nil
+	}, samples, nil
 }
 
 // audit is what the people were told, held to what the store has.

@@ -21,6 +21,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/process"
+	"github.com/surgegate/surgegate/loadtest/slowdisk"
 	"github.com/surgegate/surgegate/loadtest/smalldisk"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/loadtest/victim/control"
@@ -33,12 +34,12 @@ const job = "surgegate"
 
 // Programs that are run, as paths.
 type Programs struct {
-	Surgegate, Surgectl, Prometheus string
+	Surgegate, Surgectl, Storm, Prometheus string
 }
 
 // worldConfig is what worlds differ in.
 type worldConfig struct {
-	programs Programs
+	programs Programs // without Prometheus nothing is scraped
 	dir      string
 	data     string // folder of the gateway's data; empty: in dir
 	settings string // further YAML of the gateway's: whole top-level keys, queue among them
@@ -47,19 +48,21 @@ type worldConfig struct {
 	rules    []string // files for Prometheus
 	scrape   time.Duration
 	evaluate time.Duration // of rules without an interval of their own
+	core     int           // of the gateway, or process.AnyCore
 }
 
 // world is a gateway with all that is around it, and a Prometheus that scrapes it.
 type world struct {
 	cfg      worldConfig
 	clock    clock.Clock
-	store    *victim.Victim
+	store    *victim.Supervisor
 	control  *control.Client
-	died     atomic.Bool // the store, for lack of memory
+	crashes  atomic.Int64 // of the store, that were made
 	sink     *mailbox.Sink
 	reader   atomic.Pointer[mailbox.Deliverer] // of mails; nil: nobody is there
 	recorder *measure.Recorder
 	disk     *smalldisk.Disk // of the data; nil: not its own
+	slow     *slowdisk.Disk  // likewise
 	crowd    *crowd.Crowd
 	gateway  *process.Process
 	operator string // host:port
@@ -88,17 +91,10 @@ func (w *world) open(ctx context.Context) error {
 	var running context.Context
 	running, w.end = context.WithCancel(context.WithoutCancel(ctx)) // ended by close, after the gateway
 	w.beside, running = errgroup.WithContext(running)
-	steering, err := victim.FreeAddress()
-	if err != nil {
+	if err := w.startStore(ctx, running); err != nil {
 		return err
 	}
-	store := &w.cfg.store
-	store.Address, store.Control, store.Ledger = "127.0.0.1:0", steering, filepath.Join(w.cfg.dir, "ledger.jsonl")
-	if w.store, err = victim.New(*store, victim.Deps{Clock: w.clock, Die: func() { w.died.Store(true) }}); err != nil {
-		return err
-	}
-	w.beside.Go(func() error { return w.store.Run(running) })
-	w.control = control.New(store.Control, w.clock)
+	var err error
 	w.sink, err = mailbox.NewSink(mailbox.SinkConfig{Address: "127.0.0.1:0", Clock: w.clock}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -113,6 +109,9 @@ func (w *world) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if w.cfg.programs.Prometheus == "" {
+		return nil
+	}
 	w.prom, err = prom.Start(ctx, prom.Config{
 		Program: w.cfg.programs.Prometheus, Dir: filepath.Join(w.cfg.dir, "prometheus"), Job: job, Target: w.metrics, Rules: w.cfg.rules,
 		Scrape: w.cfg.scrape, Evaluate: w.cfg.evaluate,
@@ -121,6 +120,32 @@ func (w *world) open(ctx context.Context) error {
 		return err
 	}
 	return w.await(ctx, 30*time.Second, fmt.Sprintf("up{job=%q} == 1", job))
+}
+
+// startStore starts the store as a process of its own, which comes back when it has died.
+func (w *world) startStore(ctx, running context.Context) error {
+	free, err := victim.FreeAddresses(2)
+	if err != nil {
+		return err
+	}
+	store := &w.cfg.store
+	store.Address, store.Control, store.Ledger = free[0], free[1], filepath.Join(w.cfg.dir, "ledger.jsonl")
+	w.store, err = victim.NewSupervisor(
+		victim.SupervisorConfig{Command: []string{w.cfg.programs.Storm, "victim", "--child"}, Victim: *store},
+		victim.SupervisorDeps{Clock: w.clock, Stderr: os.Stderr})
+	if err != nil {
+		return err
+	}
+	w.beside.Go(func() error { return w.store.Run(running) })
+	w.control = control.New(store.Control, w.clock)
+	select {
+	case <-w.store.Ready():
+		return nil
+	case <-running.Done():
+		return errors.New("honest: the store did not start")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (w *world) startGateway(ctx context.Context) error {
@@ -135,13 +160,14 @@ keys_dir: %s
 listen: {grpc: %s, operator: %s, http: %s}
 store: {grpc: {address: %s, insecure: true}, timeout: 700ms}
 mail: {smtp: {address: %s, tls: none}, base_url: "https://reset.example.com"}
-`, q(w.cfg.data), q(filepath.Join(w.cfg.dir, "keys")), q(addresses[0]), q(w.operator), q(w.metrics), q(w.store.Addr()),
+`, q(w.cfg.data), q(filepath.Join(w.cfg.dir, "keys")), q(addresses[0]), q(w.operator), q(w.metrics), q(w.cfg.store.Address),
 		q(w.sink.Address()))
 	path := filepath.Join(w.cfg.dir, "surgegate.yaml")
 	if err := os.WriteFile(path, []byte(text+w.cfg.settings), 0o600); err != nil {
 		return fmt.Errorf("honest: %w", err)
 	}
-	if w.gateway, err = process.Start(ctx, w.clock, addresses[0], w.cfg.programs.Surgegate, "serve", "--config", path); err != nil {
+	command := process.Pinned(w.cfg.core, w.cfg.programs.Surgegate, "serve", "--config", path)
+	if w.gateway, err = process.Start(ctx, w.clock, addresses[0], command[0], command[1:]...); err != nil {
 		return fmt.Errorf("honest: %w", err)
 	}
 	return nil
@@ -222,7 +248,7 @@ func (w *world) close() error {
 	if w.control != nil {
 		w.control.Close()
 	}
-	if w.died.Load() {
+	if w.store != nil && int64(w.store.Status().Crashes) > w.crashes.Load() {
 		err = errors.Join(err, errors.New("honest: the store ran out of memory: this was another storm"))
 	}
 	return err

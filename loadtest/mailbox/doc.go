@@ -6,5 +6,5 @@
 // read for everybody; a mail costs about 60 µs to read and take apart. Mails without a link (confirmations) are counted
 // and otherwise left alone. A link's token is what follows "#token=" in the mail's text, whatever its transfer encoding.//
 // The Sink is for gateways elsewhere: they are pointed at it as their SMTP server. It keeps nothing, and can be told to
-// refuse with 451, as a provider does that throttles.
+// refuse with 451, as a provider does that throttles, or to hang.
 package mailbox

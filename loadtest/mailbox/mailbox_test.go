@@ -2,8 +2,10 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/smtp"
 	"os"
 	"path/filepath"
@@ -97,6 +99,24 @@ func TestEachLinkIsDeliveredOnce(t *testing.T) {
 	}
 }
 
+// mailWithin says MAIL FROM and waits that long for the answer.
+func mailWithin(t *testing.T, address string, wait time.Duration) error {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // nothing is in it
+	client, err := smtp.NewClient(conn, "sink.invalid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(clock.System{}.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	return client.Mail("no-reply@x.example")
+}
+
 func TestTheSinkTakesMailsAndRefusesThem(t *testing.T) {
 	t.Parallel()
 	got := make(chan [2]string, 4)
@@ -150,8 +170,17 @@ func TestTheSinkTakesMailsAndRefusesThem(t *testing.T) {
 		}
 		<-got
 	}
-	if sink.Links() != 6 || sink.Others() != 0 {
-		t.Errorf("it counted %d links and %d others of 6 and 0", sink.Links(), sink.Others())
+	sink.Hang(true)
+	if err := mailWithin(t, sink.Address(), 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("while it hangs: %v, want no answer", err)
+	}
+	sink.Hang(false)
+	if err := send(); err != nil {
+		t.Errorf("it hangs no more: %v", err)
+	}
+	<-got
+	if sink.Links() != 7 || sink.Others() != 0 {
+		t.Errorf("it counted %d links and %d others of 7 and 0", sink.Links(), sink.Others())
 	}
 	cancel()
 	if err := <-done; err != nil {

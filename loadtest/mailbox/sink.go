@@ -34,6 +34,8 @@ type Sink struct {
 	clock    clock.Clock
 	refusing atomic.Bool
 	limit    *rate.Limiter
+	hanging  atomic.Pointer[chan struct{}] // nil: no; closed by the end of it
+	ended    chan struct{}                 // closed by the end of Run
 	links    atomic.Int64
 	others   atomic.Int64
 }
@@ -47,7 +49,7 @@ func NewSink(cfg SinkConfig, log *slog.Logger) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mailbox: %w", err)
 	}
-	return &Sink{listener: listener, log: log, clock: cfg.Clock, limit: rate.NewLimiter(rate.Inf, 1)}, nil
+	return &Sink{listener: listener, log: log, clock: cfg.Clock, limit: rate.NewLimiter(rate.Inf, 1), ended: make(chan struct{})}, nil
 }
 
 // Address is where it listens.
@@ -55,6 +57,18 @@ func (s *Sink) Address() string { return s.listener.Addr().String() }
 
 // Refuse makes it answer 451 to every mail, or take them again.
 func (s *Sink) Refuse(refuse bool) { s.refusing.Store(refuse) }
+
+// Hang makes it leave every mail without an answer until Hang(false) or the end of Run. It must not be called concurrently.
+func (s *Sink) Hang(hang bool) {
+	var wait *chan struct{}
+	if hang {
+		c := make(chan struct{})
+		wait = &c
+	}
+	if before := s.hanging.Swap(wait); before != nil {
+		close(*before)
+	}
+}
 
 // Throttle makes it take so many mails a second and answer 451 to the others; 0 or less takes all again.
 func (s *Sink) Throttle(perSecond float64) {
@@ -87,6 +101,7 @@ func (s *Sink) Run(ctx context.Context, deliver Deliverer) error {
 		return fmt.Errorf("mailbox: %w", err)
 	case <-ctx.Done():
 	}
+	close(s.ended)
 	err := server.Close()
 	if served := <-served; served != nil && !errors.Is(served, smtp.ErrServerClosed) {
 		err = errors.Join(err, served)
@@ -103,6 +118,12 @@ type session struct {
 }
 
 func (s *session) Mail(string, *smtp.MailOptions) error {
+	if wait := s.sink.hanging.Load(); wait != nil {
+		select {
+		case <-*wait:
+		case <-s.sink.ended:
+		}
+	}
 	if s.sink.refusing.Load() || !s.sink.limit.AllowN(s.sink.clock.Now(), 1) {
 		return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "Try again later"}
 	}

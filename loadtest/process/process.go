@@ -64,6 +64,9 @@ func Start(ctx context.Context, c clock.Clock, address, name string, args ...str
 	}
 }
 
+// PID is its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Output is what it wrote so far.
 func (p *Process) Output() string { return p.output.String() }
 

@@ -45,6 +45,8 @@ type Config struct {
 	MaxCalls int
 	// Seed of Spread and Noise. Default 0.
 	Seed uint64
+	// Hashed makes it ask for hashes (PHC strings) where it else takes plaintext. Default false.
+	Hashed bool
 	// Mute makes look-ups find nobody, so that a reset makes no mails; their cost stays. Default false.
 	Mute bool
 	// Control is the host:port of the control endpoint, loopback only. Default: none.

@@ -16,9 +16,11 @@
 //	Batched       a batch of n is one piece of work, BatchTime + n·HashTime, as a statement with many rows is
 //	Latency       answers come later, while nothing of the store is in use: slow, but healthy
 //	Spread        work varies, log-normal; Noise: calls fail for no reason of load; MaxCalls: it dies of calls inside
+//	Hashed        it takes hashes instead of plaintext passwords
 //
 // At Control it listens, on loopback, for steps while it runs: half the workers or half the knee, another speed (0 is a
-// stall: what is inside stays there), more latency, cold for a while; for a crash; and it tells its status, with the
+// stall: what is inside stays there), more latency, cold for a while, answers that refuse every call (RESOURCE_EXHAUSTED) or
+// fail every SetPasswords (UNKNOWN); for a crash; and it tells its status, with the
 // number of calls inside now, at the most, and integrated over time. A step is forgotten when the process dies.
 //
 // # How it dies

@@ -2,6 +2,7 @@ package victim
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -11,6 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/surgegate/surgegate/pkg/clock"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
@@ -248,4 +252,47 @@ func TestValidateNamesTheField(t *testing.T) {
 
 func changes(n uint64) []*credstorev1.PasswordChange {
 	return []*credstorev1.PasswordChange{change(n, fmt.Sprint(n), 1, "password")}
+}
+
+// A store that refuses or fails calls does so at once, without work, and until it is told otherwise.
+func TestAnswersOfAStoreThatIsNotWell(t *testing.T) {
+	t.Parallel()
+	v, err := New(Config{Address: "127.0.0.1:0", Ledger: filepath.Join(t.TempDir(), "ledger"), Hashed: true}, Deps{Die: t.FailNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- v.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	store := dial(t, v.Addr())
+	if d, err := store.Describe(ctx, &credstorev1.DescribeRequest{}); err != nil || d.GetPasswordForm() != credstorev1.PasswordForm_PASSWORD_FORM_HASH {
+		t.Errorf("it asks for %v, %v", d.GetPasswordForm(), err)
+	}
+	hashed := &credstorev1.PasswordChange{
+		AccountId: AccountID(1), ChangeId: "a", Sequence: 1, Password: &credstorev1.PasswordChange_Hash{Hash: "$argon2id$x"},
+	}
+	for _, c := range []struct {
+		step        Step
+		lookup, set codes.Code
+	}{
+		{Step{Speed: 1, Workers: 1, Refuse: true}, codes.ResourceExhausted, codes.ResourceExhausted},
+		{Step{Speed: 1, Workers: 1, Unknown: true}, codes.OK, codes.Unknown},
+		{Step{Speed: 1, Workers: 1}, codes.OK, codes.OK},
+	} {
+		v.workers.change(c.step)
+		_, lookup := store.Lookup(ctx, &credstorev1.LookupRequest{Identifiers: []string{Identifier(1)}})
+		_, set := store.SetPasswords(ctx, &credstorev1.SetPasswordsRequest{Changes: []*credstorev1.PasswordChange{hashed}})
+		if status.Code(lookup) != c.lookup || status.Code(set) != c.set {
+			t.Errorf("%+v: Lookup %v, SetPasswords %v, want %v and %v", c.step, lookup, set, c.lookup, c.set)
+		}
+	}
+	if v.applied.Load() != 1 {
+		t.Errorf("%d applied, want 1", v.applied.Load())
+	}
 }

@@ -87,10 +87,14 @@ func (v *Victim) Run(ctx context.Context) error {
 
 // Describe implements CredentialStore.
 func (v *Victim) Describe(context.Context, *credstorev1.DescribeRequest) (*credstorev1.DescribeResponse, error) {
-	return &credstorev1.DescribeResponse{
+	answer := &credstorev1.DescribeResponse{
 		PasswordForm:   credstorev1.PasswordForm_PASSWORD_FORM_PLAINTEXT,
 		MaxLookupBatch: uint32(v.cfg.MaxLookup), MaxSetBatch: uint32(v.cfg.MaxSetBatch), MaxRevokeBatch: 64,
-	}, nil
+	}
+	if v.cfg.Hashed {
+		answer.PasswordForm, answer.HashSchemes = credstorev1.PasswordForm_PASSWORD_FORM_HASH, []string{"argon2id"}
+	}
+	return answer, nil
 }
 
 // Lookup implements CredentialStore.
@@ -124,6 +128,9 @@ func (v *Victim) SetPasswords(ctx context.Context, req *credstorev1.SetPasswords
 	if len(changes) > v.cfg.MaxSetBatch {
 		return nil, status.Errorf(codes.InvalidArgument, "%d changes; at most %d", len(changes), v.cfg.MaxSetBatch)
 	}
+	if step, _ := v.workers.state(); step.Unknown {
+		return nil, status.Error(codes.Unknown, "something went wrong")
+	}
 	results := make([]*credstorev1.SetPasswordResult, len(changes))
 	cost := func(i int) time.Duration {
 		c := changes[i]
@@ -143,14 +150,18 @@ func (v *Victim) set(c *credstorev1.PasswordChange) *credstorev1.SetPasswordResu
 	if _, ok := v.cfg.byAccount(c.GetAccountId()); !ok {
 		return &credstorev1.SetPasswordResult{Outcome: credstorev1.SetPasswordOutcome_SET_PASSWORD_OUTCOME_UNKNOWN_ACCOUNT}
 	}
-	if c.GetPlaintext() == "" {
+	password, form := c.GetPlaintext(), "plaintext"
+	if v.cfg.Hashed {
+		password, form = c.GetHash(), "hashes"
+	}
+	if password == "" {
 		return &credstorev1.SetPasswordResult{
-			Outcome: credstorev1.SetPasswordOutcome_SET_PASSWORD_OUTCOME_REFUSED, Detail: "this store takes plaintext",
+			Outcome: credstorev1.SetPasswordOutcome_SET_PASSWORD_OUTCOME_REFUSED, Detail: "this store takes " + form,
 		}
 	}
 	verdict, err := v.ledger.apply(Entry{
 		Time: v.clock.Now(), Account: c.GetAccountId(), Change: c.GetChangeId(), Sequence: c.GetSequence(),
-		Password: Digest(c.GetPlaintext()),
+		Password: Digest(password),
 	})
 	switch {
 	case err != nil:
@@ -214,6 +225,9 @@ func (v *Victim) pieces(w work, factor float64, pending *sync.WaitGroup) []task 
 func (v *Victim) hold(ctx context.Context, w work) error {
 	if w.items == 0 {
 		return nil
+	}
+	if step, _ := v.workers.state(); step.Refuse {
+		return status.Error(codes.ResourceExhausted, "too many calls")
 	}
 	factor, noise := v.workers.draw()
 	if noise {

@@ -41,6 +41,8 @@ type Step struct {
 	Workers float64       `json:"workers"`     // share of Config.Workers, or of Config.Knee; 1 is normal
 	Latency time.Duration `json:"latency_ns"`  // beside Config.Latency
 	ColdFor time.Duration `json:"cold_for_ns"` // half speed from now on for so long
+	Refuse  bool          `json:"refuse"`      // answer every call with RESOURCE_EXHAUSTED, at once and without work
+	Unknown bool          `json:"unknown"`     // answer SetPasswords with UNKNOWN, likewise
 }
 
 // Status is what goes on inside.
@@ -83,7 +85,7 @@ func (v *Victim) serveControl() (end func()) {
 		s := Step{Speed: 1, Workers: 1}
 		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&s)
 		if err != nil || !(s.Speed >= 0) || !(s.Workers > 0) || s.Latency < 0 || s.ColdFor < 0 {
-			http.Error(w, `a step is {"speed": 1, "workers": 0.5, "latency_ns": 0, "cold_for_ns": 0}`, http.StatusBadRequest)
+			http.Error(w, `a step is {"speed": 1, "workers": 0.5, "latency_ns": 0, "cold_for_ns": 0, "refuse": false, "unknown": false}`, http.StatusBadRequest)
 			return
 		}
 		v.workers.change(s)

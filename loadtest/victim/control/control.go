@@ -57,7 +57,7 @@ const patience = 15 * time.Second
 
 // Step makes the store so; it is a fault.Actors' Store.
 func (c *Client) Step(ctx context.Context, s fault.StoreState) error {
-	body, err := json.Marshal(victim.Step{Speed: s.Speed, Workers: s.Capacity})
+	body, err := json.Marshal(victim.Step{Speed: s.Speed, Workers: s.Capacity, Refuse: s.Refuse, Unknown: s.Unknown})
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}

@@ -1,0 +1,88 @@
+package honest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// sample is what surgectl says at one moment.
+type sample struct {
+	at     time.Time
+	causes []string // of all findings, the first one first
+	blamed []string // those of them that somebody is to look at: notes are left out
+}
+
+// watch samples the diagnosis every second until ctx ends. What does not answer gives no sample.
+func (w *world) watch(ctx context.Context) (samples []sample, err error) {
+	top := exec.CommandContext(ctx, w.cfg.programs.Surgectl, "top", "--interval", "1s", "-o", "json", "--address", w.operator) //nolint:gosec // our own program
+	out, err := top.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("honest: surgectl top: %w", err)
+	}
+	var complaint strings.Builder
+	top.Stderr = &complaint
+	if err := top.Start(); err != nil {
+		return nil, fmt.Errorf("honest: surgectl top: %w", err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if !strings.HasPrefix(lines.Text(), "{") {
+			continue // it says that there is no answer
+		}
+		s := sample{at: w.clock.Now()}
+		if s.causes, s.blamed, err = causesOf(lines.Bytes()); err != nil {
+			break
+		}
+		samples = append(samples, s)
+	}
+	end := top.Wait()
+	if err == nil && ctx.Err() == nil {
+		err = fmt.Errorf("honest: surgectl top ended: %w: %s", end, complaint.String())
+	}
+	return samples, err
+}
+
+// causesOf reads the diagnosis from a status as JSON.
+func causesOf(status []byte) (causes, blamed []string, err error) {
+	var answer struct {
+		Diagnosis struct {
+			Findings []struct{ ID, Severity, Title, Downstream string }
+		}
+	}
+	if err := json.Unmarshal(status, &answer); err != nil {
+		return nil, nil, fmt.Errorf("honest: surgectl top: %w", err)
+	}
+	for _, f := range answer.Diagnosis.Findings {
+		cause := f.ID
+		for _, general := range []string{"downstream_", "breaker_", "recovering", "untried"} {
+			if !strings.HasPrefix(f.ID, general) {
+				continue
+			}
+			if f.Downstream == "" {
+				f.Downstream = downstreamIn(f.Title)
+			}
+			cause += "/" + f.Downstream
+		}
+		causes = append(causes, cause)
+		if !strings.HasSuffix(strings.ToLower(f.Severity), "note") {
+			blamed = append(blamed, cause)
+		}
+	}
+	return causes, blamed, nil
+}
+
+// downstreamIn is the downstream that a finding's title names.
+func downstreamIn(title string) string {
+	for name, words := range map[string]string{"mail": "the mail provider", "revoker": "the session service", "hash_pool": "the hash pool"} {
+		if strings.HasPrefix(title, words) {
+			return name
+		}
+	}
+	return "store"
+}
