@@ -56,6 +56,9 @@ type Cell struct {
 	Late          int      `json:"crashes_late"`             // the most in one run after its first minute
 	Unused        float64  `json:"limit_unused"`             // the most in one run; see pacelab.Result
 	Example       Example  `json:"-"`
+
+	dies      bool // the store, with too much inside
+	saturated bool // the caller always has something to send, and sends as much as it may
 }
 
 // Example is the run of one seed.
@@ -72,6 +75,7 @@ type Comparison struct {
 	Calls       int      `json:"calls"` // made in all runs
 	Controllers []string `json:"controllers"`
 	Cells       []Cell   `json:"cells"`
+	Mixes       []Cell   `json:"mixes"` // of the chart alone: the baselines know no kinds of work
 	Groups      []Group  `json:"replicas"`
 }
 
@@ -94,23 +98,10 @@ func Run(ctx context.Context, o Options) (Comparison, error) {
 		o.Replicas = []int{2, 4, 8, 16}
 	}
 	c := Comparison{Seeds: o.Seeds, MostCalls: o.MostCalls, Controllers: o.Controllers}
-	var jobs []*job
-	for _, shape := range pacelab.Shapes() {
-		if len(o.Shapes) > 0 && !slices.Contains(o.Shapes, shape.Name) {
-			continue
-		}
-		for _, slow := range []bool{false, true} {
-			for _, name := range o.Controllers {
-				for seed := range uint64(o.Seeds) { //nolint:gosec // a count
-					m := shape.Make(pacelab.Draw{Seed: seed, Slow: slow, MostCalls: o.MostCalls})
-					jobs = append(jobs, &job{name: name, slow: slow, seed: seed, m: m, example: seed == min(exampleSeed, uint64(o.Seeds)-1)})
-				}
-			}
-		}
-	}
+	jobs, mixes := o.jobs(pacelab.Shapes(), o.Controllers), o.jobs(pacelab.Mixes(), []string{ChartName})
 	groups := groupJobs(o)
-	work := make([]func() error, 0, len(jobs)+len(groups))
-	for _, j := range jobs {
+	var work []func() error
+	for _, j := range slices.Concat(jobs, mixes) {
 		work = append(work, j.run)
 	}
 	for _, j := range groups {
@@ -122,11 +113,33 @@ func Run(ctx context.Context, o Options) (Comparison, error) {
 	c.Groups = summariseGroups(groups)
 	for cell := range slices.Chunk(jobs, o.Seeds) {
 		c.Cells = append(c.Cells, summarise(cell))
-		for _, j := range cell {
-			c.Calls += j.result.Calls
-		}
+	}
+	for cell := range slices.Chunk(mixes, o.Seeds) {
+		c.Mixes = append(c.Mixes, summarise(cell))
+	}
+	for _, j := range slices.Concat(jobs, mixes) {
+		c.Calls += j.result.Calls
 	}
 	return c, nil
+}
+
+// jobs are the runs of every controller with the wanted ones of the shapes, those of a cell one after the other.
+func (o Options) jobs(shapes []pacelab.Shape, controllers []string) []*job {
+	var jobs []*job
+	for _, shape := range shapes {
+		if len(o.Shapes) > 0 && !slices.Contains(o.Shapes, shape.Name) {
+			continue
+		}
+		for _, slow := range []bool{false, true} {
+			for _, name := range controllers {
+				for seed := range uint64(o.Seeds) { //nolint:gosec // a count
+					m := shape.Make(pacelab.Draw{Seed: seed, Slow: slow, MostCalls: o.MostCalls})
+					jobs = append(jobs, &job{name: name, slow: slow, seed: seed, m: m, example: seed == min(exampleSeed, uint64(o.Seeds)-1)})
+				}
+			}
+		}
+	}
+	return jobs
 }
 
 // job is one run.
@@ -179,7 +192,7 @@ func runAll(ctx context.Context, work []func() error) error {
 // summarise makes a cell of its runs, one for each seed.
 func summarise(runs []*job) Cell {
 	first := runs[0]
-	c := Cell{Shape: first.m.Name, Slow: first.slow, Controller: first.name}
+	c := Cell{Shape: first.m.Name, Slow: first.slow, Controller: first.name, dies: first.m.Crash > 0, saturated: first.m.Saturated()}
 	var goodput, holding, peak []float64
 	recovery := make([][]float64, len(first.result.Recovery))
 	large := make([][]float64, len(recovery))

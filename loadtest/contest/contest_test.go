@@ -72,7 +72,7 @@ func TestSummary(t *testing.T) {
 	got := summarise(runs)
 	want := Cell{
 		Shape: "half-speed", Controller: ChartName, Goodput: Spread{.7, .5}, WorstSeed: 1, Peak: Spread{1, 2}, Crashes: 2, Late: 2,
-		Recovery: []Spread{{1, 2}, {10, 20}}, RecoveryLarge: []Spread{{1.5, 2}, {15, 20}},
+		Recovery: []Spread{{1, 2}, {10, 20}}, RecoveryLarge: []Spread{{1.5, 2}, {15, 20}}, saturated: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)

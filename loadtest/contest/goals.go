@@ -100,7 +100,40 @@ func (c Comparison) Goals() []Goal {
 			c.atMost("crashes at 1.5 times the knee after the first minute, "+speed(slow), "", 0, slow, only("crash-1.5", late)),
 			c.atMost("crashes at 3 times the knee, "+speed(slow), "", 0, slow, only("crash-3", crashes)))
 	}
-	return append(goals, c.groupGoals()...)
+	return append(append(goals, c.mixGoals()...), c.groupGoals()...)
+}
+
+// The goals for mixes of look-ups, writes and revocations.
+const (
+	mixFast, mixSlow, mixWorst = .95, .90, .80
+	// mostUnused is the most that a limit may be, when it is raised, of the calls that were in flight.
+	mostUnused = 1.5
+)
+
+// mixGoals are the chart's figures with several kinds of work; the reference is in the figure.
+func (c Comparison) mixGoals() []Goal {
+	var goals []Goal
+	add := func(cell Cell, what string, value, bound float64, ok bool, sign string) {
+		goals = append(goals, Goal{
+			Name: what + ", " + cell.Shape + ", " + speed(cell.Slow), Shape: cell.Shape, Value: value, Goal: fmt.Sprintf("%s %g", sign, bound), OK: ok,
+		})
+	}
+	for _, cell := range c.Mixes {
+		median := mixFast
+		if cell.Slow {
+			median = mixSlow
+		}
+		if cell.saturated {
+			add(cell, "goodput ÷ best, median", cell.Goodput.Median, median, cell.Goodput.Median >= median, "≥")
+			add(cell, "goodput ÷ best, worst seed", cell.Goodput.Worst, mixWorst, cell.Goodput.Worst >= mixWorst, "≥")
+		}
+		if cell.dies {
+			add(cell, "crashes, most in a run", float64(cell.Crashes), 1, cell.Crashes <= 1, "≤")
+			add(cell, "crashes after the first minute", float64(cell.Late), 0, cell.Late == 0, "≤")
+		}
+		add(cell, "limit ÷ calls in flight when it was raised, most", cell.Unused, mostUnused, cell.Unused <= mostUnused+1e-9, "≤")
+	}
+	return goals
 }
 
 // judgedRecovery is the recovery that the goals are about.

@@ -46,8 +46,10 @@ func (m Mix) phase(at float64) Phase {
 	return p
 }
 
-// kinds is how many there are.
-func (m Model) kinds() int { return max(1, len(m.Mix.Costs)) }
+// Saturated tells whether the caller always has something to send, and sends as much as it may.
+func (m Model) Saturated() bool {
+	return m.Slots == 0 && !m.Stops && (len(m.Mix.Phases) == 0 || m.Mix.Phases[0].Rates == nil)
+}
 
 // costOf is the work of an item of a kind beside one of kind 0.
 func (m Model) costOf(kind pace.Kind) float64 {
@@ -199,8 +201,8 @@ func (s *stops) plan() {
 // during tells whether the caller is stopped at a time.
 func (s *stops) during(t float64) bool { return t >= s.from && t < s.to }
 
-// mixShapes are those of several kinds of work, and those of callers that do not use what they may.
-func mixShapes() []Shape {
+// Mixes are the store models with several kinds of work, and those with callers that do not use what they may.
+func Mixes() []Shape {
 	shapes := []Shape{
 		{"two-slots", "a caller that never has more than 2 calls out", func(m *Model) { usl(m); m.Slots = 2 }},
 		{"stops", "usl; a caller that stops for 50 to 500 ms again and again", func(m *Model) { usl(m); m.Stops = true }},

@@ -40,7 +40,7 @@ func Shapes() []Shape {
 		m.Steps = []Step{s, {At: m.WarmUp + after, Speed: 1, Workers: 1, Latency: 1}}
 	}
 	crash := func(m *Model, at float64) { m.Crash, m.Restart = at, restartAfter }
-	return append([]Shape{
+	return []Shape{
 		{"workers", "c workers, exponential work", func(*Model) {}},
 		{"heavy-tail", "c workers, lognormal work of cv 2", func(m *Model) { m.Heavy = true }},
 		{"usl", "contention: throughput falls past the knee", usl},
@@ -78,7 +78,7 @@ func Shapes() []Shape {
 			there(m, Step{Speed: 1, Workers: 1, Latency: 5}, backAfter)
 		}},
 		{"noise", "usl; 1 % of the calls fail for no reason of load", func(m *Model) { usl(m); m.Noise = .01 }},
-	}, mixShapes()...)
+	}
 }
 
 // Draw is one store of a shape.

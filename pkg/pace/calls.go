@@ -237,6 +237,7 @@ func (c *Chart) Repeat(now time.Time) {
 func (c *Chart) Count(now time.Time, s Sum) {
 	c.tick(now)
 	c.flight.calls = s.InFlight
+	c.used.note(load{calls: float64(s.InFlight)})
 	answered := s.Errors
 	for kind, t := range s.Good {
 		if t.Calls > 0 {

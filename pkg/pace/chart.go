@@ -165,7 +165,7 @@ func (c *Chart) Ask(now time.Time, kind Kind, items int) Verdict {
 	}
 	c.flight.add(kind, items)
 	c.look.reached = c.look.reached || c.flight.calls >= c.look.at.calls
-	c.used.note(c.now, load{float64(c.flight.calls), c.weights.cost(c.flight)})
+	c.used.note(load{float64(c.flight.calls), c.weights.cost(c.flight)})
 	return Verdict{Go: true, Items: items, Grant: c.tokens.epoch}
 }
 

@@ -161,7 +161,7 @@ type used struct {
 // usedFor in s is a period.
 const usedFor = 15
 
-func (u *used) note(now float64, l load) {
+func (u *used) note(l load) {
 	u.now = load{math.Max(u.now.calls, l.calls), math.Max(u.now.cost, l.cost)}
 }
 

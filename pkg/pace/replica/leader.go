@@ -129,15 +129,18 @@ func (l *Leader) sum(last, r Report) pace.Sum {
 		// Each has counted for another time: what is added is what they do in a second.
 		s.Area += m.Area / m.Seconds
 		for kind, t := range m.Counted {
-			s.Counted[kind].Calls += t.Calls
+			s.Counted[kind].Calls += t.Calls / m.Seconds
 			s.Counted[kind].Items += t.Items / m.Seconds
+			s.Counted[kind].Latency += t.Latency / m.Seconds
 		}
 		s.Wanting, s.Bigger = s.Wanting || m.Wanting, s.Bigger || m.Bigger
 	}
 	s.Seconds = least
 	s.Area *= least
 	for kind := range s.Counted {
+		s.Counted[kind].Calls *= least
 		s.Counted[kind].Items *= least
+		s.Counted[kind].Latency *= least
 	}
 	return s
 }
