@@ -93,11 +93,11 @@ func (c *Chart) above() setting {
 		s.cost = math.Max(r*s.cost, s.cost+c.refused)
 	} else { // and what they cost at the present mix
 		s.calls = max(s.calls+1, min(int(r*float64(s.calls)+.01), int(mostStride*c.base.calls+.5)))
-		most := costSlack * r
-		if !p.hurry {
-			most = safeStride
+		more := lookSlack * float64(s.calls) / math.Max(1, c.base.calls)
+		if p.hurry { // far under the knee
+			more = costSlack * r
 		}
-		s.cost = math.Max(s.cost, most*c.base.cost)
+		s.cost = math.Max(s.cost, more*c.base.cost)
 	}
 	return c.within(s)
 }
@@ -134,6 +134,9 @@ func (c *Chart) lower(s setting) bool {
 // costSlack is how much over the mean cost in flight the limit of the cost is at least, so that a constant mix, which comes
 // in another order every time, is limited by the calls.
 const costSlack = 1.25
+
+// lookSlack is the same for a look up, which goes far enough as it is.
+const lookSlack = 1.05
 
 // allowCost lets the limit of the cost follow what was in flight where it has held nothing back: a mix that gets dearer with
 // time passes, as long as it does not get so at once.
@@ -248,16 +251,12 @@ func (c *Chart) decideBase(seen point) {
 	c.next()
 }
 
-// raise makes the look the base, as far as its limit was in force.
+// raise makes the look the base.
 func (c *Chart) raise(seen point) {
 	l, p := &c.look, &c.plan
-	was := p.base
-	p.below = was.level(p.by)
+	p.below = p.base.level(p.by)
 	c.base = seen.load(&c.weights)
 	p.base, p.steep = l.at, false
-	if p.by != limitCost {
-		p.base.cost = was.cost
-	}
 	c.allowCost(seen)
 }
 
