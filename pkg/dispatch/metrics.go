@@ -60,7 +60,7 @@ func ageBounds(promise time.Duration) []float64 {
 	for _, near := range []float64{.25, .5, .75, .9, 1, 1.1, 1.25, 1.5, 2, 4} {
 		bounds = append(bounds, math.Round(near*p*1000)/1000) // 1.1 times 300 is 330.00000000000006
 	}
-	for _, far := range []float64{.01, .1, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600} {
+	for _, far := range []float64{.01, .1, 1, 5, 30, 60, 120, 300, 600, 3600, 4 * 3600, 24 * 3600} {
 		if far < .2*p || far > 5*p {
 			bounds = append(bounds, far)
 		}

@@ -92,13 +92,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		Name: "surgegate_gate_request_seconds",
 		Help: "Seconds from a call to its verdict, what a caller asked to wait for its ticket left out.",
 		// Dense around the promise: durable in about a millisecond, refused in under five.
-		Buckets:                     []float64{.00025, .0005, .001, .0015, .002, .003, .005, .01, .025, .1, .5, 5},
+		Buckets:                     []float64{.00025, .0005, .001, .002, .005, .01, .025, .1, .5, 5},
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"call"})
 	eta := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                        "surgegate_gate_eta_seconds",
 		Help:                        "Seconds until done as told at acceptance: the high end of the ETA.",
-		Buckets:                     []float64{.25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 43200},
+		Buckets:                     []float64{.25, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 43200},
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"line"})
 	watchers := prometheus.NewGaugeVec(prometheus.GaugeOpts{
