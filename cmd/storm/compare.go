@@ -135,7 +135,7 @@ func writePage(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(to, page, 0o644); err != nil { //nolint:gosec // as the report beside the result: for everybody
+	if err := os.WriteFile(to, page, 0o644); err != nil { // as the report beside the result: for everybody
 		return fmt.Errorf("storm: %w", err)
 	}
 	return nil

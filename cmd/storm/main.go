@@ -36,7 +36,7 @@ func main() {
 	}
 	fmt.Fprintln(os.Stderr, "storm:", err)
 	stop()
-	os.Exit(exitCode(err)) //nolint:gocritic // stop has been called
+	os.Exit(exitCode(err)) // stop has been called
 }
 
 func exitCode(err error) int {

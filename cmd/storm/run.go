@@ -207,7 +207,7 @@ func (o *runFlags) tls() (*tls.Config, error) {
 		return nil, errors.New("storm: --cert and --key belong together")
 	}
 	if !o.useTLS && o.ca == "" && o.cert == "" && o.serverName == "" {
-		return nil, nil //nolint:nilnil // no TLS and no error
+		return nil, nil // no TLS and no error
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.serverName}
 	if o.ca != "" {

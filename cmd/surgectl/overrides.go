@@ -123,7 +123,7 @@ func (o *options) audit() *cobra.Command {
 				all := &operatorv1.ListAuditResponse{}
 				for len(all.GetEntries()) < most {
 					err := c.Do(ctx, func(ctx context.Context) error {
-						size := int32(min(most-len(all.GetEntries()), maxPage)) //nolint:gosec // at most 1000
+						size := int32(min(most-len(all.GetEntries()), maxPage))
 						r, err := c.ListAudit(ctx, &operatorv1.ListAuditRequest{PageSize: size, PageToken: all.GetNextPageToken()})
 						all.Entries, all.NextPageToken = append(all.Entries, r.GetEntries()...), r.GetNextPageToken()
 						return err

@@ -45,7 +45,7 @@ func serve() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:gocritic // the process ends: nothing to stop
+		os.Exit(1) // the process ends: nothing to stop
 	}
 }
 
@@ -59,7 +59,7 @@ func operator() {
 	}
 	if _, err := o.Serve(os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:gocritic // the process ends: nothing to stop
+		os.Exit(1) // the process ends: nothing to stop
 	}
 	<-ctx.Done()
 	o.Stop()

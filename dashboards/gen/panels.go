@@ -201,7 +201,7 @@ func (p panel) thresholds() *dashboard.ThresholdsConfigBuilder {
 func (p panel) mappings() []dashboard.ValueMapping {
 	mappings := make([]dashboard.ValueMapping, 0, len(p.Words))
 	for i, w := range p.Words {
-		result := dashboard.ValueMappingResult{Text: cog.ToPtr(w.Text), Index: cog.ToPtr(int32(i))} //nolint:gosec // a handful
+		result := dashboard.ValueMappingResult{Text: cog.ToPtr(w.Text), Index: cog.ToPtr(int32(i))}
 		if w.Colour != "" {
 			result.Color = cog.ToPtr(w.Colour)
 		}

@@ -125,7 +125,7 @@ type vegas struct {
 
 // NewVegas is Netflix's VegasLimit.
 func NewVegas(c Config) (pace.Pacer, error) {
-	v := &vegas{now: initial, rand: rand.New(rand.NewPCG(c.Seed, 0))} //nolint:gosec // a simulation's draw, no secret
+	v := &vegas{now: initial, rand: rand.New(rand.NewPCG(c.Seed, 0))} // a simulation's draw, no secret
 	v.jitter = .5 + v.rand.Float64()/2
 	return newLimiter(c, v)
 }

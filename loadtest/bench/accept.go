@@ -366,7 +366,7 @@ func recordedEvents(ctx context.Context, path string) (n float64, err error) {
 	defer r.Close() //nolint:errcheck // read only
 	for ctx.Err() == nil {
 		if _, err := r.Next(); err != nil {
-			return n, nil //nolint:nilerr // it is cut off where the writer is
+			return n, nil // it is cut off where the writer is
 		}
 		n++
 	}

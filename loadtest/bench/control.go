@@ -61,7 +61,7 @@ type simulated struct {
 // bare binary heap with as many events pending as there are people on a bad hour.
 func (s *suite) simulate(ctx context.Context) ([]Row, error) {
 	path := filepath.Join(s.dir, "simulated.json")
-	cmd := exec.CommandContext(ctx, s.Self, "simulate", "--people", "30e6", "--store-rate", "800", "--mail-rate", "5000", //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, s.Self, "simulate", "--people", "30e6", "--store-rate", "800", "--mail-rate", "5000",
 		"--duration", "48h", "--cost", "--json", path)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	if out, err := cmd.Output(); err != nil {
@@ -106,7 +106,7 @@ func (p *pending) Pop() any {
 // bareHeap is what it costs, in ns, to take an event out of a heap of a million and to put another in.
 func (s *suite) bareHeap() float64 {
 	const events, turns = 1_000_000, 2_000_000
-	r := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // a benchmark's draw, no secret
+	r := rand.New(rand.NewPCG(1, 1)) // a benchmark's draw, no secret
 	h := make(pending, events)
 	for i := range h {
 		h[i] = r.Int64N(events)

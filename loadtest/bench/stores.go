@@ -49,7 +49,7 @@ func (s *suite) sqlite(ctx context.Context) ([]Row, error) {
 				next++
 				changes = append(changes, credstore.Change{
 					AccountID: person(next % sqliteAccounts), Password: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2E$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
-					ChangeID: fmt.Sprint(next), Sequence: uint64(next), AcceptTime: begin, //nolint:gosec // counts up from 1
+					ChangeID: fmt.Sprint(next), Sequence: uint64(next), AcceptTime: begin,
 				})
 			}
 			if _, err := store.SetPasswords(ctx, changes); err != nil {
@@ -221,7 +221,7 @@ func (r *postgresRun) batch(ctx context.Context) (int, error) {
 		n := last - int64(i)
 		changes[i] = credstore.Change{
 			AccountID: r.account(n), Password: postgresHash, ChangeID: fmt.Sprint("change-", n),
-			Sequence: uint64(n), AcceptTime: time.UnixMicro(n), //nolint:gosec // counts up from 1
+			Sequence: uint64(n), AcceptTime: time.UnixMicro(n),
 		}
 	}
 	results, err := r.store.SetPasswords(ctx, changes)

@@ -54,7 +54,7 @@ func (s *suite) tickets(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if again.Waiting != uint64(s.Jobs) { //nolint:gosec // positive
+	if again.Waiting != uint64(s.Jobs) {
 		return nil, fmt.Errorf("%d jobs were acknowledged, %d are there after reopening", s.Jobs, again.Waiting)
 	}
 	million := fmt.Sprintf("%.3g M tickets queued", float64(s.Jobs)/1e6)
@@ -68,7 +68,7 @@ func (s *suite) tickets(ctx context.Context) ([]Row, error) {
 }
 
 func (s *suite) child(ctx context.Context, dir string, jobs int) (Filled, error) {
-	cmd := exec.CommandContext(ctx, s.Self, "bench-serve", "queue", dir, strconv.Itoa(jobs)) //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, s.Self, "bench-serve", "queue", dir, strconv.Itoa(jobs))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

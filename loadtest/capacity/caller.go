@@ -259,14 +259,14 @@ func schedule(phases []phase, first uint64, sign func(first uint64, n int) ([]st
 			}
 			f := offer{phase: number}
 			if kind == completions {
-				f.person, f.token = person+uint64(done[kind]), tokens[done[kind]] //nolint:gosec // not negative
+				f.person, f.token = person+uint64(done[kind]), tokens[done[kind]]
 			} else {
-				f.person = person + uint64(wanted[completions]+done[kind]) //nolint:gosec // not negative
+				f.person = person + uint64(wanted[completions]+done[kind])
 			}
 			items = append(items, replay.Item[offer]{At: at(done[kind], wanted[kind]), Value: f})
 			done[kind]++
 		}
-		person += uint64(wanted[starts] + wanted[completions]) //nolint:gosec // not negative
+		person += uint64(wanted[starts] + wanted[completions])
 	}
 	return items, nil
 }

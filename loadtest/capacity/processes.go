@@ -267,7 +267,7 @@ func (g *gateway) tokens(o Options, first uint64, n int) ([]string, error) {
 	list := make([]string, n)
 	for i := range list {
 		c := token.Claims{
-			Purpose: token.PurposeReset, AccountID: victim.AccountID(first + uint64(i)), //nolint:gosec // not negative
+			Purpose: token.PurposeReset, AccountID: victim.AccountID(first + uint64(i)),
 			IssueTime: now, ExpireTime: now.Add(time.Hour),
 		}
 		_, _ = rand.Read(c.Nonce[:]) // never fails

@@ -146,7 +146,7 @@ func (o *Options) drive(ctx context.Context, l Load) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	cmd := exec.CommandContext(ctx, o.Self, "bench-serve", "generate", string(arg)) //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, o.Self, "bench-serve", "generate", string(arg))
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -263,7 +263,6 @@ func (o *Options) tools(ctx context.Context, address string) ([]*tool, error) {
 		return nil, err
 	}
 	ghz := func(concurrency int) (*exec.Cmd, func([]byte) (int64, error)) {
-		//nolint:gosec // a program that we were given
 		return exec.CommandContext(ctx, o.GHZ, "--insecure", "--protoset", protoset, "--call", "surgegate.reset.v1.PasswordReset/StartReset",
 				"-d", `{"identifier":"person-1@example.com","client":{"ip":"10.1.2.3"}}`, "--connections", strconv.Itoa(connections),
 				"-c", strconv.Itoa(concurrency), "-z", roundTime.String(), "-O", "json", address),
@@ -279,7 +278,6 @@ func (o *Options) tools(ctx context.Context, address string) ([]*tool, error) {
 		script := filepath.Join(o.Dir, fmt.Sprintf("k6-%d.js", concurrency))
 		text := fmt.Sprintf(k6Script, absolute, concurrency, roundTime, address)
 		writeErr := os.WriteFile(script, []byte(text), 0o600)
-		//nolint:gosec // a program that we were given
 		return exec.CommandContext(ctx, o.K6, "run", "--quiet", "--no-usage-report", "--log-output=stderr", script),
 			func(out []byte) (int64, error) {
 				var r struct {

@@ -45,7 +45,7 @@ func (w *Watcher) Run(ctx context.Context, deliver Deliverer) error {
 			return err
 		}
 		if err := w.clock.Sleep(ctx, lookEvery); err != nil {
-			return nil //nolint:nilerr // the run is over
+			return nil // the run is over
 		}
 	}
 }

@@ -46,7 +46,7 @@ const startTimeout = 30 * time.Second
 
 // Start runs a program and returns once it listens on address.
 func Start(ctx context.Context, c clock.Clock, address, name string, args ...string) (*Process, error) {
-	p := &Process{cmd: exec.CommandContext(ctx, name, args...), Address: address} //nolint:gosec // our own binaries
+	p := &Process{cmd: exec.CommandContext(ctx, name, args...), Address: address}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	if err := p.cmd.Start(); err != nil {
 		return nil, err

@@ -61,7 +61,7 @@ func (t *Trace) Next() (crowd.Arrival, error) {
 			t.Cut = err
 			return crowd.Arrival{}, io.EOF
 		case err != nil:
-			return crowd.Arrival{}, err //nolint:wrapcheck // io.EOF, or an error that names the line
+			return crowd.Arrival{}, err // io.EOF, or an error that names the line
 		case e.Op == stormtrace.OpScan:
 			continue
 		case e.Cause == stormtrace.Endogenous && !t.verbatim:

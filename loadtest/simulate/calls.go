@@ -66,7 +66,7 @@ func (s *Simulation) enter(number int32, c *call) {
 	again := 0 // passwords that the store has already
 	if c.kind == decide.KindMain {
 		for _, j := range c.jobs {
-			if s.crowd.At(int32(j.who - whoFirst)).is(written) { //nolint:gosec // completions are people's
+			if s.crowd.At(int32(j.who - whoFirst)).is(written) {
 				again++
 			}
 		}
@@ -159,7 +159,7 @@ func (s *Simulation) settle(c *call, as class) {
 	if as != classOK {
 		for _, j := range c.jobs {
 			if as == classTimeout && l.name == reset.LaneApply {
-				s.crowd.At(int32(j.who - whoFirst)).marks |= written //nolint:gosec // completions are people's
+				s.crowd.At(int32(j.who - whoFirst)).marks |= written
 			}
 		}
 		s.putBack(l, c.jobs)
@@ -204,7 +204,7 @@ func (s *Simulation) endJob(l *lane, j job) {
 		s.lookedUp(j)
 	case reset.LaneMail:
 		if j.who >= whoFirst {
-			i := int32(j.who - whoFirst) //nolint:gosec // bounded
+			i := int32(j.who - whoFirst)
 			r := s.crowd.At(i)
 			s.result.mailed(millis(s.now) - j.asked)
 			s.mailed(i, r)
@@ -213,7 +213,7 @@ func (s *Simulation) endJob(l *lane, j job) {
 			s.result.bulkMails++
 		}
 	case reset.LaneHash:
-		r := s.crowd.At(int32(j.who - whoFirst)) //nolint:gosec // completions are people's
+		r := s.crowd.At(int32(j.who - whoFirst))
 		r.marks &^= hashing | leased
 		r.place = s.push(reset.LaneApply, reset.ClassInteractive, j)
 	case reset.LaneApply:
@@ -229,7 +229,7 @@ func (s *Simulation) lookedUp(j job) {
 	case whoAccount:
 		s.push(reset.LaneMail, reset.ClassDeferrable, j)
 	default:
-		i := int32(j.who - whoFirst) //nolint:gosec // bounded
+		i := int32(j.who - whoFirst)
 		r := s.crowd.At(i)
 		r.marks &^= startOpen
 		if !s.spend(r) {
@@ -249,7 +249,7 @@ func (s *Simulation) spend(r *record) bool {
 	b := s.cfg.Work.Identifier
 	interval := millis(int64(b.Per) / int64(b.Mails))
 	now := millis(s.now)
-	if r.budget > now+interval*uint32(b.Burst-1) { //nolint:gosec // validated
+	if r.budget > now+interval*uint32(b.Burst-1) {
 		return !s.linkGood(r) || r.is(written|applied)
 	}
 	r.budget = max(r.budget, now) + interval
@@ -258,7 +258,7 @@ func (s *Simulation) spend(r *record) bool {
 
 // applied is a completion's end: sessions and a confirmation follow, and whoever holds for it is told.
 func (s *Simulation) applied(j job) {
-	i := int32(j.who - whoFirst) //nolint:gosec // completions are people's
+	i := int32(j.who - whoFirst)
 	r := s.crowd.At(i)
 	r.marks = r.marks&^leased | applied | written
 	s.result.applied++

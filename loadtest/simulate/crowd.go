@@ -208,7 +208,7 @@ func (s *Simulation) linkGood(r *record) bool {
 }
 
 // millis is a moment in ms since the run began; Config bounds it to 30 days.
-func millis(ns int64) uint32 { return uint32(ns / int64(time.Millisecond)) } //nolint:gosec // bounded
+func millis(ns int64) uint32 { return uint32(ns / int64(time.Millisecond)) }
 
 // proto is the ticket of a completion that is not final.
 func (r *record) proto() resetv1.State {

@@ -42,7 +42,7 @@ func newGateway(s *Simulation) (*gateway, error) {
 	}
 	g := &gateway{
 		s: s, admission: a, ladder: admission.NewLadder(admission.LadderConfig{}), first: reset.LaneApply,
-		stats: queue.Stats{Lanes: map[reset.Lane]queue.LaneStats{}, MaxBytes: uint64(s.cfg.QueueBytes)}, //nolint:gosec // validated
+		stats: queue.Stats{Lanes: map[reset.Lane]queue.LaneStats{}, MaxBytes: uint64(s.cfg.QueueBytes)},
 		seen:  map[reset.Lane]reset.Pace{},
 	}
 	g.view = gate.NewView(g.stats, g.seen)
@@ -66,7 +66,7 @@ func (g *gateway) read() {
 			g.seen[l.name] = p
 		}
 	}
-	g.stats.Bytes, g.stats.Held = uint64(g.bytes), uint64(held) //nolint:gosec // never negative
+	g.stats.Bytes, g.stats.Held = uint64(g.bytes), uint64(held)
 	g.since = [laneCount]uint64{}
 	g.free = [laneCount]uint64{}
 	for _, lane := range [...]reset.Lane{reset.LaneStart, g.first} {

@@ -99,7 +99,7 @@ func New(cfg Config, deps Deps) (*Simulation, error) {
 	}
 	s := &Simulation{
 		cfg: cfg, deps: deps, wheel: kernel.NewWheel(),
-		rand: rand.New(rand.NewPCG(cfg.Seed, 1)), //nolint:gosec // a simulation's draw, no secret
+		rand: rand.New(rand.NewPCG(cfg.Seed, 1)), // a simulation's draw, no secret
 	}
 	all, err := cfg.Scenario.Arrivals(cfg.Window, cfg.Seed)
 	if err != nil {
@@ -138,8 +138,8 @@ func New(cfg Config, deps Deps) (*Simulation, error) {
 // Run simulates until everybody has ended and nothing is left to do. The only error is ctx's.
 func (s *Simulation) Run(ctx context.Context) (Result, error) {
 	for i, f := range s.cfg.Faults {
-		s.wheel.Add(int64(f.At), s.event(eventFault, 2*int32(i)))         //nolint:gosec // a handful
-		s.wheel.Add(int64(f.At+f.For), s.event(eventFault, 2*int32(i)+1)) //nolint:gosec // a handful
+		s.wheel.Add(int64(f.At), s.event(eventFault, 2*int32(i)))
+		s.wheel.Add(int64(f.At+f.For), s.event(eventFault, 2*int32(i)+1))
 	}
 	for _, kind := range []uint32{eventLook, eventPublish, eventSample} {
 		s.wheel.Add(0, kind<<numberBits)
@@ -181,12 +181,12 @@ func (s *Simulation) idle() bool {
 }
 
 func (s *Simulation) event(kind uint32, number int32) uint32 {
-	return kind<<numberBits | uint32(number) //nolint:gosec // numbers are never negative
+	return kind<<numberBits | uint32(number)
 }
 
 // turn is one event.
 func (s *Simulation) turn(e kernel.Event) {
-	number := int32(e.Who & numberMask) //nolint:gosec // 28 bits
+	number := int32(e.Who & numberMask)
 	switch kind := e.Who >> numberBits; kind {
 	case eventWake:
 		s.wake(number)

@@ -108,7 +108,7 @@ func (s *Simulation) makeWork() error {
 		weights := make([]float64, laneCount)
 		for i := range weights {
 			weights[i] = 1
-			if w, ok := cfg.Work.Weights[reset.Lane(i)]; ok { //nolint:gosec // 0 to 6
+			if w, ok := cfg.Work.Weights[reset.Lane(i)]; ok {
 				weights[i] = w
 			}
 		}
@@ -230,7 +230,7 @@ func (s *Simulation) permit(d *downstream, l *lane) bool {
 	}
 	if l.popped != interactive && (l.name == reset.LaneApply || l.name == reset.LaneHash) {
 		for _, j := range c.jobs {
-			r := s.crowd.At(int32(j.who - whoFirst)) //nolint:gosec // completions are people's
+			r := s.crowd.At(int32(j.who - whoFirst))
 			r.marks |= leased
 			r.place = millis(s.now)
 		}
@@ -316,7 +316,7 @@ const (
 	whoFirst                  // the person with number 0
 )
 
-func whoPerson(i int32) uint32 { return uint32(i) + whoFirst } //nolint:gosec // never negative
+func whoPerson(i int32) uint32 { return uint32(i) + whoFirst }
 
 // lane is jobs of one kind, and the runner that asks permits for them.
 type lane struct {
@@ -348,9 +348,9 @@ func (l *lane) held() int {
 }
 
 func (l *lane) stats() queue.LaneStats {
-	s := queue.LaneStats{Leased: uint64(l.leased), Retrying: uint64(l.retrying)} //nolint:gosec // never negative
+	s := queue.LaneStats{Leased: uint64(l.leased), Retrying: uint64(l.retrying)}
 	for class := range l.lines {
-		s.Waiting[class] = uint64(l.lines[class].Len()) //nolint:gosec // never negative
+		s.Waiting[class] = uint64(l.lines[class].Len())
 	}
 	if l.lines[reset.ClassInteractive].Len() > 0 {
 		s.OldestAccept = at(int64(l.lines[reset.ClassInteractive].First().accept) * int64(time.Millisecond))

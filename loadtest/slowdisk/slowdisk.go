@@ -118,7 +118,7 @@ func (d *Disk) Close() (err error) {
 
 // run returns what a command printed.
 func run(ctx context.Context, name string, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // names are ours
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("slowdisk: %s: %w: %s", name, err, out)
 	}

@@ -37,7 +37,7 @@ func (d *Disk) Free() (int64, error) {
 	if err := syscall.Statfs(d.dir, &stat); err != nil {
 		return 0, fmt.Errorf("smalldisk: %w", err)
 	}
-	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec // far below 2^63
+	return int64(stat.Bavail) * stat.Bsize, nil
 }
 
 // Fill leaves so many bytes, or as many as there are if there are fewer. It may be called again to leave less.
@@ -53,7 +53,7 @@ func (d *Disk) Fill(leave int64) error {
 	if more := free - leave; more > 0 {
 		var held os.FileInfo
 		if held, err = file.Stat(); err == nil { // what it holds already is not free any more
-			err = syscall.Fallocate(int(file.Fd()), 0, held.Size(), more) //nolint:gosec // a file descriptor fits
+			err = syscall.Fallocate(int(file.Fd()), 0, held.Size(), more)
 		}
 	}
 	if err := errors.Join(err, file.Close()); err != nil {

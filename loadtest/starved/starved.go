@@ -198,7 +198,7 @@ func thin(one float64) []string { return []string{"--thin", strconv.FormatFloat(
 // run runs one of our programs to its end; an error has its last words.
 func run(ctx context.Context, name string, args ...string) error {
 	var output bytes.Buffer
-	command := exec.CommandContext(ctx, name, args...) //nolint:gosec // our own programs
+	command := exec.CommandContext(ctx, name, args...)
 	command.Stdout, command.Stderr = &output, &output
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // it stops what it started
 	command.WaitDelay = 30 * time.Second

@@ -80,7 +80,7 @@ func Build(ctx context.Context, c Config) error {
 		return err
 	}
 	mod = strings.TrimSpace(mod)
-	text, err := os.ReadFile(mod) //nolint:gosec // the Go command names it
+	text, err := os.ReadFile(mod)
 	if err != nil {
 		return fmt.Errorf("uninstrumented: not in a module's folder: %w", err)
 	}
@@ -94,7 +94,7 @@ func Build(ctx context.Context, c Config) error {
 		}
 		text = fmt.Appendf(text, "\nreplace %s => %s\n", l.module, dir)
 	}
-	sums, err := os.ReadFile(strings.TrimSuffix(mod, ".mod") + ".sum") //nolint:gosec // beside it
+	sums, err := os.ReadFile(strings.TrimSuffix(mod, ".mod") + ".sum")
 	if err != nil {
 		return fmt.Errorf("uninstrumented: %w", err)
 	}
@@ -122,7 +122,7 @@ func (l library) copy(ctx context.Context, dir string) error {
 	}
 	for name, list := range byFile {
 		path := filepath.Join(dir, l.folder, name)
-		source, err := os.ReadFile(path) //nolint:gosec // our copy
+		source, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("uninstrumented: %w", err)
 		}
@@ -140,7 +140,7 @@ func (l library) copy(ctx context.Context, dir string) error {
 }
 
 func run(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // our own arguments
+	cmd := exec.CommandContext(ctx, "go", args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

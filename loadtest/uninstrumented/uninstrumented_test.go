@@ -19,7 +19,7 @@ func TestNothingIsCounted(t *testing.T) {
 	dir := t.TempDir()
 	plain, bare := filepath.Join(dir, "plain"), filepath.Join(dir, "bare")
 	const program = "./testdata/counts"
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", plain, program).CombinedOutput(); err != nil { //nolint:gosec // our own arguments
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", plain, program).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if err := uninstrumented.Build(t.Context(), uninstrumented.Config{Package: program, Out: bare}); err != nil {
@@ -29,7 +29,7 @@ func TestNothingIsCounted(t *testing.T) {
 		plain: "counter 3\ngauge 7\nhistogram 2\nsummary 1\nhandled 1\nanswer hello\n",
 		bare:  "counter 0\ngauge 0\nhistogram 0\nsummary 0\nhandled 0\nanswer hello\n",
 	} {
-		out, err := exec.CommandContext(t.Context(), path).CombinedOutput() //nolint:gosec // built above
+		out, err := exec.CommandContext(t.Context(), path).CombinedOutput()
 		if err != nil || string(out) != want {
 			t.Errorf("%s: %v, %q, not %q", filepath.Base(path), err, out, want)
 		}

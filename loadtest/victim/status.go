@@ -111,7 +111,7 @@ func (v *Victim) Tell(ctx context.Context, w io.Writer) error {
 			return fmt.Errorf("victim: status: %w", err)
 		}
 		if err := v.clock.Sleep(ctx, statusEvery); err != nil {
-			return nil //nolint:nilerr // the run is over
+			return nil // the run is over
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		s.deps.Logger.Warn("the store's process died of its memory bound", "crashes", crashes, "restart_in", s.cfg.RestartDelay)
 		if err := s.deps.Clock.Sleep(ctx, s.cfg.RestartDelay); err != nil {
-			return nil //nolint:nilerr // the run is over
+			return nil // the run is over
 		}
 		cfg.Cold, cfg.Deaths = true, crashes
 	}

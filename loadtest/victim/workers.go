@@ -62,7 +62,7 @@ func newWorkers(cfg Config, c clock.Clock, die func()) *workers {
 	w := &workers{
 		cfg: cfg, clock: c, die: die, life: ctx, stop: stop,
 		line: make(chan task, cfg.MemoryBound/cfg.RequestMemory+1),
-		rand: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Deaths))), //nolint:gosec // draws of a load test
+		rand: rand.New(rand.NewPCG(cfg.Seed, uint64(cfg.Deaths))), // draws of a load test
 		step: Step{Speed: 1, Workers: 1}, changed: make(chan struct{}),
 	}
 	w.inside.at = c.Now()

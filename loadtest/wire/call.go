@@ -133,7 +133,7 @@ const (
 
 func (k *call) setMessage(m []byte) {
 	k.message = append(k.message[:0], 0)
-	k.message = binary.BigEndian.AppendUint32(k.message, uint32(len(m))) //nolint:gosec // Call bounds it
+	k.message = binary.BigEndian.AppendUint32(k.message, uint32(len(m))) // Call bounds it
 	k.message = append(k.message, m...)
 }
 

@@ -56,7 +56,7 @@ func (s *slot) keep(ctx context.Context) {
 func (s *slot) backoff(failures int) time.Duration {
 	cfg := &s.client.cfg
 	d := float64(cfg.BackoffBase) * math.Pow(1.6, float64(min(failures, 64)))
-	return time.Duration(min(d, float64(cfg.BackoffMax)) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // jitter
+	return time.Duration(min(d, float64(cfg.BackoffMax)) * (0.8 + 0.4*rand.Float64()))
 }
 
 // What we tell the server: no pushes, a stream window that a usual response fits in, and so large a window for the connection that

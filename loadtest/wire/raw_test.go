@@ -110,7 +110,7 @@ func frame(id string) []byte {
 	if err != nil {
 		panic(err) // no such message
 	}
-	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...) //nolint:gosec // short
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
 }
 
 func (p *scripted) ok(stream uint32, id string) {

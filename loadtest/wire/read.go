@@ -117,7 +117,7 @@ func (k *call) response() {
 	switch {
 	case len(k.body) < prefix:
 		k.reply.fail(codes.Internal, "OK without a response")
-	case uint64(len(k.body)-prefix) != uint64(binary.BigEndian.Uint32(k.body[1:prefix])): //nolint:gosec // not negative
+	case uint64(len(k.body)-prefix) != uint64(binary.BigEndian.Uint32(k.body[1:prefix])):
 		k.reply.fail(codes.Internal, "a response of another length than it says")
 	default:
 		k.reply.Message = k.body[prefix:]
@@ -146,7 +146,7 @@ func (c *conn) data(f *http2.DataFrame) error {
 	c.unread += size
 	c.mu.Lock()
 	if c.unread >= connWindow/2 {
-		_ = c.framer.WriteWindowUpdate(0, uint32(c.unread)) //nolint:gosec // into memory; at most the window
+		_ = c.framer.WriteWindowUpdate(0, uint32(c.unread))
 		c.unread = 0
 	}
 	k := c.streams[f.StreamID]
@@ -179,7 +179,7 @@ func (c *conn) data(f *http2.DataFrame) error {
 		}
 	}
 	if k.unread >= streamWindow/2 {
-		_ = c.framer.WriteWindowUpdate(k.id, uint32(k.unread)) //nolint:gosec // into memory; at most the window
+		_ = c.framer.WriteWindowUpdate(k.id, uint32(k.unread))
 		k.unread = 0
 	}
 	c.unlock()

@@ -64,7 +64,7 @@ func numberOf(t time.Time) int64 { return t.Unix() / windowSeconds }
 
 func (s *sketch) add(now time.Time, key uint64, name string) {
 	n := numberOf(now)
-	w := &s[uint64(n)%windows] //nolint:gosec // G115: a remainder
+	w := &s[uint64(n)%windows]
 	if w.number != n {
 		*w = window{number: n}
 	}

@@ -71,7 +71,7 @@ func startAndFail(t *testing.T, config string, program ...string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	program = append(program, os.Args[0])
-	cmd := exec.CommandContext(ctx, program[0], program[1:]...) //nolint:gosec // this test binary
+	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
 	cmd.Env = append(os.Environ(), "SURGEGATE_TEST_SERVE="+config)
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil || cmd.ProcessState.ExitCode() != 1 {
@@ -81,12 +81,12 @@ func startAndFail(t *testing.T, config string, program ...string) string {
 }
 
 func overwriteMiddle(path string) error {
-	b, err := os.ReadFile(path) //nolint:gosec // the test's own folder
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	for i := len(b) / 4; i < len(b)/2; i += 64 {
 		b[i] ^= 0xff
 	}
-	return os.WriteFile(path, b, 0o600) //nolint:gosec // the test's own folder
+	return os.WriteFile(path, b, 0o600)
 }

@@ -30,7 +30,7 @@ func TestGrpcurlFindsItsWayByReflection(t *testing.T) {
 	grpcurl := tool(t, "grpcurl")
 	g := newGateway(t, "{sqlite: {path: "+t.TempDir()+"/store.db, sample: true}}", "")
 	g.start()
-	out, err := exec.Command(grpcurl, "-plaintext", g.grpc, "describe", "surgegate.reset.v1.PasswordReset").CombinedOutput() //nolint:gosec // a test's own program
+	out, err := exec.Command(grpcurl, "-plaintext", g.grpc, "describe", "surgegate.reset.v1.PasswordReset").CombinedOutput()
 	for _, call := range []string{"StartReset", "CheckToken", "CompleteReset", "GetTicket", "WatchTicket"} {
 		if err != nil || !strings.Contains(string(out), call) {
 			t.Errorf("%s is not described: %v\n%s", call, err, out)
@@ -42,7 +42,7 @@ func TestGrpcurlFindsItsWayByReflection(t *testing.T) {
 			line = strings.TrimSpace(l)
 		}
 	}
-	shell := exec.Command("sh", "-c", strings.Replace(line, "grpcurl", grpcurl, 1)) //nolint:gosec // the printed line is what is tested
+	shell := exec.Command("sh", "-c", strings.Replace(line, "grpcurl", grpcurl, 1))
 	out, err = shell.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "STATE_ACCEPTED") {
 		t.Errorf("the printed line fails: %v\n%s\n%s", err, line, out)
@@ -56,7 +56,7 @@ func TestGhzLoadsIt(t *testing.T) {
 	_, yaml := newLedger(t, credstore.FormPlaintext, 1)
 	g := newGateway(t, yaml, generous)
 	g.start()
-	out, err := exec.Command(ghz, "--insecure", "--call", "surgegate.reset.v1.PasswordReset/StartReset", "-n", "2000", "-c", "20", //nolint:gosec // a test's own program
+	out, err := exec.Command(ghz, "--insecure", "--call", "surgegate.reset.v1.PasswordReset/StartReset", "-n", "2000", "-c", "20",
 		"-d", `{"identifier": "ghz-{{.RequestNumber}}@example.com", "client": {"ip": "192.0.2.9"}}`, "-O", "json", g.grpc).Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -80,7 +80,7 @@ func TestKilledAtRandomMomentsNothingAcceptedIsLost(t *testing.T) {
 						t.Fatalf("nothing completes any more\n%s", g.output())
 					}
 				}
-				<-time.After(time.Duration(rand.Int64N(int64(100 * time.Millisecond)))) //nolint:gosec // a random moment
+				<-time.After(time.Duration(rand.Int64N(int64(100 * time.Millisecond))))
 				g.kill()
 				g.start()
 			}

@@ -43,7 +43,7 @@ func diskFree(dir string) (uint64, bool) {
 	if syscall.Statfs(dir, &fs) != nil {
 		return 0, false
 	}
-	return fs.Bavail * uint64(fs.Bsize), true //nolint:gosec // a block's size is positive
+	return fs.Bavail * uint64(fs.Bsize), true
 }
 
 // diskFill is the queue's bytes as a share of what they could grow to before the disk's reserve.
@@ -64,7 +64,7 @@ func newLeveller(
 		accept:  cfg.Accept().WithDefaults(),
 		samples: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}},
 		delay:   delay,
-		dataDir: cfg.DataDir, reserve: uint64(cfg.Queue.DiskReserve), //nolint:gosec // a size is never negative
+		dataDir: cfg.DataDir, reserve: uint64(cfg.Queue.DiskReserve),
 	}
 }
 

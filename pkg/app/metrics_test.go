@@ -152,7 +152,7 @@ func drive(t *testing.T, g *gateway, store *sqlite.Store) {
 	}
 	driveOperator(t, g.dial(g.operator))
 	for _, path := range []string{"/healthz", "/readyz", "/nothing"} {
-		if r, err := http.Get("http://" + g.http + path); err == nil { //nolint:noctx // a test's own server
+		if r, err := http.Get("http://" + g.http + path); err == nil { // a test's own server
 			_ = r.Body.Close()
 		}
 	}

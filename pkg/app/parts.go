@@ -67,9 +67,9 @@ func shareFiles(limit uint64, connections int) (files, error) {
 	if limit < leastFiles {
 		return files{}, fmt.Errorf("the limit of open files is %d: raise it to %d or more (ulimit -n, LimitNOFILE)", limit, leastFiles)
 	}
-	limit = min(limit, 1<<30)              // unlimited
-	tables := min(1000, int(limit)/4)      //nolint:gosec // bounded
-	left := int(limit) - ownFiles - tables //nolint:gosec // bounded
+	limit = min(limit, 1<<30) // unlimited
+	tables := min(1000, int(limit)/4)
+	left := int(limit) - ownFiles - tables
 	return files{tables: tables, connections: min(connections, left)}, nil
 }
 
@@ -284,12 +284,12 @@ func (a *App) reloadOnHangup(ctx context.Context) {
 // record begins a recording; without a file nobody observes.
 func (a *App) record(path string) (func(grpcapi.Observed), error) {
 	if path == "" {
-		return nil, nil //nolint:nilnil // nobody observes
+		return nil, nil // nobody observes
 	}
 	r, err := recording.New(recording.Config{Path: path, MinFree: max(1, 2*int64(a.cfg.Queue.DiskReserve))}, recording.Deps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
 	if errors.Is(err, recording.ErrNoRoom) {
 		a.log.Error("not recording: people come before traces", "error", err.Error())
-		return nil, nil //nolint:nilnil // nobody observes
+		return nil, nil // nobody observes
 	}
 	if err != nil {
 		return nil, err

@@ -217,7 +217,7 @@ func TestHealthReadinessAndMetricsAreServed(t *testing.T) {
 	g := newGateway(t, yaml, "")
 	g.start()
 	for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready", "/metrics": "surgegate_queue_conservation 0"} {
-		r, err := http.Get("http://" + g.http + path) //nolint:noctx // a test's own server
+		r, err := http.Get("http://" + g.http + path) // a test's own server
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "surgegate:", err)
-		os.Exit(1) //nolint:gocritic // the process ends: nothing to stop
+		os.Exit(1) // the process ends: nothing to stop
 	}
 }
 
@@ -128,7 +128,7 @@ func (g *gateway) start() {
 	if len(program) == 0 {
 		program = []string{os.Args[0]}
 	}
-	cmd := exec.Command(program[0], program[1:]...) //nolint:gosec // this test binary, or the program as built
+	cmd := exec.Command(program[0], program[1:]...)
 	cmd.Env = append(os.Environ(), "SURGEGATE_TEST_SERVE="+g.configFile(), "SURGEGATE_TEST_RECORD="+g.record)
 	cmd.Stderr, cmd.Stdout = lockedWriter{g}, lockedWriter{g}
 	if err := cmd.Start(); err != nil {
@@ -300,7 +300,7 @@ func (m *mails) take(ctx context.Context, to string, n int) (string, error) {
 }
 
 func readMail(path string) (to, text string, err error) {
-	f, err := os.Open(path) //nolint:gosec // the test's own folder
+	f, err := os.Open(path)
 	if err != nil {
 		return "", "", err
 	}
@@ -441,7 +441,7 @@ func inFiles(t *testing.T, needles []string, folders ...string) []string {
 			if err != nil || !d.Type().IsRegular() {
 				return err
 			}
-			content, err := os.ReadFile(path) //nolint:gosec // the test's own folder
+			content, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}

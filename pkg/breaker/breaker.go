@@ -137,7 +137,7 @@ func New(config Config, deps Deps) (*Breaker, error) {
 func (b *Breaker) renew() {
 	b.inner = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         b.config.Name,
-		MaxRequests:  uint32(b.config.Probes), //nolint:gosec // G115: Validate bounds it
+		MaxRequests:  uint32(b.config.Probes), // Validate bounds it
 		Interval:     b.config.Window,
 		BucketPeriod: b.config.Window / buckets,
 		// It is asked again only at `until`; its own wait must have passed by then.

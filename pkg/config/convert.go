@@ -138,8 +138,8 @@ func delays(list []Duration) (s admission.Steps) {
 func (c Config) HashPool() hashpool.Config {
 	return hashpool.Config{
 		Slots:     c.Hash.Slots,
-		ArgonKiB:  uint32(max(0, min(c.Hash.Memory>>10, 1<<31))), //nolint:gosec // bounded
-		ArgonTime: uint32(max(0, min(c.Hash.Time, 1<<31))),       //nolint:gosec // bounded
+		ArgonKiB:  uint32(max(0, min(c.Hash.Memory>>10, 1<<31))),
+		ArgonTime: uint32(max(0, min(c.Hash.Time, 1<<31))),
 	}
 }
 
@@ -166,8 +166,8 @@ func (c Config) Tokens() token.Config {
 func (c Config) Engine() embedded.Config {
 	return embedded.Config{
 		Dir:         filepath.Join(c.DataDir, "queue"),
-		MaxBytes:    uint64(c.Queue.MaxBytes),    //nolint:gosec // validated
-		DiskReserve: uint64(c.Queue.DiskReserve), //nolint:gosec // never negative: Bytes cannot be written so
+		MaxBytes:    uint64(c.Queue.MaxBytes),
+		DiskReserve: uint64(c.Queue.DiskReserve), // never negative: Bytes cannot be written so
 		Retention:   c.Queue.Retention.Std(),
 	}
 }

@@ -43,8 +43,8 @@ func Default() Config {
 		},
 		Queue: Queue{
 			Engine:        "embedded",
-			MaxBytes:      Bytes(engine.MaxBytes),    //nolint:gosec // 20 GiB
-			DiskReserve:   Bytes(engine.DiskReserve), //nolint:gosec // 2 GiB
+			MaxBytes:      Bytes(engine.MaxBytes),
+			DiskReserve:   Bytes(engine.DiskReserve),
 			Retention:     Duration(engine.Retention),
 			MaxStartWait:  Duration(accept.MaxStartWait),
 			MaxSealedWait: Duration(accept.MaxSealedWait),

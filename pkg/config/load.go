@@ -75,7 +75,7 @@ func Load(path string, environ []string) (Config, error) {
 const maxFileBytes = 64 << 10
 
 func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}

@@ -123,7 +123,7 @@ func contents(p *problems, path, file string) []byte {
 	if file == "" {
 		return nil
 	}
-	data, err := os.ReadFile(file) //nolint:gosec // the operator's own configuration names it
+	data, err := os.ReadFile(file)
 	if err != nil {
 		p.add(path, "%v: name a file that this user can read", err)
 		return nil

@@ -120,7 +120,8 @@ type Revoked struct {
 // be a *failure.Error as well, so that operators are told a code.
 var ErrOverloaded = errors.New("credstore: overloaded or unavailable")
 
-// ErrConfig is wrapped by errors that no retry can mend, such as a missing table: found at start or by Describe.
+// ErrConfig is wrapped by errors that no retry can mend, such as a missing table. Somebody has to change something: the whole
+// batch waits for that, and no job uses up a try.
 var ErrConfig = errors.New("credstore: configuration")
 
 // Secret is a password or a hash. It redacts itself in every form of printing, but as the key of a map in JSON.

@@ -119,7 +119,7 @@ func TestAClockThatIsSetBackSilencesNothing(t *testing.T) {
 
 // What is off costs a comparison with nil.
 //
-//nolint:paralleltest // it counts allocations
+// Not parallel: it counts allocations.
 func TestOffCostsNothing(t *testing.T) {
 	log, _, out := newLog(t)
 	var none *decision.Log

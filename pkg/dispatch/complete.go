@@ -268,7 +268,7 @@ func (d *Dispatch) applied(ctx context.Context, s *settlement, c completion, r c
 		followUps, err := d.afterwards(ctx, c)
 		if err != nil {
 			s.again(c.lease) // the next delivery is answered AlreadyApplied
-			return nil       //nolint:nilerr // settled
+			return nil       // settled
 		}
 		s.end(ending{Finish: queue.Finish{Lease: c.lease, State: reset.StateDone, FollowUps: followUps}})
 	case credstore.Superseded:

@@ -411,7 +411,7 @@ func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
 		p, err := n.down.Acquire(waitCtx, downstream.Ask{Lane: l.name, Kind: n.kind, Items: most})
 		if err != nil {
 			b.giveBack()
-			return nil, nil //nolint:nilerr // only the context's: the terms changed or Run ends
+			return nil, nil // only the context's: the terms changed or Run ends
 		}
 		d.waited(ctx, l, n.down, asked, backlog)
 		b.permits = append(b.permits, p)
@@ -550,5 +550,5 @@ func (d *Dispatch) handle(ctx context.Context, b *batch) {
 
 // backoff is decide's with a draw of its own.
 func backoff(base, limit time.Duration, n int) time.Duration {
-	return decide.Backoff(base, limit, n, rand.Float64()) //nolint:gosec // G404: jitter is no secret
+	return decide.Backoff(base, limit, n, rand.Float64()) // jitter is no secret
 }

@@ -457,7 +457,7 @@ func (d *Dispatch) compose(ctx context.Context, j reset.Job, p reset.MailPayload
 func recordKey(prefix string, k reset.Key) string { return prefix + hex.EncodeToString(k[:]) }
 
 func timeBytes(t time.Time) []byte {
-	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro())) //nolint:gosec // G115: after 1970
+	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro()))
 }
 
 // timeOf reads what timeBytes wrote; anything else is a time long past: a budget that is full.
@@ -465,7 +465,7 @@ func timeOf(b []byte) time.Time {
 	if len(b) != 8 {
 		return time.Time{}
 	}
-	return time.UnixMicro(int64(binary.BigEndian.Uint64(b))) //nolint:gosec // G115: as written
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(b)))
 }
 
 func linkBytes(l link) []byte {

@@ -41,7 +41,7 @@ func meanings() map[string]string {
 		"SQLSTATE 28":    "PostgreSQL refuses the role. See its password (store.postgres.password_file), its LOGIN and pg_hba.conf.",
 		"SQLSTATE 3D":    "There is no such database. Correct store.postgres.url.",
 		"SQLSTATE 40":    "Transactions got in each other's way (deadlock or serialization). They are repeated by themselves.",
-		"SQLSTATE 42":    "The schema and the configuration do not fit. `surgegate check` names what is missing.",
+		"SQLSTATE 42":    "The tables and store.postgres do not fit each other. `surgectl status` names what is missing.",
 		"SQLSTATE 42501": "The role lacks a privilege. Give it the grants that the README lists.",
 		"SQLSTATE 42P01": "A table is missing. See store.postgres.accounts.table, changes.table and sessions.table.",
 		"SQLSTATE 53":    "PostgreSQL is out of a resource: disk, memory or connections. Look into its log.",
@@ -52,7 +52,7 @@ func meanings() map[string]string {
 		"SQLSTATE 57P04": "The database was dropped. Correct store.postgres.url, or restore it.",
 		"SQLSTATE 58":    "PostgreSQL's system failed (input or output). Look into its log.",
 		"SQLSTATE XX":    "PostgreSQL reports a fault of its own. Look into its log.",
-		"SCHEMA":         "The schema and the configuration do not fit. `surgegate check` names what is missing.",
+		"SCHEMA":         "The tables and store.postgres do not fit each other. `surgectl status` names what is missing.",
 		"UNWRITTEN":      "An account's row was locked and its password not written. A trigger, a row policy or statements.set leaves it out.",
 
 		// SQLite, by the primary result code's name.

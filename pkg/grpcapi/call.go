@@ -209,7 +209,7 @@ func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.Strea
 
 type guardedStream struct {
 	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // a stream is its context
+	ctx context.Context // a stream is its context
 }
 
 // Context implements grpc.ServerStream.

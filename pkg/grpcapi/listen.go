@@ -126,7 +126,7 @@ func (r *reloaded[T]) get() T {
 func (r *reloaded[T]) read() (T, error) {
 	contents := make([][]byte, len(r.files))
 	for i, f := range r.files {
-		b, err := os.ReadFile(f) //nolint:gosec // the operator's own configuration names it
+		b, err := os.ReadFile(f)
 		if err != nil {
 			var zero T
 			return zero, err

@@ -109,7 +109,7 @@ func (p *passwordReset) CompleteReset(ctx context.Context, r *resetv1.CompleteRe
 		return nil, err
 	}
 	a, err := p.gate.CompleteReset(ctx, gate.CompleteRequest{
-		Token: r.GetToken(), NewPassword: r.GetNewPassword(), SignOut: reset.SignOut(r.GetSignOut()), //nolint:gosec // checked above: 0 to 2
+		Token: r.GetToken(), NewPassword: r.GetNewPassword(), SignOut: reset.SignOut(r.GetSignOut()),
 		Client: client, Wait: wait, RequestID: requestID,
 	})
 	if err != nil {

@@ -78,7 +78,7 @@ type Server struct {
 	health           *health.Server
 	unary            map[string]bool // full names of the unary methods; written by New only
 
-	draining context.Context //nolint:containedctx // done when Drain begins
+	draining context.Context // done when Drain begins
 	drain    context.CancelFunc
 
 	mu    sync.Mutex
@@ -221,8 +221,8 @@ func (s *Server) options(l Listener, clientCert bool) ([]grpc.ServerOption, erro
 	c := s.cfg
 	opts := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(c.MaxMessageBytes),
-		grpc.MaxHeaderListSize(uint32(c.MaxHeaderBytes)),          //nolint:gosec // validated
-		grpc.MaxConcurrentStreams(uint32(c.MaxConcurrentStreams)), //nolint:gosec // validated
+		grpc.MaxHeaderListSize(uint32(c.MaxHeaderBytes)),
+		grpc.MaxConcurrentStreams(uint32(c.MaxConcurrentStreams)),
 		grpc.InTapHandle(s.bound),
 		grpc.ConnectionTimeout(c.ConnectionTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
@@ -512,7 +512,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	operatorCalls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "surgegate_grpc_operator_calls_total", Help: "Calls of the operator listener, probes and reflection included, by their gRPC code."}, []string{"code"})
 	for code := range m.operatorCalls {
-		m.operatorCalls[code] = operatorCalls.WithLabelValues(codes.Code(code).String()) //nolint:gosec // 0 to 16
+		m.operatorCalls[code] = operatorCalls.WithLabelValues(codes.Code(code).String())
 	}
 	for _, c := range []prometheus.Collector{operatorCalls, m.grpc, m.ignoredClients, m.panics, m.reloadFailures, m.watches, bad, open, refused} {
 		if err := r.Register(c); err != nil {

@@ -454,7 +454,7 @@ func FuzzReadMessage(f *testing.F) {
 		if r.asked > limit {
 			t.Fatalf("asked for %d bytes", r.asked)
 		}
-		if err == nil && (len(wire) < frameHeader || uint32(len(wire)-frameHeader) != binary.BigEndian.Uint32(wire[1:])) { //nolint:gosec // small
+		if err == nil && (len(wire) < frameHeader || uint32(len(wire)-frameHeader) != binary.BigEndian.Uint32(wire[1:])) {
 			t.Fatal("took what is not one message")
 		}
 	})

@@ -38,7 +38,7 @@ func TestStatusComparesWithTheBestOfTheLastHour(t *testing.T) {
 	w := newWorld(t, busy(&store))
 	work := func(seconds int, kind string, perSecond uint64) {
 		for range seconds {
-			store.work(w.clock.Now(), kind, perSecond, perSecond, 8*time.Second/time.Duration(perSecond)) //nolint:gosec // a few calls
+			store.work(w.clock.Now(), kind, perSecond, perSecond, 8*time.Second/time.Duration(perSecond))
 			w.pass(time.Second)
 		}
 	}

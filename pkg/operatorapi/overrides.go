@@ -241,7 +241,7 @@ func (s *Service) GetLimits(context.Context, *operatorv1.GetLimitsRequest) (*ope
 	for _, name := range steer.LimitNames() {
 		r := s.d.Limits.Rule(name)
 		resp.Limits = append(resp.Limits, &operatorv1.Limit{
-			Name: name, Rate: r.Rate.String(), Burst: uint32(min(max(0, r.Burst), math.MaxInt32)), //nolint:gosec // bounded
+			Name: name, Rate: r.Rate.String(), Burst: uint32(min(max(0, r.Burst), math.MaxInt32)),
 			CountOnly: r.CountOnly, Overridden: s.d.Book.Standing(steer.LimitTarget(name)), RefusedRate: window.refused(name),
 		})
 	}

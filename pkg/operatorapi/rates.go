@@ -251,7 +251,7 @@ func (w span) calls(name string) (c calls) {
 	c.items = float64(z.Calls.Items-a.Calls.Items) / w.seconds
 	c.failed = float64(z.Failed-a.Failed) / w.seconds
 	if n := z.Ended - a.Ended; n > 0 {
-		c.mean = (z.EndedTime - a.EndedTime) / time.Duration(n) //nolint:gosec // a number of calls
+		c.mean = (z.EndedTime - a.EndedTime) / time.Duration(n)
 	}
 	for _, k := range z.Kinds {
 		var before dispatch.Calls
@@ -262,7 +262,7 @@ func (w span) calls(name string) (c calls) {
 			Kind: k.Kind, CallRate: float64(k.Count-before.Count) / w.seconds, ItemRate: float64(k.Items-before.Items) / w.seconds,
 		}
 		if n := k.Count - before.Count; n > 0 {
-			st.CallTime = duration((k.Time - before.Time) / time.Duration(n)) //nolint:gosec // a number of calls
+			st.CallTime = duration((k.Time - before.Time) / time.Duration(n))
 		}
 		c.kinds = append(c.kinds, st)
 	}

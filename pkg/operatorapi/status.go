@@ -65,8 +65,8 @@ func (s *Service) figures(now time.Time, stats queue.Stats) *operatorv1.GetStatu
 	window := s.rates.span(now)
 	resp := &operatorv1.GetStatusResponse{
 		Time:               timestamppb.New(now),
-		BrownoutLevel:      uint32(level.InForce), //nolint:gosec // 0 to 4
-		BrownoutLevelAsked: uint32(level.Asked),   //nolint:gosec // 0 to 4
+		BrownoutLevel:      uint32(level.InForce),
+		BrownoutLevelAsked: uint32(level.Asked),
 		BrownoutCause:      level.Cause,
 		Draining:           s.d.Draining(),
 		Queue:              queueStatus(stats),
@@ -136,14 +136,14 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 			Kinds:            c.kinds,
 			LastCallTime:     timestamp(d.Counts.LastCall),
 			LastSuccessTime:  timestamp(d.Counts.LastSuccess),
-			ConcurrencyLimit: uint32(max(0, d.Concurrency)), //nolint:gosec // a limit of calls
-			InFlight:         uint32(max(0, d.InFlight)),    //nolint:gosec // a number of calls
+			ConcurrencyLimit: uint32(max(0, d.Concurrency)),
+			InFlight:         uint32(max(0, d.InFlight)),
 			RateLimit:        d.Rate,
 			Breaker:          d.Breaker,
 			BreakerForced:    d.Forced,
 			Ramp:             d.Ramp,
 			PaceMode:         d.Mode,
-			Batch:            uint32(max(0, d.Batch)), //nolint:gosec // a number of items
+			Batch:            uint32(max(0, d.Batch)),
 			CallRate:         c.ok,
 			FailureRate:      c.failed,
 			ItemRate:         c.items,

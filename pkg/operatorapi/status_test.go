@@ -55,7 +55,7 @@ func (d *downstream) work(at time.Time, kind string, calls, items uint64, each t
 		i = len(d.c.Kinds)
 		d.c.Kinds = append(d.c.Kinds, dispatch.KindCounts{Kind: kind})
 	}
-	took := time.Duration(calls) * each //nolint:gosec // a few calls
+	took := time.Duration(calls) * each
 	for _, c := range []*dispatch.Calls{&d.c.Calls, &d.c.Kinds[i].Calls} {
 		c.Count, c.Items, c.Time = c.Count+calls, c.Items+items, c.Time+took
 	}
@@ -67,7 +67,7 @@ func (d *downstream) fail(calls uint64, each time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.c.Failed += calls
-	d.c.Ended, d.c.EndedTime = d.c.Ended+calls, d.c.EndedTime+time.Duration(calls)*each //nolint:gosec // a few calls
+	d.c.Ended, d.c.EndedTime = d.c.Ended+calls, d.c.EndedTime+time.Duration(calls)*each
 }
 
 func near(a, b float64) bool { return math.Abs(a-b) < .01*math.Max(1, math.Abs(b)) }
@@ -349,7 +349,7 @@ func TestLimitedClientsAreTwentyAtMost(t *testing.T) {
 	w := newWorld(t, func(d *operatorapi.Deps) {
 		d.LimitedClients = func() (all []operatorapi.LimitedClient) {
 			for i := range 30 {
-				all = append(all, operatorapi.LimitedClient{Kind: "ip", Client: "192.0.2.1", Refused: uint64(100 - i)}) //nolint:gosec // positive
+				all = append(all, operatorapi.LimitedClient{Kind: "ip", Client: "192.0.2.1", Refused: uint64(100 - i)})
 			}
 			return all
 		}

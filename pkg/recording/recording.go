@@ -194,7 +194,7 @@ func (r *Recording) roomy() error {
 	if err := syscall.Statfs(r.folder, &stat); err != nil {
 		return fmt.Errorf("recording: %s: %w", r.folder, err)
 	}
-	if free := int64(stat.Bavail) * stat.Bsize; free < r.minFree { //nolint:gosec // far below 2^63
+	if free := int64(stat.Bavail) * stat.Bsize; free < r.minFree {
 		return fmt.Errorf("%w: %d MiB are free at %s, and a recording leaves %d to the queue; record to another disk", ErrNoRoom, free>>20, r.folder, r.minFree>>20)
 	}
 	return nil

@@ -74,7 +74,7 @@ func (k *Keys) control(f func(fd int) error) error {
 		return err
 	}
 	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil { //nolint:gosec // a descriptor fits
+	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
 		return err
 	}
 	return inner

@@ -276,7 +276,9 @@ func (s *Store) ended(ctx context.Context) error {
 }
 
 // classify says what a failed call means. UNKNOWN, INVALID_ARGUMENT and the other codes that may be one item's fault have
-// no scope: whether they are is for the work side to find out.
+// no scope: whether they are is for the work side to find out. FAILED_PRECONDITION is one of them, unless the backend marks it
+// as its own configuration (isMisconfigured): a batch that is taken for misconfigured is never bisected, so one item would
+// hold up every batch that it is in.
 func classify(ctx context.Context, call string, err error) error {
 	code := status.Code(err)
 	f := &failure.Error{Code: codeName(code), Text: status.Convert(err).Message()}
@@ -294,6 +296,10 @@ func classify(ctx context.Context, call string, err error) error {
 		f.Err = fmt.Errorf("grpcstore: %s: %w: %s", call, credstore.ErrOverloaded, code)
 	case code == codes.Unimplemented, code == codes.Unauthenticated, code == codes.PermissionDenied:
 		f.Scope, f.Class = failure.Downstream, failure.Config
+		f.Err = fmt.Errorf("grpcstore: %s: %w: %s", call, credstore.ErrConfig, code)
+	case isMisconfigured(err):
+		f.Scope, f.Class = failure.Downstream, failure.Config
+		f.Advice = "The backend says that its own configuration is wrong. Look into its log, and correct it there."
 		f.Err = fmt.Errorf("grpcstore: %s: %w: %s", call, credstore.ErrConfig, code)
 	default:
 		f.Err = fmt.Errorf("grpcstore: %s: %s", call, code)

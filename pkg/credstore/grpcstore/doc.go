@@ -16,6 +16,8 @@
 //
 //	RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED   credstore.ErrOverloaded
 //	UNIMPLEMENTED, UNAUTHENTICATED, PERMISSION_DENIED    credstore.ErrConfig
+//	FAILED_PRECONDITION with google.rpc.ErrorInfo,       credstore.ErrConfig; NewServer sends it for a store's ErrConfig
+//	domain surgegate, reason STORE_MISCONFIGURED
 //	a message above MaxMessageBytes, either way          neither, although gRPC says RESOURCE_EXHAUSTED: a smaller batch
 //	                                                     helps and waiting does not
 //	the caller's own context                             its error (a deadline also wraps credstore.ErrOverloaded)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -133,16 +134,17 @@ func change(password string) credstore.Change {
 func TestStatusIsClassified(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[codes.Code]error{
-		codes.ResourceExhausted: credstore.ErrOverloaded,
-		codes.Unavailable:       credstore.ErrOverloaded,
-		codes.DeadlineExceeded:  credstore.ErrOverloaded,
-		codes.Unimplemented:     credstore.ErrConfig,
-		codes.Unauthenticated:   credstore.ErrConfig,
-		codes.PermissionDenied:  credstore.ErrConfig,
-		codes.Internal:          nil,
-		codes.InvalidArgument:   nil,
-		codes.Canceled:          nil, // the backend's own doing: the caller's context is well
-		codes.Unknown:           nil,
+		codes.ResourceExhausted:  credstore.ErrOverloaded,
+		codes.Unavailable:        credstore.ErrOverloaded,
+		codes.DeadlineExceeded:   credstore.ErrOverloaded,
+		codes.Unimplemented:      credstore.ErrConfig,
+		codes.Unauthenticated:    credstore.ErrConfig,
+		codes.PermissionDenied:   credstore.ErrConfig,
+		codes.Internal:           nil,
+		codes.InvalidArgument:    nil,
+		codes.FailedPrecondition: nil, // without the mark of a backend that is set up wrong it may be one item's
+		codes.Canceled:           nil, // the backend's own doing: the caller's context is well
+		codes.Unknown:            nil,
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel()
@@ -174,6 +176,61 @@ func TestStatusIsClassified(t *testing.T) {
 				t.Errorf("the backend's words are lost: %q", f.Text)
 			}
 		})
+	}
+}
+
+// misconfigured is a store whose every call fails with credstore.ErrConfig.
+type misconfigured struct{ credstore.Store }
+
+func (misconfigured) Describe(context.Context) (credstore.Description, error) {
+	return credstore.Description{Form: credstore.FormHash, MaxLookupBatch: 1, MaxSetBatch: 1, MaxRevokeBatch: 1, HashSchemes: []string{"2b"}}, nil
+}
+
+func (misconfigured) Lookup(context.Context, []string, []string) ([][]credstore.Account, error) {
+	return nil, fmt.Errorf("table of ada@example.com: %w", credstore.ErrConfig)
+}
+
+func (misconfigured) SetPasswords(context.Context, []credstore.Change) ([]credstore.Result, error) {
+	return nil, fmt.Errorf("table of ada@example.com: %w", credstore.ErrConfig)
+}
+
+func (misconfigured) RevokeSessions(context.Context, []credstore.Revocation) ([]credstore.Revoked, error) {
+	return nil, fmt.Errorf("table of ada@example.com: %w", credstore.ErrConfig)
+}
+
+func TestServer_MisconfiguredStoreIsErrConfigAtTheClient(t *testing.T) {
+	t.Parallel()
+	s := dial(t, grpcstore.Config{Address: serve(t, grpcstore.NewServer(misconfigured{})), Insecure: true})
+	_, lookup := s.Lookup(t.Context(), []string{"x"}, nil)
+	_, set := s.SetPasswords(t.Context(), []credstore.Change{change("$a")})
+	_, revoke := s.RevokeSessions(t.Context(), []credstore.Revocation{{AccountID: "a", RevocationID: "r", SessionsBefore: time.UnixMicro(1)}})
+	for call, err := range map[string]error{"Lookup": lookup, "SetPasswords": set, "RevokeSessions": revoke} {
+		f := failure.Of(err)
+		if !errors.Is(err, credstore.ErrConfig) || f.Scope != failure.Downstream || f.Class != failure.Config || f.Code != "FAILED_PRECONDITION" || f.Advice == "" {
+			t.Errorf("%s: %v, %d %d %q", call, err, f.Scope, f.Class, f.Code)
+		}
+		if strings.Contains(fmt.Sprint(err, f.Text), "ada") {
+			t.Errorf("%s: the store's words went over the wire", call)
+		}
+	}
+}
+
+// A FAILED_PRECONDITION with somebody else's ErrorInfo may be one item's.
+func TestClient_OtherErrorInfoIsNotErrConfig(t *testing.T) {
+	t.Parallel()
+	for name, info := range map[string]*errdetails.ErrorInfo{
+		"other domain": {Domain: "accounts.example.com", Reason: "STORE_MISCONFIGURED"},
+		"other reason": {Domain: "surgegate", Reason: "ACCOUNT_LOCKED"},
+	} {
+		refusal, err := status.New(codes.FailedPrecondition, "x").WithDetails(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := dial(t, grpcstore.Config{Address: serve(t, &backend{err: refusal.Err()}), Insecure: true})
+		_, err = s.Lookup(t.Context(), []string{"x"}, nil)
+		if f := failure.Of(err); err == nil || errors.Is(err, credstore.ErrConfig) || f.Scope != failure.Call || f.Code != "FAILED_PRECONDITION" {
+			t.Errorf("%s: %v, scope %d, code %q", name, err, f.Scope, f.Code)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -109,8 +110,38 @@ func toStatus(err error) error {
 	case errors.Is(err, credstore.ErrOverloaded):
 		return status.Error(codes.ResourceExhausted, "the store is overloaded or away")
 	case errors.Is(err, credstore.ErrConfig):
-		return status.Error(codes.FailedPrecondition, "the store is not set up")
+		return misconfigured()
 	default:
 		return status.Error(codes.Internal, "the store failed")
 	}
+}
+
+// A FAILED_PRECONDITION with this google.rpc.ErrorInfo is the backend's configuration for certain. One without it may be about
+// a single item.
+const (
+	misconfiguredDomain = "surgegate"
+	misconfiguredReason = "STORE_MISCONFIGURED"
+)
+
+// misconfigured is credstore.ErrConfig on the wire.
+func misconfigured() error {
+	s := status.New(codes.FailedPrecondition, "the store is not set up")
+	if detailed, err := s.WithDetails(&errdetails.ErrorInfo{Domain: misconfiguredDomain, Reason: misconfiguredReason}); err == nil {
+		s = detailed
+	}
+	return s.Err()
+}
+
+// isMisconfigured tells whether an error is that of misconfigured.
+func isMisconfigured(err error) bool {
+	s := status.Convert(err)
+	if s.Code() != codes.FailedPrecondition {
+		return false
+	}
+	for _, detail := range s.Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == misconfiguredDomain && info.GetReason() == misconfiguredReason {
+			return true
+		}
+	}
+	return false
 }

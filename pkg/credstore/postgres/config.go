@@ -219,7 +219,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 			return nil, err
 		}
 	}
-	p.MaxConns = int32(c.MaxConnections) //nolint:gosec // at most 1000
+	p.MaxConns = int32(c.MaxConnections)
 	if !u.Query().Has("connect_timeout") {
 		p.ConnConfig.ConnectTimeout = c.CallTimeout
 	}

@@ -71,7 +71,7 @@ func screen(p *plan, changes []credstore.Change, results []credstore.Result) *wr
 			seen[c.AccountID] = true
 			w.at = append(w.at, i)
 			w.ids, w.changeIDs, w.hashes = append(w.ids, c.AccountID), append(w.changeIDs, c.ChangeID), append(w.hashes, c.Password.Reveal())
-			w.sequences = append(w.sequences, int64(c.Sequence)) //nolint:gosec // malformed bounds it
+			w.sequences = append(w.sequences, int64(c.Sequence)) // malformed bounds it
 			w.acceptTimes = append(w.acceptTimes, c.AcceptTime)
 		}
 	}

@@ -37,7 +37,7 @@ func (b *bounded) OnEnd(s sdktrace.ReadOnlySpan) {
 // exporter cleans spans, sends them and counts what is lost. The SDK calls it from one goroutine.
 type exporter struct {
 	next    sdktrace.SpanExporter
-	exports context.Context //nolint:containedctx // ends when the exports under way shall
+	exports context.Context // ends when the exports under way shall
 	bound   *bounded
 	keys    map[attribute.Key]bool
 	clock   clock.Clock

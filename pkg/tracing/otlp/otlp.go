@@ -109,7 +109,7 @@ func tlsConfig(caFile string) (*tls.Config, error) {
 	if caFile == "" {
 		return t, nil
 	}
-	pem, err := os.ReadFile(caFile) //nolint:gosec // the operator's own configuration names it
+	pem, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ type Event struct {
 	Who uint32
 }
 
-func (e Event) before(f Event) bool { return e.At < f.At || e.At == f.At && int32(e.seq-f.seq) < 0 } //nolint:gosec // RFC 1982
+func (e Event) before(f Event) bool { return e.At < f.At || e.At == f.At && int32(e.seq-f.seq) < 0 } // RFC 1982
 
 const (
 	slotBits  = 20 // ns of a slot of the lowest level

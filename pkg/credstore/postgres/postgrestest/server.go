@@ -73,7 +73,7 @@ func New(ctx context.Context, config Config) (_ *Server, err error) {
 		}
 	}
 	passwords := filepath.Join(s.dir, "password")
-	if err := os.WriteFile(passwords, []byte(Password), 0o644); err != nil { //nolint:gosec // a test's, read by another user
+	if err := os.WriteFile(passwords, []byte(Password), 0o644); err != nil { // a test's, read by another user
 		return nil, fmt.Errorf("postgrestest: %w", err)
 	}
 	initdb := s.command(ctx, "initdb", "-D", s.data(), "-U", Superuser, "--pwfile", passwords, "--auth-local=trust",
@@ -181,7 +181,7 @@ func (s *Server) start(ctx context.Context, port int) error {
 }
 
 func (s *Server) command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...) //nolint:gosec // PostgreSQL's own
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"} // no PG variables of whoever runs the test
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}

@@ -183,7 +183,7 @@ func (b *Book) Run(ctx context.Context, store *downstream.Downstream) error {
 		b.await(ctx, wait)
 		p, err := store.Acquire(ctx, downstream.Ask{Kind: downstream.KindLookup, Items: 1})
 		if err != nil {
-			return nil //nolint:nilerr // Run ends
+			return nil // Run ends
 		}
 		var desc credstore.Description
 		c := p.Do(ctx, 1, func(ctx context.Context) error {

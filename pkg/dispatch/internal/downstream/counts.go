@@ -70,7 +70,7 @@ func (p *Permit) count(now time.Time, c Class, items int) {
 
 func (c *Calls) add(items int, took time.Duration) {
 	c.Count++
-	c.Items += uint64(max(0, items)) //nolint:gosec // not negative
+	c.Items += uint64(max(0, items))
 	c.Time += took
 }
 
@@ -81,7 +81,7 @@ func (d *Downstream) readCounts() Counts {
 	c := d.counts.sum
 	for kind, calls := range d.counts.kinds {
 		if calls.Count > 0 {
-			c.Kinds = append(c.Kinds, KindCounts{Kind: d.callName(pace.Kind(kind)), Calls: calls}) //nolint:gosec // a few kinds
+			c.Kinds = append(c.Kinds, KindCounts{Kind: d.callName(pace.Kind(kind)), Calls: calls})
 		}
 	}
 	return c

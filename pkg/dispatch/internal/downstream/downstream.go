@@ -119,7 +119,7 @@ func New(s Spec, deps Deps) (*Downstream, error) {
 	weights := make([]float64, lanes)
 	for l := range weights {
 		weights[l] = 1
-		if w, ok := s.Weights[reset.Lane(l)]; ok { //nolint:gosec // G115: 0 to 6
+		if w, ok := s.Weights[reset.Lane(l)]; ok {
 			weights[l] = w
 		}
 	}

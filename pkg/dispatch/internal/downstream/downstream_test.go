@@ -222,14 +222,14 @@ func TestCancellationLosesNoPermit(t *testing.T) {
 	d := newRegistry(t).make(t, Spec{Name: "store", Pacer: fixed(t, pace.Config{Concurrency: 3, Rate: 50_000, Burst: 64})})
 	var all sync.WaitGroup
 	for n := range 16 {
-		random := rand.New(rand.NewPCG(uint64(n), 1)) //nolint:gosec // G404, G115: a test's dice
+		random := rand.New(rand.NewPCG(uint64(n), 1)) // a test's dice
 		all.Go(func() {
 			for range 300 {
 				ctx, cancel := context.WithCancel(t.Context())
 				if random.IntN(2) == 0 {
 					all.Go(cancel)
 				}
-				p, err := d.Acquire(ctx, Ask{Lane: reset.Lane(1 + random.IntN(6)), Items: 1 + random.IntN(8)}) //nolint:gosec // G115: 1 to 6
+				p, err := d.Acquire(ctx, Ask{Lane: reset.Lane(1 + random.IntN(6)), Items: 1 + random.IntN(8)})
 				switch {
 				case err != nil:
 				case random.IntN(2) == 0:

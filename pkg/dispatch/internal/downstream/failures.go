@@ -96,11 +96,11 @@ func (f *failures) record(ctx context.Context, now time.Time, call string, c Cla
 	n.calls++
 	n.items += items
 	s := &n.slots[now.UnixNano()/int64(slot)%int64(slots)]
-	if number := uint64(now.UnixNano() / int64(slot)); s.number != number { //nolint:gosec // after 1970
+	if number := uint64(now.UnixNano() / int64(slot)); s.number != number {
 		s.number, s.calls, s.items = number, 0, 0
 	}
 	s.calls++
-	s.items += uint64(items) //nolint:gosec // a batch
+	s.items += uint64(items)
 	line := f.due(key, n, now)
 	f.mu.Unlock()
 	f.write(ctx, line)
@@ -177,7 +177,7 @@ func (f *failures) flush(ctx context.Context, now time.Time) {
 }
 
 func (n *failureCount) within(now time.Time, d time.Duration) (calls, items uint64) {
-	oldest := uint64(now.Add(-d).UnixNano() / int64(slot)) //nolint:gosec // after 1970
+	oldest := uint64(now.Add(-d).UnixNano() / int64(slot))
 	for _, s := range n.slots {
 		if s.number >= oldest && s.calls > 0 {
 			calls, items = calls+s.calls, items+s.items

@@ -194,8 +194,8 @@ type DescribeResponse struct {
 	MaxSetBatch uint32 `protobuf:"varint,3,opt,name=max_set_batch,json=maxSetBatch,proto3" json:"max_set_batch,omitempty"`
 	// Most accounts in one RevokeSessions; 0 means that it cannot revoke.
 	MaxRevokeBatch uint32 `protobuf:"varint,4,opt,name=max_revoke_batch,json=maxRevokeBatch,proto3" json:"max_revoke_batch,omitempty"`
-	// For PASSWORD_FORM_HASH: the PHC ids that it can verify, such as "argon2id" or "2b", best first. surgegate refuses
-	// to start when it can make none of them.
+	// For PASSWORD_FORM_HASH: the PHC ids that it can verify, such as "argon2id" or "2b", best first. While surgegate can
+	// make none of them, it sends the backend no work and tells its operators what to change; what it accepted waits.
 	HashSchemes   []string `protobuf:"bytes,5,rep,name=hash_schemes,json=hashSchemes,proto3" json:"hash_schemes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

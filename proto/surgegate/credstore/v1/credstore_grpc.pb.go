@@ -34,8 +34,9 @@ const (
 // CredentialStore is the backend that surgegate protects.
 //
 // A backend that is overloaded says so with RESOURCE_EXHAUSTED, UNAVAILABLE or DEADLINE_EXCEEDED for the whole
-// call; surgegate slows down. Anything about a single item goes into that item's result. Every call can be
-// repeated: surgegate delivers at least once.
+// call; surgegate slows down. One that is set up wrong says so with FAILED_PRECONDITION and a google.rpc.ErrorInfo with
+// the domain "surgegate" and the reason "STORE_MISCONFIGURED"; surgegate waits until somebody has mended it. Anything
+// about a single item goes into that item's result. Every call can be repeated: surgegate delivers at least once.
 type CredentialStoreClient interface {
 	// Describe tells what the backend needs and can take; asked at start and after reconnecting.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
@@ -102,8 +103,9 @@ func (c *credentialStoreClient) RevokeSessions(ctx context.Context, in *RevokeSe
 // CredentialStore is the backend that surgegate protects.
 //
 // A backend that is overloaded says so with RESOURCE_EXHAUSTED, UNAVAILABLE or DEADLINE_EXCEEDED for the whole
-// call; surgegate slows down. Anything about a single item goes into that item's result. Every call can be
-// repeated: surgegate delivers at least once.
+// call; surgegate slows down. One that is set up wrong says so with FAILED_PRECONDITION and a google.rpc.ErrorInfo with
+// the domain "surgegate" and the reason "STORE_MISCONFIGURED"; surgegate waits until somebody has mended it. Anything
+// about a single item goes into that item's result. Every call can be repeated: surgegate delivers at least once.
 type CredentialStoreServer interface {
 	// Describe tells what the backend needs and can take; asked at start and after reconnecting.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
