@@ -101,7 +101,7 @@ func (a *App) openQueue() (*embedded.Engine, error) {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
 	engine, err := embedded.Open(cfg, embedded.Deps{
-		Clock: a.clock, Registerer: a.registry, Logger: a.log, Fatal: a.fail, Ended: a.promise.Ended,
+		Clock: a.clock, Registerer: a.registry, Logger: a.log, Fatal: a.fail, OnJobEnd: a.promise.Ended,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
