@@ -15,7 +15,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/replay"
 	"github.com/surgegate/surgegate/loadtest/scrape"
 	"github.com/surgegate/surgegate/loadtest/uninstrumented"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -359,7 +359,7 @@ func (s *suite) watched(ctx context.Context) ([]Row, error) {
 
 // recordedEvents is how many calls are in a trace that is still being written.
 func recordedEvents(ctx context.Context, path string) (n float64, err error) {
-	r, err := stormtrace.Open(path)
+	r, err := stormlog.Open(path)
 	if err != nil {
 		return 0, err
 	}

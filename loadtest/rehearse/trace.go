@@ -8,7 +8,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 )
 
 // attackersBelow keeps hashed numbers of attackers out of the range that people's draws do not use.
@@ -18,7 +18,7 @@ const attackersBelow = 1 << 62
 // to what this system does; verbatim, each event is one call as it was recorded, and nobody acts. Of a truncated trace the
 // whole events are replayed, and Cut tells so at the end.
 type Trace struct {
-	reader   *stormtrace.Reader
+	reader   *stormlog.Reader
 	verbatim bool
 	first    bool
 	zero     int64 // time of the first event, µs
@@ -28,7 +28,7 @@ type Trace struct {
 
 // OpenTrace opens a trace; "-" is the standard input.
 func OpenTrace(path string, verbatim bool) (*Trace, error) {
-	reader, err := stormtrace.Open(path)
+	reader, err := stormlog.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (t *Trace) Notes() (notes []string) {
 }
 
 // Header is the trace's.
-func (t *Trace) Header() stormtrace.Header { return t.reader.Header() }
+func (t *Trace) Header() stormlog.Header { return t.reader.Header() }
 
 // Close implements Stream.
 func (t *Trace) Close() error { return t.reader.Close() }
@@ -57,14 +57,14 @@ func (t *Trace) Next() (crowd.Arrival, error) {
 	for {
 		e, err := t.reader.Next()
 		switch {
-		case errors.Is(err, stormtrace.ErrTruncated):
+		case errors.Is(err, stormlog.ErrTruncated):
 			t.Cut = err
 			return crowd.Arrival{}, io.EOF
 		case err != nil:
 			return crowd.Arrival{}, err // io.EOF, or an error that names the line
-		case e.Op == stormtrace.OpScan:
+		case e.Op == stormlog.OpScan:
 			continue
-		case e.Cause == stormtrace.Endogenous && !t.verbatim:
+		case e.Cause == stormlog.Endogenous && !t.verbatim:
 			t.LeftOut++
 			continue
 		}
@@ -75,27 +75,27 @@ func (t *Trace) Next() (crowd.Arrival, error) {
 	}
 }
 
-func (t *Trace) arrival(e stormtrace.Event) crowd.Arrival {
+func (t *Trace) arrival(e stormlog.Event) crowd.Arrival {
 	a := crowd.Arrival{At: time.Duration(e.T-t.zero) * time.Microsecond, Number: e.U, Office: e.Office, Deadline: e.Deadline}
 	switch {
-	case t.verbatim || e.Source == stormtrace.SourceLoop || e.Op != stormtrace.OpStart:
+	case t.verbatim || e.Source == stormlog.SourceLoop || e.Op != stormlog.OpStart:
 		a.Who, a.Op = crowd.Lone, opOf(e.Op)
-		if e.Source == stormtrace.SourceLoop {
+		if e.Source == stormlog.SourceLoop {
 			a.Client = fmt.Sprintf("loop-%d", e.U)
 		}
-	case e.Source == stormtrace.SourceAttack:
+	case e.Source == stormlog.SourceAttack:
 		a.Who, a.Number = crowd.Attacker, e.U%attackersBelow
 	}
 	return a
 }
 
-func opOf(op stormtrace.Op) people.Op {
+func opOf(op stormlog.Op) people.Op {
 	switch op {
-	case stormtrace.OpCheck:
+	case stormlog.OpCheck:
 		return people.OpCheck
-	case stormtrace.OpComplete:
+	case stormlog.OpComplete:
 		return people.OpComplete
-	case stormtrace.OpTicket:
+	case stormlog.OpTicket:
 		return people.OpTicket
 	default:
 		return people.OpStart

@@ -12,7 +12,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 )
 
 const traceHead = `{"fmt":"storm-trace","v":1,"t0":"2022-08-24T03:00:00Z","unit":"us","seed":7,"id":"hmac"}` + "\n"
@@ -75,10 +75,10 @@ func TestAwkwardTraces(t *testing.T) {
 	if got, tr, err := readAll(t, cut, false); err != nil || len(got) != 1 || len(tr.Notes()) != 1 || !strings.Contains(tr.Notes()[0], "cut off") {
 		t.Errorf("cut off: %v, %v", got, err)
 	}
-	if _, _, err := readAll(t, traceHead+`{"t":2,"op":"start"}`+"\n"+`{"t":1,"op":"start"}`+"\n", false); !errors.Is(err, stormtrace.ErrOrder) {
+	if _, _, err := readAll(t, traceHead+`{"t":2,"op":"start"}`+"\n"+`{"t":1,"op":"start"}`+"\n", false); !errors.Is(err, stormlog.ErrOrder) {
 		t.Errorf("out of order: %v", err)
 	}
-	if _, _, err := readAll(t, strings.Replace(traceHead, `"v":1`, `"v":9`, 1), false); !errors.Is(err, stormtrace.ErrVersion) {
+	if _, _, err := readAll(t, strings.Replace(traceHead, `"v":1`, `"v":9`, 1), false); !errors.Is(err, stormlog.ErrVersion) {
 		t.Errorf("another version: %v", err)
 	}
 }
@@ -89,12 +89,12 @@ func TestATraceIsReplayed(t *testing.T) {
 	maildir := filepath.Join(t.TempDir(), "mail")
 	w := begin(t, "maildir: {path: "+maildir+"}")
 	path := filepath.Join(t.TempDir(), "trace.zst")
-	made, err := stormtrace.Create(path, stormtrace.Header{T0: time.Unix(0, 0), ID: "number"})
+	made, err := stormlog.Create(path, stormlog.Header{T0: time.Unix(0, 0), ID: "number"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 30 {
-		if err := made.Write(&stormtrace.Event{T: int64(i/3) * 20_000, U: uint64(i)}); err != nil {
+		if err := made.Write(&stormlog.Event{T: int64(i/3) * 20_000, U: uint64(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}

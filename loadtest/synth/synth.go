@@ -10,7 +10,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 )
 
 // Config of a trace.
@@ -49,7 +49,7 @@ func Write(ctx context.Context, cfg Config) (sum Summary, err error) {
 	if err != nil {
 		return sum, fmt.Errorf("synth: %w", err)
 	}
-	w, err := stormtrace.Create(cfg.Path, stormtrace.Header{T0: cfg.Start, Seed: cfg.Seed, Model: made, ID: "number"})
+	w, err := stormlog.Create(cfg.Path, stormlog.Header{T0: cfg.Start, Seed: cfg.Seed, Model: made, ID: "number"})
 	if err != nil {
 		return sum, err
 	}
@@ -67,14 +67,14 @@ func Write(ctx context.Context, cfg Config) (sum Summary, err error) {
 		cfg.Deadline = people.Config{}.WithDefaults().Deadline
 	}
 	var second, inSecond int64
-	e := stormtrace.Event{Op: stormtrace.OpStart, Deadline: cfg.Deadline}
+	e := stormlog.Event{Op: stormlog.OpStart, Deadline: cfg.Deadline}
 	for {
 		a, ok := arrivals.Next()
 		if !ok {
 			return sum, nil
 		}
 		e.T, e.U, e.Office = a.At.Microseconds(), a.Person, a.Office
-		e.Op, e.Source = stormtrace.OpStart, sourceOf(a.Source)
+		e.Op, e.Source = stormlog.OpStart, sourceOf(a.Source)
 		switch {
 		case a.Source.Human():
 			sum.People++
@@ -86,7 +86,7 @@ func Write(ctx context.Context, cfg Config) (sum Summary, err error) {
 			}
 		case a.Source == model.SourceScan:
 			sum.Scanners++
-			e.Op = stormtrace.OpScan
+			e.Op = stormlog.OpScan
 		case a.Source == model.SourceLoop:
 			sum.Loop++
 		default:
@@ -105,19 +105,19 @@ func Write(ctx context.Context, cfg Config) (sum Summary, err error) {
 	}
 }
 
-func sourceOf(s model.Source) stormtrace.Source {
+func sourceOf(s model.Source) stormlog.Source {
 	switch s {
 	case model.SourceMail:
-		return stormtrace.SourceMail
+		return stormlog.SourceMail
 	case model.SourceRevoke:
-		return stormtrace.SourceRevoke
+		return stormlog.SourceRevoke
 	case model.SourceAttack:
-		return stormtrace.SourceAttack
+		return stormlog.SourceAttack
 	case model.SourceScan:
-		return stormtrace.SourceScan
+		return stormlog.SourceScan
 	case model.SourceLoop:
-		return stormtrace.SourceLoop
+		return stormlog.SourceLoop
 	default:
-		return stormtrace.SourceLive
+		return stormlog.SourceLive
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/model"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 )
 
 func write(t *testing.T, name string, thin float64, seed uint64) (string, Summary) {
@@ -53,7 +53,7 @@ func TestTheTraceIsWhatTheSummarySays(t *testing.T) {
 	t.Parallel()
 	for name, thin := range map[string]float64{"plex-2022": 500, "nat-office": 50, "refresh-loop": 100, "bots": 100} {
 		path, sum := write(t, name, thin, 1)
-		r, err := stormtrace.Open(path)
+		r, err := stormlog.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestTheTraceIsWhatTheSummarySays(t *testing.T) {
 				t.Fatal(err)
 			}
 			got.Events++
-			if e.T < last || e.Cause != stormtrace.Exogenous {
+			if e.T < last || e.Cause != stormlog.Exogenous {
 				t.Fatalf("%s: event %d is %+v", name, got.Events, e)
 			}
 			last = e.T
@@ -80,11 +80,11 @@ func TestTheTraceIsWhatTheSummarySays(t *testing.T) {
 				offices++
 			}
 			switch e.Source {
-			case stormtrace.SourceAttack:
+			case stormlog.SourceAttack:
 				got.Attackers++
-			case stormtrace.SourceScan:
+			case stormlog.SourceScan:
 				got.Scanners++
-			case stormtrace.SourceLoop:
+			case stormlog.SourceLoop:
 				got.Loop++
 			default:
 				if int64(e.U) != nextPerson {

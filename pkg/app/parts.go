@@ -27,10 +27,9 @@ import (
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
-	"github.com/surgegate/surgegate/pkg/recording"
 	"github.com/surgegate/surgegate/pkg/seal"
 	"github.com/surgegate/surgegate/pkg/steer"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 	"github.com/surgegate/surgegate/pkg/token"
 )
 
@@ -102,7 +101,7 @@ func (a *App) openQueue() (*embedded.Engine, error) {
 		return nil, fmt.Errorf("data_dir: %w", err)
 	}
 	engine, err := embedded.Open(cfg, embedded.Deps{
-		Clock: a.clock, Registerer: a.registry, Logger: a.log, Fatal: a.fail, Ended: a.promise.Ended,
+		Clock: a.clock, Registerer: a.registry, Logger: a.log, Fatal: a.fail, OnJobEnd: a.promise.Ended,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
@@ -286,8 +285,8 @@ func (a *App) record(path string) (func(grpcapi.Observed), error) {
 	if path == "" {
 		return nil, nil // nobody observes
 	}
-	r, err := recording.New(recording.Config{Path: path, MinFree: max(1, 2*int64(a.cfg.Queue.DiskReserve))}, recording.Deps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
-	if errors.Is(err, recording.ErrNoRoom) {
+	r, err := stormlog.NewRecorder(stormlog.RecorderConfig{Path: path, MinFree: max(1, 2*int64(a.cfg.Queue.DiskReserve))}, stormlog.RecorderDeps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
+	if errors.Is(err, stormlog.ErrNoRoom) {
 		a.log.Error("not recording: people come before traces", "error", err.Error())
 		return nil, nil // nobody observes
 	}
@@ -296,10 +295,10 @@ func (a *App) record(path string) (func(grpcapi.Observed), error) {
 	}
 	a.onClose(r.Close)
 	a.log.Info("recording public calls as a storm trace, without identifiers", "file", path)
-	ops := map[string]stormtrace.Op{
-		"StartReset": stormtrace.OpStart, "CheckToken": stormtrace.OpCheck, "CompleteReset": stormtrace.OpComplete, "GetTicket": stormtrace.OpTicket,
+	ops := map[string]stormlog.Op{
+		"StartReset": stormlog.OpStart, "CheckToken": stormlog.OpCheck, "CompleteReset": stormlog.OpComplete, "GetTicket": stormlog.OpTicket,
 	}
 	return func(o grpcapi.Observed) {
-		r.Observe(recording.Call{At: o.At, Op: ops[o.Method], Key: o.Key, Attempt: o.Attempt, Deadline: o.Deadline})
+		r.Observe(stormlog.Call{At: o.At, Op: ops[o.Method], Key: o.Key, Attempt: o.Attempt, Deadline: o.Deadline})
 	}, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/surgegate/surgegate/pkg/credstore"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -64,10 +64,10 @@ func TestARecordedReset(t *testing.T) {
 			if len(list) != 4 {
 				t.Fatalf("%d events:\n%s", len(list), text)
 			}
-			for i, want := range []stormtrace.Op{stormtrace.OpStart, stormtrace.OpCheck, stormtrace.OpComplete, stormtrace.OpTicket} {
-				cause := stormtrace.Endogenous
+			for i, want := range []stormlog.Op{stormlog.OpStart, stormlog.OpCheck, stormlog.OpComplete, stormlog.OpTicket} {
+				cause := stormlog.Endogenous
 				if i == 0 {
-					cause = stormtrace.Exogenous
+					cause = stormlog.Exogenous
 				}
 				if e := list[i]; e.Op != want || e.Cause != cause || e.Deadline <= 0 || e.Deadline > 30*time.Second {
 					t.Errorf("event %d: %+v", i, e)
@@ -86,7 +86,7 @@ func TestARecordedReset(t *testing.T) {
 }
 
 // recorded is what can be read of a trace, as events and as text.
-func recorded(t *testing.T, path string) (list []stormtrace.Event, text string) {
+func recorded(t *testing.T, path string) (list []stormlog.Event, text string) {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -98,7 +98,7 @@ func recorded(t *testing.T, path string) (list []stormtrace.Event, text string) 
 	}
 	defer plain.Close()
 	all, _ := io.ReadAll(plain) // up to where it was cut off
-	r, err := stormtrace.NewReader(bytes.NewReader(data))
+	r, err := stormlog.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, string(all)
 	}

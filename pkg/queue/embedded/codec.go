@@ -12,41 +12,41 @@ import (
 
 // The first byte of every key; the layouts are drawn in the package comment.
 const (
-	prefixAside    = 'a'
-	prefixCounters = 'c'
-	prefixRecord   = 'd'
-	prefixExpire   = 'e'
-	prefixParkedID = 'i'
-	prefixJob      = 'j'
-	prefixOpen     = 'k'
-	prefixMark     = 'm'
-	prefixParked   = 'p'
-	prefixRetry    = 'r'
-	prefixPassage  = 's'
-	prefixTicket   = 't'
-	prefixDrop     = 'x'
+	prefixSetAside  = 'a'
+	prefixCounters  = 'c'
+	prefixRecord    = 'd'
+	prefixExpire    = 'e'
+	prefixParkedID  = 'i'
+	prefixJob       = 'j'
+	prefixOpen      = 'k'
+	prefixMark      = 'm'
+	prefixParked    = 'p'
+	prefixRetry     = 'r'
+	prefixPassage   = 's'
+	prefixTicket    = 't'
+	prefixRetention = 'x'
 )
 
 const (
-	formatVersion = 1
-	headerBytes   = 116
-	placeBytes    = 10
-	ticketBytes   = 30
-	markBytes     = 67
-	openBytes     = 10 // what every open key begins with
+	formatVersion    = 1
+	headerBytes      = 116
+	placeholderBytes = 10
+	ticketBytes      = 30
+	markBytes        = 67
+	openBytes        = 10 // what every open key begins with
 
-	flagPlace    = 1 << 0 // a coalesced ask's place: no job
-	flagUnique   = 1 << 1
-	flagPassed   = 1 << 2 // counted as passed in its line
-	flagRetrying = 1 << 3 // aside, waits for its time
-	flagParked   = 1 << 4 // aside, waits for an operator
-	flagTraced   = 1 << 5 // its trace follows the payload; only ever in a record, never in jobRecord.flags
+	flagPlaceholder = 1 << 0 // a coalesced ask's place: no job
+	flagUnique      = 1 << 1
+	flagPassed      = 1 << 2 // counted as passed in its line
+	flagRetrying    = 1 << 3 // aside, waits for its time
+	flagParked      = 1 << 4 // aside, waits for an operator
+	flagTraced      = 1 << 5 // its trace follows the payload; only ever in a record, never in jobRecord.flags
 )
 
 var errCorrupt = errors.New("embedded: record is damaged or of a newer format")
 
 // place says where a job lies. It is unique among open jobs.
-type place struct {
+type slot struct {
 	lane  reset.Lane
 	class reset.Class
 	seq   uint64
@@ -54,15 +54,15 @@ type place struct {
 
 // jobRecord is a job and what the engine remembers of it.
 type jobRecord struct {
-	job   reset.Job
-	seq   uint64
-	ord   uint64 // place in the line as tickets count it; equals seq but for completions
-	at    int64  // µs; retrying: not before; parked: since
-	flags byte
+	job     reset.Job
+	seq     uint64
+	ordinal uint64 // place in the line as tickets count it; equals seq but for completions
+	at      int64  // µs; retrying: not before; parked: since
+	flags   byte
 }
 
-func (r *jobRecord) place() place { return place{r.job.Lane, r.job.Class, r.seq} }
-func (r *jobRecord) aside() bool  { return r.flags&(flagRetrying|flagParked) != 0 }
+func (r *jobRecord) slot() slot       { return slot{r.job.Lane, r.job.Class, r.seq} }
+func (r *jobRecord) isSetAside() bool { return r.flags&(flagRetrying|flagParked) != 0 }
 
 func micros(t time.Time) int64 {
 	if t.IsZero() {
@@ -91,7 +91,7 @@ func appendJob(b []byte, r *jobRecord, payload bool) []byte {
 	}
 	b = append(b, formatVersion, flags, byte(j.Lane), byte(j.Class))
 	b = binary.BigEndian.AppendUint32(b, j.Attempts)
-	b = binary.BigEndian.AppendUint64(b, r.ord)
+	b = binary.BigEndian.AppendUint64(b, r.ordinal)
 	b = binary.BigEndian.AppendUint64(b, j.Sequence)
 	b = binary.BigEndian.AppendUint64(b, uint64(micros(j.AcceptTime)))
 	b = binary.BigEndian.AppendUint64(b, uint64(micros(j.ExpireTime)))
@@ -113,7 +113,7 @@ func appendJob(b []byte, r *jobRecord, payload bool) []byte {
 
 // decodeJob decodes a job record. The payload aliases b. size is what the job counts for in Stats.Bytes.
 func decodeJob(b []byte, seq uint64) (r jobRecord, size uint64, err error) {
-	if len(b) < headerBytes || b[0] != formatVersion || b[1]&flagPlace != 0 {
+	if len(b) < headerBytes || b[0] != formatVersion || b[1]&flagPlaceholder != 0 {
 		return r, 0, fmt.Errorf("job of %d bytes: %w", len(b), errCorrupt)
 	}
 	n := binary.BigEndian.Uint32(b[112:])
@@ -133,11 +133,11 @@ func decodeJob(b []byte, seq uint64) (r jobRecord, size uint64, err error) {
 	j := &r.job
 	j.Unique = b[1]&flagUnique != 0
 	j.Lane, j.Class = reset.Lane(b[2]), reset.Class(b[3])
-	if !validLine(j.Lane, j.Class) {
+	if !isValidLaneClass(j.Lane, j.Class) {
 		return r, 0, fmt.Errorf("job in %v, %v: %w", j.Lane, j.Class, errCorrupt)
 	}
 	j.Attempts = binary.BigEndian.Uint32(b[4:])
-	r.ord = binary.BigEndian.Uint64(b[8:])
+	r.ordinal = binary.BigEndian.Uint64(b[8:])
 	j.Sequence = binary.BigEndian.Uint64(b[16:])
 	j.AcceptTime = fromMicros(int64(binary.BigEndian.Uint64(b[24:])))
 	j.ExpireTime = fromMicros(int64(binary.BigEndian.Uint64(b[32:])))
@@ -169,7 +169,7 @@ func appendOpen(r *jobRecord) []byte {
 
 func decodeOpen(b []byte, lane reset.Lane) (r jobRecord, size uint64, err error) {
 	coalesces := lane == reset.LaneStart || lane == reset.LaneMail
-	if len(b) < openBytes || b[0] != formatVersion || coalesces && !validLine(lane, reset.Class(b[1])) {
+	if len(b) < openBytes || b[0] != formatVersion || coalesces && !isValidLaneClass(lane, reset.Class(b[1])) {
 		return r, 0, fmt.Errorf("open key of %d bytes: %w", len(b), errCorrupt)
 	}
 	seq := binary.BigEndian.Uint64(b[2:])
@@ -181,28 +181,28 @@ func decodeOpen(b []byte, lane reset.Lane) (r jobRecord, size uint64, err error)
 	return r, 0, nil
 }
 
-func appendPlace(b []byte, accept time.Time) []byte {
-	return binary.BigEndian.AppendUint64(append(b, formatVersion, flagPlace), uint64(micros(accept)))
+func appendPlaceholder(b []byte, accept time.Time) []byte {
+	return binary.BigEndian.AppendUint64(append(b, formatVersion, flagPlaceholder), uint64(micros(accept)))
 }
 
-func isPlace(b []byte) bool {
-	return len(b) == placeBytes && b[0] == formatVersion && b[1]&flagPlace != 0
+func isPlaceholder(b []byte) bool {
+	return len(b) == placeholderBytes && b[0] == formatVersion && b[1]&flagPlaceholder != 0
 }
 
 // ticketRecord is what is known of a ticket that is not a start's.
 type ticketRecord struct {
-	state  reset.State
-	reason reset.Reason
-	place  place
-	ord    uint64
-	flags  byte
-	update int64 // µs
+	state   reset.State
+	reason  reset.Reason
+	slot    slot
+	ordinal uint64
+	flags   byte
+	update  int64 // µs
 }
 
 func appendTicket(b []byte, t ticketRecord) []byte {
-	b = append(b, formatVersion, byte(t.state), byte(t.reason), byte(t.place.lane), byte(t.place.class), t.flags)
-	b = binary.BigEndian.AppendUint64(b, t.place.seq)
-	b = binary.BigEndian.AppendUint64(b, t.ord)
+	b = append(b, formatVersion, byte(t.state), byte(t.reason), byte(t.slot.lane), byte(t.slot.class), t.flags)
+	b = binary.BigEndian.AppendUint64(b, t.slot.seq)
+	b = binary.BigEndian.AppendUint64(b, t.ordinal)
 	return binary.BigEndian.AppendUint64(b, uint64(t.update))
 }
 
@@ -211,9 +211,9 @@ func decodeTicket(b []byte) (t ticketRecord, err error) {
 		return t, fmt.Errorf("ticket of %d bytes: %w", len(b), errCorrupt)
 	}
 	t.state, t.reason = reset.State(b[1]), reset.Reason(b[2])
-	t.place.lane, t.place.class, t.flags = reset.Lane(b[3]), reset.Class(b[4]), b[5]
-	t.place.seq = binary.BigEndian.Uint64(b[6:])
-	t.ord = binary.BigEndian.Uint64(b[14:])
+	t.slot.lane, t.slot.class, t.flags = reset.Lane(b[3]), reset.Class(b[4]), b[5]
+	t.slot.seq = binary.BigEndian.Uint64(b[6:])
+	t.ordinal = binary.BigEndian.Uint64(b[14:])
 	t.update = int64(binary.BigEndian.Uint64(b[22:]))
 	return t, nil
 }
@@ -270,20 +270,20 @@ func decodeRecord(kind queue.RecordKind, key string, b []byte) (queue.Record, er
 	}, nil
 }
 
-func keyPlace(prefix byte, p place) []byte {
+func keySlot(prefix byte, p slot) []byte {
 	b := make([]byte, 0, 11)
 	b = append(b, prefix, byte(p.lane), byte(p.class))
 	return binary.BigEndian.AppendUint64(b, p.seq)
 }
 
-func keyRetry(p place, at int64) []byte {
+func keyRetry(p slot, at int64) []byte {
 	b := make([]byte, 0, 19)
 	b = append(b, prefixRetry, byte(p.lane), byte(p.class))
 	b = binary.BigEndian.AppendUint64(b, uint64(at))
 	return binary.BigEndian.AppendUint64(b, p.seq)
 }
 
-func keyExpire(p place, expire int64) []byte {
+func keyExpire(p slot, expire int64) []byte {
 	b := make([]byte, 0, 19)
 	b = append(b, prefixExpire, byte(p.lane))
 	b = binary.BigEndian.AppendUint64(b, uint64(expire))
@@ -291,7 +291,7 @@ func keyExpire(p place, expire int64) []byte {
 	return binary.BigEndian.AppendUint64(b, p.seq)
 }
 
-func keyParked(p place, since int64) []byte {
+func keyParked(p slot, since int64) []byte {
 	b := make([]byte, 0, 19)
 	b = append(b, prefixParked)
 	b = binary.BigEndian.AppendUint64(b, uint64(since))
@@ -300,11 +300,11 @@ func keyParked(p place, since int64) []byte {
 }
 
 // parkedPlace is the inverse of keyParked.
-func parkedPlace(k []byte) (p place, since int64, err error) {
+func decodeKeyParked(k []byte) (p slot, since int64, err error) {
 	if len(k) != 19 {
 		return p, 0, fmt.Errorf("parked key of %d bytes: %w", len(k), errCorrupt)
 	}
-	p = place{reset.Lane(k[9]), reset.Class(k[10]), binary.BigEndian.Uint64(k[11:])}
+	p = slot{reset.Lane(k[9]), reset.Class(k[10]), binary.BigEndian.Uint64(k[11:])}
 	return p, int64(binary.BigEndian.Uint64(k[1:])), nil
 }
 
@@ -316,8 +316,8 @@ func key16(prefix byte, id [16]byte) []byte {
 // keyOpen has no class for completions, which supersede each other in all of them.
 func keyOpen(j *reset.Job) []byte {
 	b := make([]byte, 0, 19)
-	b = append(append(b, prefixOpen, byte(groupOf(j.Lane))), j.Key[:]...)
-	if groupOf(j.Lane) != reset.LaneApply {
+	b = append(append(b, prefixOpen, byte(ordinalLane(j.Lane))), j.Key[:]...)
+	if ordinalLane(j.Lane) != reset.LaneApply {
 		b = append(b, byte(j.Class))
 	}
 	return b
@@ -334,9 +334,9 @@ func keyPassage(class reset.Class, upTo uint64) []byte {
 }
 
 // keyDrop schedules another key's removal for the hour that its time falls in.
-func keyDrop(at int64, key []byte) []byte {
+func keyRetention(at int64, key []byte) []byte {
 	b := make([]byte, 0, 5+len(key))
-	b = binary.BigEndian.AppendUint32(append(b, prefixDrop), uint32(at/int64(time.Hour/time.Microsecond)))
+	b = binary.BigEndian.AppendUint32(append(b, prefixRetention), uint32(at/int64(time.Hour/time.Microsecond)))
 	return append(b, key...)
 }
 
@@ -344,11 +344,11 @@ func keyDrop(at int64, key []byte) []byte {
 type counters struct {
 	Enqueued, Ended, Bytes uint64
 	Clock                  int64 // µs; the latest time used: time never goes back, not over a restart either
-	Lines                  [laneCount][classCount]lineCounters
-	Groups                 [groupCount][classCount]groupCounters
+	Queues                 [laneCount][classCount]queueCounters
+	Ordinals               [groupCount][classCount]ordinalCounters
 }
 
-type lineCounters struct {
+type queueCounters struct {
 	Last     uint64 // the last sequence given out
 	Floor    uint64 // no job lies below it
 	InLine   uint64 // waiting or leased
@@ -356,11 +356,11 @@ type lineCounters struct {
 	Parked   uint64
 }
 
-type groupCounters struct {
-	Last    uint64 // the last ordinal given out
-	Ended   uint64
-	Flagged uint64 // aside, and counted as passed
-	Passed  uint64 // never falls
+type ordinalCounters struct {
+	Last           uint64 // the last ordinal given out
+	Ended          uint64
+	PassedSetAside uint64 // aside, and counted as passed
+	Passed         uint64 // never falls
 }
 
 const counterFields = 4 + 5*laneCount*classCount + 4*groupCount*classCount
@@ -372,9 +372,9 @@ func (c *counters) each(f func(*uint64)) {
 	u := uint64(c.Clock)
 	f(&u)
 	c.Clock = int64(u)
-	for l := range c.Lines {
-		for k := range c.Lines[l] {
-			n := &c.Lines[l][k]
+	for l := range c.Queues {
+		for k := range c.Queues[l] {
+			n := &c.Queues[l][k]
 			f(&n.Last)
 			f(&n.Floor)
 			f(&n.InLine)
@@ -382,12 +382,12 @@ func (c *counters) each(f func(*uint64)) {
 			f(&n.Parked)
 		}
 	}
-	for g := range c.Groups {
-		for k := range c.Groups[g] {
-			n := &c.Groups[g][k]
+	for g := range c.Ordinals {
+		for k := range c.Ordinals[g] {
+			n := &c.Ordinals[g][k]
 			f(&n.Last)
 			f(&n.Ended)
-			f(&n.Flagged)
+			f(&n.PassedSetAside)
 			f(&n.Passed)
 		}
 	}

@@ -22,7 +22,7 @@ func TestJobRecordRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := func(name string) time.Time { return fromMicros(rapid.Int64Range(0, 1<<52).Draw(t, name)) }
 		r := jobRecord{
-			seq: rapid.Uint64().Draw(t, "seq"), ord: rapid.Uint64().Draw(t, "ord"), at: rapid.Int64().Draw(t, "at"),
+			seq: rapid.Uint64().Draw(t, "seq"), ordinal: rapid.Uint64().Draw(t, "ord"), at: rapid.Int64().Draw(t, "at"),
 			job: reset.Job{
 				ID: genID(t, "id"), Ticket: genID(t, "ticket"), Key: genID(t, "key"), Account: genID(t, "account"),
 				Lane:  rapid.SampledFrom([]reset.Lane{reset.LaneHash, reset.LaneApply}).Draw(t, "lane"),
@@ -56,7 +56,7 @@ func TestSmallRecordsRoundTrip(t *testing.T) {
 	if got, err := decodeMark(appendMark(nil, m)); err != nil || got != m {
 		t.Errorf("%+v, %v", got, err)
 	}
-	tk := ticketRecord{state: reset.StateFailed, reason: reset.ReasonExpired, place: place{reset.LaneApply, 2, 3}, ord: 4, flags: flagParked, update: 5}
+	tk := ticketRecord{state: reset.StateFailed, reason: reset.ReasonExpired, slot: slot{reset.LaneApply, 2, 3}, ordinal: 4, flags: flagParked, update: 5}
 	if got, err := decodeTicket(appendTicket(nil, tk)); err != nil || got != tk {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -79,7 +79,7 @@ func TestSmallRecordsRoundTrip(t *testing.T) {
 // traced one cut short.
 func TestJobRecordsWithAndWithoutATrace(t *testing.T) {
 	t.Parallel()
-	r := jobRecord{seq: 1, ord: 2, job: reset.Job{ID: reset.ID{1}, Lane: reset.LaneApply, Payload: []byte("payload")}}
+	r := jobRecord{seq: 1, ordinal: 2, job: reset.Job{ID: reset.ID{1}, Lane: reset.LaneApply, Payload: []byte("payload")}}
 	old := appendJob(nil, &r, true)
 	if want := headerBytes + len(r.job.Payload); len(old) != want || old[1] != 0 {
 		t.Errorf("an untraced record has %d bytes and flags %b, want %d and none", len(old), old[1], want)
@@ -97,7 +97,7 @@ func TestJobRecordsWithAndWithoutATrace(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	r := jobRecord{seq: 1, ord: 2, job: reset.Job{ID: reset.ID{1}, Lane: reset.LaneApply, Payload: []byte("p")}}
+	r := jobRecord{seq: 1, ordinal: 2, job: reset.Job{ID: reset.ID{1}, Lane: reset.LaneApply, Payload: []byte("p")}}
 	f.Add(appendJob(nil, &r, true))
 	f.Add(appendOpen(&r))
 	r.job.Trace = reset.Trace{TraceID: [16]byte{1}, SpanID: [8]byte{2}, Flags: 1}
@@ -108,7 +108,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(new(counters).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, size, err := decodeJob(b, 1); err == nil {
-			if size < headerBytes || !validLine(r.job.Lane, r.job.Class) {
+			if size < headerBytes || !isValidLaneClass(r.job.Lane, r.job.Class) {
 				t.Fatalf("decoded %+v of %d bytes", r, size)
 			}
 			if len(r.job.Payload) > 0 {
@@ -124,7 +124,7 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decodeTicket(b)
 		_, _ = decodeMark(b)
 		_, _ = decodeRecord("", "", b)
-		_, _, _ = parkedPlace(b)
+		_, _, _ = decodeKeyParked(b)
 		_ = new(counters).decode(b)
 	})
 }

@@ -22,7 +22,6 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/queue"
-	"github.com/surgegate/surgegate/pkg/queue/embedded/internal/meter"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -57,7 +56,7 @@ type Config struct {
 	// MaxBatch is how many requests share one fsync; default 512.
 	MaxBatch int
 
-	recentKeys int // keys in a generation of recent; tests make it small
+	memtableFilterKeys int // keys in a generation of recent; tests make it small
 }
 
 // WithDefaults returns the config with its zero fields set.
@@ -74,7 +73,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.MemTableBytes, 32<<20)
 	setDefault(&c.MaxOpenFiles, 1000)
 	setDefault(&c.MaxBatch, 512)
-	setDefault(&c.recentKeys, recentKeys)
+	setDefault(&c.memtableFilterKeys, defaultFilterKeys)
 	return c
 }
 
@@ -119,46 +118,46 @@ type Deps struct {
 	Fatal func(error)
 	// Ended is told of each job that ends, as it is written and before that is durable: for metrics. A job that hands its
 	// ticket on to a follow-up has not ended. It must neither wait nor call the engine. nil: nobody is told.
-	Ended func(lane reset.Lane, unique bool, state reset.State, age time.Duration)
+	OnJobEnd func(lane reset.Lane, unique bool, state reset.State, age time.Duration)
 }
 
 // Engine is the embedded queue. Make it with Open.
 type Engine struct {
-	cfg   Config
-	deps  Deps
-	fs    vfs.FS // without the disk-full hook
-	db    *pebble.DB
-	cache *pebble.Cache
-	meter *meter.Meter
-	hub   hub
+	cfg      Config
+	deps     Deps
+	fs       vfs.FS // without the disk-full hook
+	db       *pebble.DB
+	cache    *pebble.Cache
+	metrics  *metrics
+	watchers watcherSet
 
-	requests chan *request
-	synced   chan *group // to the syncer; unbuffered, so that at most one group waits for its fsync while one is made
-	quit     chan struct{}
-	closing  sync.Once
-	closeErr error
-	entered  sync.RWMutex // held for reading by every call under way
-	closed   bool         // under entered
-	cancel   context.CancelFunc
+	requests  chan *request
+	synced    chan *commitGroup // to the syncer; unbuffered, so that at most one group waits for its fsync while one is made
+	quit      chan struct{}
+	closeOnce sync.Once
+	closeErr  error
+	callsMu   sync.RWMutex // held for reading by every call under way
+	closed    bool         // under entered
+	cancel    context.CancelFunc
 
-	background atomic.Int64 // unix second of the latest line about a background error
-	unlogged   atomic.Int64 // background errors since
+	lastBackgroundLog atomic.Int64 // unix second of the latest line about a background error
+	suppressedErrors  atomic.Int64 // background errors since
 
-	alarmed chan struct{} // the next alarm has come nearer
-	armed   atomic.Int64  // µs; what the alarm is set to, 0 for nothing
-	wg      sync.WaitGroup
+	alarmChanged chan struct{} // the next alarm has come nearer
+	alarmTime    atomic.Int64  // µs; what the alarm is set to, 0 for nothing
+	wg           sync.WaitGroup
 
-	failure  atomic.Pointer[error]
-	failOnce sync.Once
-	dead     chan struct{} // closed once failure is set
-	noAccept atomic.Pointer[error]
-	freeDisk atomic.Pointer[uint64] // bytes, as last looked at; nil before the first look
+	failure        atomic.Pointer[error]
+	failOnce       sync.Once
+	failedSignal   chan struct{} // closed once failure is set
+	enqueueRefusal atomic.Pointer[error]
+	freeDisk       atomic.Pointer[uint64] // bytes, as last looked at; nil before the first look
 
-	mu       sync.RWMutex // held by the committer while it changes the fields below and the database together
-	mem      memory
-	flow     flow
-	recent   *recent
-	lastDone *group // the latest group applied; its sync makes all that a reader sees durable
+	mu             sync.RWMutex // held by the committer while it changes the fields below and the database together
+	mem            memory
+	timeBase       timeBase
+	memtableFilter *memtableFilter
+	lastGroup      *commitGroup // the latest group applied; its sync makes all that a reader sees durable
 
 	waitMu  sync.Mutex
 	waiters map[*waiter]struct{}
@@ -184,30 +183,30 @@ func Open(cfg Config, deps Deps) (*Engine, error) {
 	if deps.FS == nil {
 		deps.FS = vfs.Default
 	}
-	if deps.Ended == nil {
-		deps.Ended = func(reset.Lane, bool, reset.State, time.Duration) {}
+	if deps.OnJobEnd == nil {
+		deps.OnJobEnd = func(reset.Lane, bool, reset.State, time.Duration) {}
 	}
 	if deps.Fatal == nil {
 		return nil, errors.New("queue: fatal: somebody must end the process when durability is lost")
 	}
 	e := &Engine{
 		cfg: cfg, deps: deps, fs: deps.FS,
-		requests: make(chan *request, 2*cfg.MaxBatch), // two groups' worth; more would only hide the wait
-		synced:   make(chan *group),
-		quit:     make(chan struct{}),
-		dead:     make(chan struct{}),
-		alarmed:  make(chan struct{}, 1),
-		waiters:  make(map[*waiter]struct{}),
+		requests:     make(chan *request, 2*cfg.MaxBatch), // two groups' worth; more would only hide the wait
+		synced:       make(chan *commitGroup),
+		quit:         make(chan struct{}),
+		failedSignal: make(chan struct{}),
+		alarmChanged: make(chan struct{}, 1),
+		waiters:      make(map[*waiter]struct{}),
 	}
-	e.hub.init()
+	e.watchers.init()
 	if err := e.openDB(); err != nil {
 		return nil, err
 	}
 	if err := e.load(); err != nil {
 		return nil, errors.Join(err, e.closeDB())
 	}
-	e.flow = flow{begin: deps.Clock.Now(), time: max(e.mem.Clock, deps.Clock.Now().UnixMicro())}
-	if err := e.openMeter(); err != nil {
+	e.timeBase = timeBase{begin: deps.Clock.Now(), queueTime: max(e.mem.Clock, deps.Clock.Now().UnixMicro())}
+	if err := e.openMetrics(); err != nil {
 		return nil, errors.Join(err, e.closeDB())
 	}
 	e.checkDisk()
@@ -227,7 +226,7 @@ func (e *Engine) openDB() error {
 	}
 	e.cache = pebble.NewCache(e.cfg.CacheBytes)
 	opts := &pebble.Options{
-		FS:                          vfs.OnDiskFull(e.fs, e.diskFull),
+		FS:                          vfs.OnDiskFull(e.fs, e.handleDiskFull),
 		Cache:                       e.cache,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                e.cfg.MemTableBytes,
@@ -254,7 +253,7 @@ func (e *Engine) openDB() error {
 		return fmt.Errorf("queue: open %s: %w", e.cfg.Dir, err)
 	}
 	e.db = db
-	if e.recent, err = newRecent(db, e.cfg.recentKeys); err != nil {
+	if e.memtableFilter, err = newMemtableFilter(db, e.cfg.memtableFilterKeys); err != nil {
 		return errors.Join(fmt.Errorf("queue: open %s: %w", e.cfg.Dir, err), e.closeDB())
 	}
 	return nil
@@ -271,20 +270,20 @@ func (e *Engine) openPebble(opts *pebble.Options) (db *pebble.DB, err error) {
 	}()
 	select {
 	case <-opened:
-	case <-e.dead:
-		return nil, remedy(e.failed())
+	case <-e.failedSignal:
+		return nil, explainOpenError(e.failureErr())
 	}
 	if err == nil {
 		return db, nil
 	}
-	if e.failed() != nil {
-		err = e.failed()
+	if e.failureErr() != nil {
+		err = e.failureErr()
 	}
-	return nil, remedy(err)
+	return nil, explainOpenError(err)
 }
 
 // remedy adds what to do about an error of Open.
-func remedy(err error) error {
+func explainOpenError(err error) error {
 	switch {
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EACCES) && strings.Contains(err.Error(), "LOCK"):
 		return fmt.Errorf("another process holds it: end that one, or give this one its own folder (%w)", err)
@@ -297,7 +296,7 @@ func remedy(err error) error {
 }
 
 func (e *Engine) closeDB() error {
-	if e.failed() != nil {
+	if e.failureErr() != nil {
 		return nil // Pebble may wait for ever for what has failed
 	}
 	err := e.db.Close()
@@ -311,10 +310,10 @@ func (e *Engine) closeDB() error {
 // load reads the counters and the retry index, and the head of every line.
 func (e *Engine) load() error {
 	m := &e.mem
-	m.tokens, m.leases = make(map[uint64]*lease), make(map[place]*lease)
+	m.leaseByToken, m.leaseBySlot = make(map[uint64]*lease), make(map[slot]*lease)
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // never fails since Go 1.24
-	m.token = binary.BigEndian.Uint64(seed[:]) >> 1
+	m.lastToken = binary.BigEndian.Uint64(seed[:]) >> 1
 	b, closer, err := e.db.Get([]byte{prefixCounters})
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
@@ -333,25 +332,25 @@ func (e *Engine) load() error {
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		k := it.Key()
-		if len(k) != 19 || !validLine(reset.Lane(k[1]), reset.Class(k[2])) {
+		if len(k) != 19 || !isValidLaneClass(reset.Lane(k[1]), reset.Class(k[2])) {
 			return errors.Join(fmt.Errorf("queue: retry key: %w", errCorrupt), it.Close())
 		}
 		v, err := it.ValueAndErr()
 		if err != nil || len(v) != 8 {
 			return errors.Join(fmt.Errorf("queue: retry of %d bytes: %w", len(v), errCorrupt), err, it.Close())
 		}
-		p := place{reset.Lane(k[1]), reset.Class(k[2]), binary.BigEndian.Uint64(k[11:])}
-		m.line(p).retries.add(p.seq, int64(binary.BigEndian.Uint64(k[3:])))
-		m.line(p).addTried(p, int64(binary.BigEndian.Uint64(v)))
+		p := slot{reset.Lane(k[1]), reset.Class(k[2]), binary.BigEndian.Uint64(k[11:])}
+		m.queueOf(p).retries.add(p.seq, int64(binary.BigEndian.Uint64(k[3:])))
+		m.queueOf(p).addRetryByAccept(p, int64(binary.BigEndian.Uint64(v)))
 	}
 	if err := it.Close(); err != nil {
 		return fmt.Errorf("queue: read retries: %w", err)
 	}
 	for _, lane := range reset.Lanes() {
 		for _, class := range reset.Classes() {
-			ln, k := &m.lines[lane][class], &m.Lines[lane][class]
+			ln, k := &m.queues[lane][class], &m.Queues[lane][class]
 			k.Floor = max(k.Floor, 1)
-			ln.next, ln.low = k.Floor, k.Floor
+			ln.nextUnread, ln.deletedBelow = k.Floor, k.Floor
 			if err := e.refill(lane, class, k.Last, nil); err != nil {
 				return err
 			}
@@ -361,14 +360,14 @@ func (e *Engine) load() error {
 }
 
 // refill reads a line's next window. Sequences above visible are in the batch that is being made.
-func (e *Engine) refill(lane reset.Lane, class reset.Class, visible uint64, gone map[string]overlay) error {
-	ln := &e.mem.lines[lane][class]
-	if len(ln.window) > 0 || ln.next > visible {
+func (e *Engine) refill(lane reset.Lane, class reset.Class, visible uint64, gone map[string]overlayEntry) error {
+	ln := &e.mem.queues[lane][class]
+	if len(ln.window) > 0 || ln.nextUnread > visible {
 		return nil
 	}
 	it, err := e.db.NewIter(&pebble.IterOptions{
-		LowerBound: keyPlace(prefixJob, place{lane, class, ln.next}),
-		UpperBound: keyPlace(prefixJob, place{lane, class, visible + 1}),
+		LowerBound: keySlot(prefixJob, slot{lane, class, ln.nextUnread}),
+		UpperBound: keySlot(prefixJob, slot{lane, class, visible + 1}),
 	})
 	if err != nil {
 		return fmt.Errorf("queue: read line: %w", err)
@@ -380,18 +379,18 @@ func (e *Engine) refill(lane reset.Lane, class reset.Class, visible uint64, gone
 		if err != nil {
 			return errors.Join(fmt.Errorf("queue: read line: %w", err), it.Close())
 		}
-		ln.next = seq + 1
+		ln.nextUnread = seq + 1
 		if o, ok := gone[string(it.Key())]; ok && o.deleted {
 			continue
 		}
-		if e.mem.leases[place{lane, class, seq}] != nil {
+		if e.mem.leaseBySlot[slot{lane, class, seq}] != nil {
 			continue // leased out of turn, as expired
 		}
 		ln.window = append(ln.window, windowEntry{seq, append([]byte(nil), v...)})
 		ln.bytes += len(v)
 	}
 	if !ok {
-		ln.next = visible + 1
+		ln.nextUnread = visible + 1
 	}
 	if err := it.Close(); err != nil {
 		return fmt.Errorf("queue: read line: %w", err)
@@ -401,16 +400,16 @@ func (e *Engine) refill(lane reset.Lane, class reset.Class, visible uint64, gone
 
 // Close implements queue.Queue.
 func (e *Engine) Close() error {
-	e.closing.Do(func() {
+	e.closeOnce.Do(func() {
 		close(e.quit)
 		e.cancel()
-		e.entered.Lock() // every call has its answer
+		e.callsMu.Lock() // every call has its answer
 		e.closed = true
-		e.entered.Unlock()
+		e.callsMu.Unlock()
 		close(e.requests)
 		e.wg.Wait()
-		e.meter.Close()
-		if e.failed() != nil {
+		e.metrics.unregister()
+		if e.failureErr() != nil {
 			// Pebble's commit pipeline stays locked after a failed commit; what it holds is freed by the process's end.
 			return
 		}
@@ -420,20 +419,20 @@ func (e *Engine) Close() error {
 }
 
 // enter begins a call; leave ends it.
-func (e *Engine) enter() error {
-	e.entered.RLock()
+func (e *Engine) beginCall() error {
+	e.callsMu.RLock()
 	if e.closed || isClosed(e.quit) {
-		e.entered.RUnlock()
+		e.callsMu.RUnlock()
 		return queue.ErrClosed
 	}
-	if err := e.failed(); err != nil {
-		e.entered.RUnlock()
+	if err := e.failureErr(); err != nil {
+		e.callsMu.RUnlock()
 		return err
 	}
 	return nil
 }
 
-func (e *Engine) leave() { e.entered.RUnlock() }
+func (e *Engine) endCall() { e.callsMu.RUnlock() }
 
 func isClosed(c <-chan struct{}) bool {
 	select {
@@ -449,16 +448,16 @@ func (e *Engine) fail(cause error) {
 	e.failOnce.Do(func() {
 		err := fmt.Errorf("%w: %w", queue.ErrNotDurable, cause)
 		e.failure.Store(&err)
-		close(e.dead)
-		if e.meter != nil {
-			e.meter.FsyncErrors.Inc()
+		close(e.failedSignal)
+		if e.metrics != nil {
+			e.metrics.fsyncErrors.Inc()
 		}
 		e.deps.Logger.Error("queue: durability lost, the process must end", "error", cause.Error())
 		e.deps.Fatal(err)
 	})
 }
 
-func (e *Engine) failed() error {
+func (e *Engine) failureErr() error {
 	if p := e.failure.Load(); p != nil {
 		return *p
 	}

@@ -2,6 +2,6 @@ package embedded
 
 // ShortMemory makes generations of written keys so short that every test passes through many.
 func (c Config) ShortMemory() Config {
-	c.recentKeys = 4
+	c.memtableFilterKeys = 4
 	return c
 }

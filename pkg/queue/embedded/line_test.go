@@ -91,7 +91,7 @@ func TestLongLine(t *testing.T) {
 		}
 		if worked > jobs*5/6 && !restarted {
 			restarted = true
-			if floor := e.mem.Lines[reset.LaneStart][0].Floor; floor < floorStep {
+			if floor := e.mem.Queues[reset.LaneStart][0].Floor; floor < floorStep {
 				t.Errorf("the floor is still at %d", floor)
 			}
 			if err := e.Close(); err != nil {
@@ -106,7 +106,7 @@ func TestLongLine(t *testing.T) {
 	if s, err := e.Stats(ctx); err != nil || s.Held != 0 || s.Bytes != 0 || s.Conservation() != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	for _, prefix := range []byte{prefixJob, prefixOpen, prefixAside, prefixRetry} {
+	for _, prefix := range []byte{prefixJob, prefixOpen, prefixSetAside, prefixRetry} {
 		if n := e.countKeys(t, prefix); n != 0 {
 			t.Errorf("%d keys %c are left", n, prefix)
 		}
@@ -178,7 +178,7 @@ func TestSweepDropsWhatIsPastItsTime(t *testing.T) {
 	count(prefixMark, 2)
 	count(prefixRecord, 2)
 	count(prefixPassage, 0)
-	count(prefixDrop, 3)
+	count(prefixRetention, 3)
 	if err := e.Close(); err != nil {
 		t.Error(err)
 	}
@@ -187,7 +187,7 @@ func TestSweepDropsWhatIsPastItsTime(t *testing.T) {
 // Every lease of a start leaves a passage: a sweep drops all that are past their time, however many there are.
 func TestSweepKeepsUpWithPassages(t *testing.T) {
 	t.Parallel()
-	const total = 11*sweepStep + 1
+	const total = 11*sweepBatch + 1
 	ctx := t.Context()
 	clk := clock.NewManual(time.Unix(1_700_000_000, 0))
 	e := openMem(t, vfs.NewMem(), clk)
@@ -277,14 +277,14 @@ func TestExpiredJobsAreFoundHoweverLateTheyCome(t *testing.T) {
 	clk.Advance(2 * time.Hour)
 	sweep(1)
 	sweep(0)
-	if first, now := e.mem.expiring[reset.LaneApply], clk.Now().UnixMicro(); first <= now {
+	if first, now := e.mem.firstExpiry[reset.LaneApply], clk.Now().UnixMicro(); first <= now {
 		t.Errorf("the next sweep begins at %d, %d µs back", first, now-first)
 	}
 	enqueue(-time.Hour)
 	sweep(1)
 	// One group writes a job whose time is over and sweeps.
 	sweep(0)
-	if err := e.do(ctx, func(t *tx) {
+	if err := e.submit(ctx, func(t *tx) {
 		it := item(-time.Hour)
 		t.enqueue(&it)
 		t.leaseExpired(request)

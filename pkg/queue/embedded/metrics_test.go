@@ -40,7 +40,7 @@ func newObserved(t *testing.T, fs *vfs.MemFS) *observed {
 	var err error
 	o.Engine, err = embedded.Open(embedded.Config{Dir: "q", DiskReserve: 100}, embedded.Deps{
 		Clock: o.clock, FS: fs, Registerer: o.reg, Fatal: func(err error) { t.Errorf("fatal: %v", err) },
-		Ended: func(lane reset.Lane, unique bool, state reset.State, age time.Duration) {
+		OnJobEnd: func(lane reset.Lane, unique bool, state reset.State, age time.Duration) {
 			o.ends = append(o.ends, end{lane, unique, state, age}) // read after the answer, which comes after this
 		},
 	})

@@ -18,8 +18,8 @@ import (
 // Enqueue implements queue.Producer.
 func (e *Engine) Enqueue(ctx context.Context, items []queue.Item) []queue.Verdict {
 	out := make([]queue.Verdict, len(items))
-	if p := e.noAccept.Load(); p != nil {
-		return e.refuse(out, fmt.Errorf("%w: %w", queue.ErrNotDurable, *p))
+	if p := e.enqueueRefusal.Load(); p != nil {
+		return e.refuseAll(out, fmt.Errorf("%w: %w", queue.ErrNotDurable, *p))
 	}
 	work := make([]queue.Item, len(items))
 	todo := 0
@@ -36,7 +36,7 @@ func (e *Engine) Enqueue(ctx context.Context, items []queue.Item) []queue.Verdic
 	}
 	if todo > 0 {
 		verdicts := append([]queue.Verdict(nil), out...) // the committer's own: the caller may leave before it writes
-		err := e.do(ctx, func(t *tx) {
+		err := e.submit(ctx, func(t *tx) {
 			for i := range work {
 				if verdicts[i].Err == nil {
 					verdicts[i] = t.enqueue(&work[i])
@@ -54,22 +54,22 @@ func (e *Engine) Enqueue(ctx context.Context, items []queue.Item) []queue.Verdic
 		}
 	}
 	for i := range out {
-		e.meter.Verdict(out[i])
+		e.metrics.countVerdict(out[i])
 	}
 	return out
 }
 
-func (e *Engine) refuse(out []queue.Verdict, err error) []queue.Verdict {
+func (e *Engine) refuseAll(out []queue.Verdict, err error) []queue.Verdict {
 	for i := range out {
 		out[i].Err = err
-		e.meter.Verdict(out[i])
+		e.metrics.countVerdict(out[i])
 	}
 	return out
 }
 
 func checkJob(j *reset.Job) error {
 	switch {
-	case !validLine(j.Lane, j.Class):
+	case !isValidLaneClass(j.Lane, j.Class):
 		return fmt.Errorf("queue: no such line: %v, %v", j.Lane, j.Class)
 	case j.ID.IsZero():
 		return errors.New("queue: a job needs an id")
@@ -82,18 +82,18 @@ func checkJob(j *reset.Job) error {
 func (t *tx) enqueue(it *queue.Item) queue.Verdict {
 	j := it.Job
 	if j.AcceptTime.IsZero() {
-		j.AcceptTime = fromMicros(t.wall)
+		j.AcceptTime = fromMicros(t.wallTime)
 	}
 	var mark markRecord
 	if it.Mark != nil {
 		key := key16(prefixMark, it.Mark.Account)
-		if b := t.getNew(key); b != nil {
+		if b := t.getLikelyAbsent(key); b != nil {
 			old, err := decodeMark(b)
 			if err != nil {
-				t.fault(err)
+				t.abort(err)
 				return queue.Verdict{Err: err}
 			}
-			if old.expire == 0 || old.expire > t.wall {
+			if old.expire == 0 || old.expire > t.wallTime {
 				if !it.Mark.Request.IsZero() && old.request == it.Mark.Request {
 					return queue.Verdict{Ref: old.ref, Replayed: true}
 				}
@@ -108,24 +108,24 @@ func (t *tx) enqueue(it *queue.Item) queue.Verdict {
 		j.Sequence = mark.mark
 	}
 	size := uint64(headerBytes + len(j.Payload))
-	if t.m.Enqueued-t.m.Ended >= t.e.cfg.MaxJobs || t.m.Bytes+size > t.e.cfg.MaxBytes {
+	if t.mem.Enqueued-t.mem.Ended >= t.e.cfg.MaxJobs || t.mem.Bytes+size > t.e.cfg.MaxBytes {
 		return queue.Verdict{Err: queue.ErrFull}
 	}
 	// Places of coalesced asks are no jobs, but they must not grow without bound either.
-	if g := &t.m.Groups[reset.LaneStart][j.Class]; j.Lane == reset.LaneStart && g.Last-g.Passed >= t.e.cfg.MaxJobs {
+	if g := &t.mem.Ordinals[reset.LaneStart][j.Class]; j.Lane == reset.LaneStart && g.Last-g.Passed >= t.e.cfg.MaxJobs {
 		return queue.Verdict{Err: queue.ErrFull}
 	}
 	v := t.insert(j, 0)
-	if passed := t.m.passed(j.Lane, j.Class); v.Ref.Seq > passed {
+	if passed := t.mem.passedOrdinal(j.Lane, j.Class); v.Ref.Seq > passed {
 		v.Ahead = v.Ref.Seq - passed
 	}
 	if it.Mark != nil {
 		mark.ref = v.Ref
 		key := key16(prefixMark, it.Mark.Account)
 		t.set(key, appendMark(make([]byte, 0, markBytes), mark))
-		t.g.marks = append(t.g.marks, it.Mark.Account)
+		t.group.markAccounts = append(t.group.markAccounts, it.Mark.Account)
 		if mark.expire != 0 {
-			t.put(keyDrop(mark.expire, key), nil)
+			t.setBatchOnly(keyRetention(mark.expire, key), nil)
 		}
 	}
 	return v
@@ -133,23 +133,23 @@ func (t *tx) enqueue(it *queue.Item) queue.Verdict {
 
 // insert puts a job in line, joins it or ends it superseded. ord is the ordinal that a follow-up takes over, or 0.
 func (t *tx) insert(j reset.Job, ord uint64) queue.Verdict {
-	m := t.m
-	if keyed(&j) {
-		if b := t.getNew(keyOpen(&j)); b != nil {
+	m := t.mem
+	if usesKey(&j) {
+		if b := t.getLikelyAbsent(keyOpen(&j)); b != nil {
 			open, size, err := decodeOpen(b, j.Lane)
 			if err != nil {
-				t.fault(err)
+				t.abort(err)
 				return queue.Verdict{Err: err}
 			}
-			l := m.leases[open.place()]
+			l := m.leaseBySlot[open.slot()]
 			leased := l != nil && !l.expired
 			switch j.Lane {
 			case reset.LaneStart:
-				if leased || !t.endParked(open.place()) {
-					return t.joinStart(&j)
+				if leased || !t.endParked(open.slot()) {
+					return t.addPlaceholder(&j)
 				}
 			case reset.LaneMail:
-				if !leased && !t.endParked(open.place()) {
+				if !leased && !t.endParked(open.slot()) {
 					return queue.Verdict{Joined: true, Ref: reset.Ref{ID: open.job.Ticket, Lane: j.Lane, Class: open.job.Class, Seq: open.seq, AcceptTime: j.AcceptTime}}
 				}
 			default:
@@ -160,27 +160,27 @@ func (t *tx) insert(j reset.Job, ord uint64) queue.Verdict {
 			}
 		}
 	}
-	r := t.place(j, ord)
+	r := t.assignSlot(j, ord)
 	m.Enqueued++
-	m.enteredOpen[j.Lane]++
+	m.enteredSinceOpen[j.Lane]++
 	t.addJob(&r)
-	t.openTicket(&r)
+	t.writeOpenTicket(&r)
 	return queue.Verdict{Ref: r.ref()}
 }
 
 // endParked ends the job at the place superseded if it is parked, and tells whether it was. What failed as often as a
 // job may must not bar who asks once more: his job takes the key, with a payload that may do better.
-func (t *tx) endParked(p place) bool {
-	if t.m.count(p).Parked == 0 {
+func (t *tx) endParked(p slot) bool {
+	if t.mem.countersOf(p).Parked == 0 {
 		return false // spares nearly every ask a look-up
 	}
-	b := t.get(keyPlace(prefixAside, p))
+	b := t.get(keySlot(prefixSetAside, p))
 	if b == nil {
 		return false
 	}
 	r, size, err := decodeJob(b, p.seq)
 	if err != nil {
-		t.fault(err)
+		t.abort(err)
 		return false
 	}
 	if r.flags&flagParked == 0 {
@@ -191,63 +191,63 @@ func (t *tx) endParked(p place) bool {
 }
 
 // place gives the job its sequence and ordinal.
-func (t *tx) place(j reset.Job, ord uint64) jobRecord {
-	r := jobRecord{job: j, ord: ord}
-	k, g := &t.m.Lines[j.Lane][j.Class], &t.m.Groups[groupOf(j.Lane)][j.Class]
+func (t *tx) assignSlot(j reset.Job, ord uint64) jobRecord {
+	r := jobRecord{job: j, ordinal: ord}
+	k, g := &t.mem.Queues[j.Lane][j.Class], &t.mem.Ordinals[ordinalLane(j.Lane)][j.Class]
 	k.Last++
 	r.seq = k.Last
 	if ord == 0 {
 		g.Last++
-		r.ord = g.Last
+		r.ordinal = g.Last
 	}
-	t.changed = true
+	t.countersChanged = true
 	return r
 }
 
 func (r *jobRecord) ref() reset.Ref {
-	return reset.Ref{ID: r.job.Ticket, Lane: r.job.Lane, Class: r.job.Class, Seq: r.ord, AcceptTime: r.job.AcceptTime}
+	return reset.Ref{ID: r.job.Ticket, Lane: r.job.Lane, Class: r.job.Class, Seq: r.ordinal, AcceptTime: r.job.AcceptTime}
 }
 
 // joinStart gives a coalesced ask a place at the end of the line, so that nobody sees whether he was the first.
-func (t *tx) joinStart(j *reset.Job) queue.Verdict {
-	r := t.place(*j, 0)
-	rec := appendPlace(make([]byte, 0, placeBytes), j.AcceptTime)
-	t.put(keyPlace(prefixJob, r.place()), rec)
-	t.m.line(r.place()).push(r.seq, rec)
+func (t *tx) addPlaceholder(j *reset.Job) queue.Verdict {
+	r := t.assignSlot(*j, 0)
+	rec := appendPlaceholder(make([]byte, 0, placeholderBytes), j.AcceptTime)
+	t.setBatchOnly(keySlot(prefixJob, r.slot()), rec)
+	t.mem.queueOf(r.slot()).pushWindow(r.seq, rec)
 	return queue.Verdict{Ref: r.ref(), Joined: true}
 }
 
 // insertEnded counts a job that a newer one has superseded before it could wait.
 func (t *tx) insertEnded(j reset.Job, ord uint64) queue.Verdict {
-	r := t.place(j, ord)
-	t.m.Enqueued++
-	t.m.Ended++
-	t.m.enteredOpen[j.Lane]++
-	t.m.endedOpen[j.Lane]++
-	t.finalTicket(&r, reset.StateRejected, reset.ReasonSuperseded)
-	t.leaveLine(&r)
-	t.tellEnd(&r.job, reset.StateRejected)
+	r := t.assignSlot(j, ord)
+	t.mem.Enqueued++
+	t.mem.Ended++
+	t.mem.enteredSinceOpen[j.Lane]++
+	t.mem.endedSinceOpen[j.Lane]++
+	t.writeFinalTicket(&r, reset.StateRejected, reset.ReasonSuperseded)
+	t.countOrdinalEnded(&r)
+	t.reportEnd(&r.job, reset.StateRejected)
 	return queue.Verdict{Ref: r.ref()}
 }
 
 // Ticket implements queue.Producer.
 func (e *Engine) Ticket(ctx context.Context, ref reset.Ref) (queue.Status, error) {
-	if err := e.enter(); err != nil {
+	if err := e.beginCall(); err != nil {
 		return queue.Status{}, err
 	}
-	defer e.leave()
-	if !validLine(ref.Lane, ref.Class) {
+	defer e.endCall()
+	if !isValidLaneClass(ref.Lane, ref.Class) {
 		return queue.Status{}, queue.ErrNotFound
 	}
 	e.mu.RLock()
-	now, wall := e.times()
-	g := e.lastDone
+	now, wall := e.readTimes()
+	g := e.lastGroup
 	var s queue.Status
 	var err error
 	if ref.Lane == reset.LaneStart {
 		s, err = e.startStatus(ref, now)
 		if !s.DoneTime.IsZero() {
-			s.DoneTime = s.DoneTime.Add(-time.Duration(lag(now, wall)) * time.Microsecond) // by the caller's clock
+			s.DoneTime = s.DoneTime.Add(-time.Duration(clockLag(now, wall)) * time.Microsecond) // by the caller's clock
 			if s.State == reset.StateDone {
 				s.UpdateTime = s.DoneTime
 			}
@@ -255,7 +255,7 @@ func (e *Engine) Ticket(ctx context.Context, ref reset.Ref) (queue.Status, error
 	} else {
 		s, err = e.ticketStatus(ref, now)
 		if s.State.Final() {
-			g = e.wrote(micros(s.UpdateTime)) // it changes no more: what was written since does not matter
+			g = e.newestUnsyncedGroup(micros(s.UpdateTime)) // it changes no more: what was written since does not matter
 		}
 	}
 	e.mu.RUnlock()
@@ -263,7 +263,7 @@ func (e *Engine) Ticket(ctx context.Context, ref reset.Ref) (queue.Status, error
 		return queue.Status{}, err
 	}
 	// What is told must still be true after a power cut.
-	if err := e.durable(ctx, g); err != nil {
+	if err := e.waitDurable(ctx, g); err != nil {
 		return queue.Status{}, err
 	}
 	return s, nil
@@ -271,11 +271,11 @@ func (e *Engine) Ticket(ctx context.Context, ref reset.Ref) (queue.Status, error
 
 func (e *Engine) startStatus(ref reset.Ref, now int64) (queue.Status, error) {
 	m := &e.mem
-	if ref.Seq == 0 || ref.Seq > m.Lines[ref.Lane][ref.Class].Last {
+	if ref.Seq == 0 || ref.Seq > m.Queues[ref.Lane][ref.Class].Last {
 		return queue.Status{}, queue.ErrNotFound
 	}
 	s := queue.Status{State: reset.StateAccepted, Lane: ref.Lane, UpdateTime: ref.AcceptTime}
-	if passed := m.passed(ref.Lane, ref.Class); ref.Seq > passed {
+	if passed := m.passedOrdinal(ref.Lane, ref.Class); ref.Seq > passed {
 		s.Ahead = ref.Seq - passed
 		return s, nil
 	}
@@ -318,15 +318,15 @@ func (e *Engine) ticketStatus(ref reset.Ref, now int64) (queue.Status, error) {
 	if err != nil {
 		return queue.Status{}, fmt.Errorf("queue: %w", err)
 	}
-	s := queue.Status{State: t.state, Reason: t.reason, UpdateTime: fromMicros(t.update), Lane: t.place.lane}
+	s := queue.Status{State: t.state, Reason: t.reason, UpdateTime: fromMicros(t.update), Lane: t.slot.lane}
 	if t.state.Final() {
 		if t.update+e.cfg.Retention.Microseconds() <= now {
 			return queue.Status{}, queue.ErrNotFound
 		}
 		return s, nil
 	}
-	l := e.mem.leases[t.place]
-	last := t.place.lane == groupOf(t.place.lane)
+	l := e.mem.leaseBySlot[t.slot]
+	last := t.slot.lane == ordinalLane(t.slot.lane)
 	switch {
 	case l != nil && !l.expired && last:
 		s.State = reset.StateRunning
@@ -334,8 +334,8 @@ func (e *Engine) ticketStatus(ref reset.Ref, now int64) (queue.Status, error) {
 		s.Retrying = t.flags&(flagRetrying|flagParked) != 0 && l == nil
 	default:
 		s.Retrying = t.flags&(flagRetrying|flagParked) != 0 && l == nil
-		if passed := e.mem.passed(t.place.lane, t.place.class); t.ord > passed {
-			s.Ahead = t.ord - passed
+		if passed := e.mem.passedOrdinal(t.slot.lane, t.slot.class); t.ordinal > passed {
+			s.Ahead = t.ordinal - passed
 		}
 	}
 	return s, nil
@@ -346,10 +346,10 @@ func (e *Engine) Stats(ctx context.Context) (queue.Stats, error) {
 	if err := ctx.Err(); err != nil {
 		return queue.Stats{}, err
 	}
-	if err := e.enter(); err != nil {
+	if err := e.beginCall(); err != nil {
 		return queue.Stats{}, err
 	}
-	defer e.leave()
+	defer e.endCall()
 	return e.stats(), nil
 }
 
@@ -358,34 +358,34 @@ func (e *Engine) stats() queue.Stats {
 	s := e.mem.stats()
 	e.mu.RUnlock()
 	s.MaxBytes = e.cfg.MaxBytes
-	if p := e.noAccept.Load(); p != nil {
+	if p := e.enqueueRefusal.Load(); p != nil {
 		s.NotAccepting = fmt.Errorf("%w: %w", queue.ErrNotDurable, *p)
 	}
 	return s
 }
 
 // view calls f under the lock, with the machine's time, and then waits until what it saw is durable.
-func (e *Engine) view(ctx context.Context, f func(wall int64) error) error {
+func (e *Engine) readDurable(ctx context.Context, f func(wall int64) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := e.enter(); err != nil {
+	if err := e.beginCall(); err != nil {
 		return err
 	}
-	defer e.leave()
+	defer e.endCall()
 	e.mu.RLock()
-	g := e.lastDone
+	g := e.lastGroup
 	err := f(e.deps.Clock.Now().UnixMicro())
 	e.mu.RUnlock()
 	if err != nil {
 		return err
 	}
-	return e.durable(ctx, g)
+	return e.waitDurable(ctx, g)
 }
 
 // Get implements queue.Records.
 func (e *Engine) Get(ctx context.Context, kind queue.RecordKind, key string) (r queue.Record, err error) {
-	err = e.view(ctx, func(wall int64) error {
+	err = e.readDurable(ctx, func(wall int64) error {
 		b, closer, err := e.db.Get(keyRecord(kind, key))
 		if errors.Is(err, pebble.ErrNotFound) {
 			return queue.ErrNotFound
@@ -394,7 +394,7 @@ func (e *Engine) Get(ctx context.Context, kind queue.RecordKind, key string) (r 
 		}
 		r, err = decodeRecord(kind, key, b)
 		_ = closer.Close()
-		if err == nil && expired(r, wall) {
+		if err == nil && isRecordExpired(r, wall) {
 			r, err = queue.Record{}, queue.ErrNotFound
 		}
 		return err
@@ -402,7 +402,7 @@ func (e *Engine) Get(ctx context.Context, kind queue.RecordKind, key string) (r 
 	return r, err
 }
 
-func expired(r queue.Record, wall int64) bool {
+func isRecordExpired(r queue.Record, wall int64) bool {
 	return !r.ExpireTime.IsZero() && micros(r.ExpireTime) <= wall
 }
 
@@ -424,12 +424,12 @@ func (e *Engine) PutAll(ctx context.Context, writes []queue.RecordWrite) error {
 		writes[i].Value = bytes.Clone(writes[i].Value)
 	}
 	var result error
-	if err := e.do(ctx, func(t *tx) {
+	if err := e.submit(ctx, func(t *tx) {
 		if result = t.checkVersions(writes); result != nil {
 			return
 		}
 		for _, w := range writes {
-			t.write(w)
+			t.writeRecord(w)
 		}
 	}); err != nil {
 		return err
@@ -444,16 +444,16 @@ func checkRecord(w queue.RecordWrite) error {
 	return nil
 }
 
-func (t *tx) version(w queue.RecordWrite) uint64 {
+func (t *tx) recordVersion(w queue.RecordWrite) uint64 {
 	b := t.get(keyRecord(w.Kind, w.Key))
 	if b == nil {
 		return 0
 	}
 	r, err := decodeRecord(w.Kind, w.Key, b)
 	if err != nil {
-		t.fault(err)
+		t.abort(err)
 	}
-	if expired(r, t.wall) {
+	if isRecordExpired(r, t.wallTime) {
 		return 0
 	}
 	return r.Version
@@ -461,23 +461,23 @@ func (t *tx) version(w queue.RecordWrite) uint64 {
 
 func (t *tx) checkVersions(writes []queue.RecordWrite) error {
 	for _, w := range writes {
-		if w.Version != queue.AnyVersion && t.version(w) != w.Version {
+		if w.Version != queue.AnyVersion && t.recordVersion(w) != w.Version {
 			return queue.ErrConflict
 		}
 	}
 	return nil
 }
 
-func (t *tx) write(w queue.RecordWrite) {
+func (t *tx) writeRecord(w queue.RecordWrite) {
 	key := keyRecord(w.Kind, w.Key)
 	if w.Value == nil {
-		t.del(key)
+		t.delete(key)
 		return
 	}
-	r := queue.Record{Version: t.version(w) + 1, Value: w.Value, ExpireTime: w.ExpireTime}
+	r := queue.Record{Version: t.recordVersion(w) + 1, Value: w.Value, ExpireTime: w.ExpireTime}
 	t.set(key, appendRecord(nil, r))
 	if !w.ExpireTime.IsZero() {
-		t.put(keyDrop(micros(w.ExpireTime), key), nil)
+		t.setBatchOnly(keyRetention(micros(w.ExpireTime), key), nil)
 	}
 }
 
@@ -487,12 +487,12 @@ func (e *Engine) List(ctx context.Context, kind queue.RecordKind, after string, 
 	if after != "" {
 		lower = append(lower, 0)
 	}
-	return e.list(ctx, kind, lower, pastRecords(kind), limit, (*pebble.Iterator).First, (*pebble.Iterator).Next)
+	return e.list(ctx, kind, lower, recordsUpperBound(kind), limit, (*pebble.Iterator).First, (*pebble.Iterator).Next)
 }
 
 // ListBack implements queue.Records.
 func (e *Engine) ListBack(ctx context.Context, kind queue.RecordKind, before string, limit int) ([]queue.Record, error) {
-	upper := pastRecords(kind)
+	upper := recordsUpperBound(kind)
 	if before != "" {
 		upper = keyRecord(kind, before)
 	}
@@ -500,7 +500,7 @@ func (e *Engine) ListBack(ctx context.Context, kind queue.RecordKind, before str
 }
 
 // pastRecords is the key behind the kind's last.
-func pastRecords(kind queue.RecordKind) []byte {
+func recordsUpperBound(kind queue.RecordKind) []byte {
 	upper := keyRecord(kind, "")
 	upper[len(upper)-1] = 1
 	return upper
@@ -508,7 +508,7 @@ func pastRecords(kind queue.RecordKind) []byte {
 
 func (e *Engine) list(ctx context.Context, kind queue.RecordKind, lower, upper []byte, limit int, begin, step func(*pebble.Iterator) bool,
 ) (out []queue.Record, err error) {
-	err = e.view(ctx, func(wall int64) error {
+	err = e.readDurable(ctx, func(wall int64) error {
 		it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		if err != nil {
 			return fmt.Errorf("queue: list records: %w", err)
@@ -518,7 +518,7 @@ func (e *Engine) list(ctx context.Context, kind queue.RecordKind, lower, upper [
 			if err != nil {
 				return errors.Join(err, it.Close())
 			}
-			if !expired(r, wall) {
+			if !isRecordExpired(r, wall) {
 				out = append(out, r)
 			}
 		}
@@ -533,18 +533,18 @@ func (e *Engine) Mark(ctx context.Context, account reset.Key) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if err := e.enter(); err != nil {
+	if err := e.beginCall(); err != nil {
 		return 0, err
 	}
-	defer e.leave()
+	defer e.endCall()
 	e.mu.RLock()
-	g := e.marked(account)
+	g := e.unsyncedMarkGroup(account)
 	mark, err := e.readMark(account)
 	e.mu.RUnlock()
 	if err != nil {
 		return 0, err
 	}
-	if err := e.durable(ctx, g); err != nil {
+	if err := e.waitDurable(ctx, g); err != nil {
 		return 0, err
 	}
 	return mark, nil

@@ -17,7 +17,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/surgegate/surgegate/pkg/clock"
-	"github.com/surgegate/surgegate/pkg/queue/embedded/internal/meter"
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
@@ -42,7 +41,7 @@ func (e *Engine) upkeepLoop(ctx context.Context) {
 			sweep.Reset(e.cfg.Sweep)
 		case <-ctx.Done():
 			return
-		case <-e.dead:
+		case <-e.failedSignal:
 			return
 		}
 	}
@@ -58,16 +57,16 @@ func (e *Engine) checkDisk() {
 		return
 	}
 	e.freeDisk.Store(&usage.AvailBytes)
-	shut := e.noAccept.Load() != nil
+	shut := e.enqueueRefusal.Load() != nil
 	switch {
 	case usage.AvailBytes < e.cfg.DiskReserve && !shut:
-		e.noAccept.Store(&errDiskLow)
+		e.enqueueRefusal.Store(&errDiskLow)
 		e.deps.Logger.Error("queue: not accepting: free disk below the reserve", "free", usage.AvailBytes, "reserve", e.cfg.DiskReserve)
 	case shut && usage.AvailBytes >= e.cfg.DiskReserve+e.cfg.DiskHysteresis:
-		e.noAccept.Store(nil)
+		e.enqueueRefusal.Store(nil)
 		e.deps.Logger.Info("queue: accepting again", "free", usage.AvailBytes)
 	case !shut && usage.AvailBytes >= e.cfg.DiskReserve+e.cfg.DiskHysteresis+e.cfg.Ballast:
-		if err := e.makeBallast(); err != nil {
+		if err := e.ensureBallast(); err != nil {
 			e.deps.Logger.Warn("queue: no ballast", "error", err.Error())
 		}
 	}
@@ -75,7 +74,7 @@ func (e *Engine) checkDisk() {
 
 func (e *Engine) ballastPath() string { return e.fs.PathJoin(e.cfg.Dir, "BALLAST") }
 
-func (e *Engine) makeBallast() error {
+func (e *Engine) ensureBallast() error {
 	if _, err := e.fs.Stat(e.ballastPath()); err == nil {
 		return nil
 	}
@@ -87,60 +86,60 @@ func (e *Engine) makeBallast() error {
 }
 
 // diskFull is called by Pebble's file system when a write found no space; the write is tried once more after it.
-func (e *Engine) diskFull() {
-	e.noAccept.Store(&errDiskLow)
+func (e *Engine) handleDiskFull() {
+	e.enqueueRefusal.Store(&errDiskLow)
 	err := e.fs.Remove(e.ballastPath())
 	e.deps.Logger.Error("queue: disk full: not accepting, ballast given up", "ballast_error", err)
 }
 
 // sweepStep bounds one sweep request, so that no group is held up for more than a few milliseconds.
-const sweepStep = 1000
+const sweepBatch = 1000
 
 // sweep drops final tickets, marks, records and passages that are past their time.
 func (e *Engine) sweep(ctx context.Context) error {
 	for more := true; more; {
-		if err := e.do(ctx, func(t *tx) { more = t.sweepDrops() }); err != nil {
+		if err := e.submit(ctx, func(t *tx) { more = t.sweepRetention() }); err != nil {
 			return err
 		}
 	}
 	for more := true; more; {
-		if err := e.do(ctx, func(t *tx) { more = t.sweepPassages() }); err != nil {
+		if err := e.submit(ctx, func(t *tx) { more = t.sweepPassages() }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tx) sweepDrops() (more bool) {
-	hour := uint32(t.wall / time.Hour.Microseconds())
-	upper := binary.BigEndian.AppendUint32([]byte{prefixDrop}, hour)
-	it, err := t.e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixDrop}, UpperBound: upper})
+func (t *tx) sweepRetention() (more bool) {
+	hour := uint32(t.wallTime / time.Hour.Microseconds())
+	upper := binary.BigEndian.AppendUint32([]byte{prefixRetention}, hour)
+	it, err := t.e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixRetention}, UpperBound: upper})
 	if err != nil {
-		t.fault(err)
+		t.abort(err)
 		return false
 	}
 	var last []byte
 	n := 0
-	for ok := it.First(); ok && n < sweepStep; ok = it.Next() {
+	for ok := it.First(); ok && n < sweepBatch; ok = it.Next() {
 		last = append(last[:0], it.Key()...)
 		n++
-		if len(last) > 5 && t.outdated(last[5:]) {
-			t.del(bytes.Clone(last[5:]))
+		if len(last) > 5 && t.isPastRetention(last[5:]) {
+			t.delete(bytes.Clone(last[5:]))
 		}
 	}
 	if err := it.Close(); err != nil {
-		t.fault(err)
+		t.abort(err)
 	}
 	if n > 0 {
-		if err := t.b.DeleteRange([]byte{prefixDrop}, append(last, 0), nil); err != nil {
-			t.fault(err)
+		if err := t.batch.DeleteRange([]byte{prefixRetention}, append(last, 0), nil); err != nil {
+			t.abort(err)
 		}
 	}
-	return n == sweepStep
+	return n == sweepBatch
 }
 
 // outdated tells whether the entry that a drop names is past its time; it may have been written again since.
-func (t *tx) outdated(key []byte) bool {
+func (t *tx) isPastRetention(key []byte) bool {
 	b := t.get(key)
 	if b == nil {
 		return false
@@ -151,10 +150,10 @@ func (t *tx) outdated(key []byte) bool {
 		return err == nil && r.state.Final() && r.update+t.e.cfg.Retention.Microseconds() <= t.now
 	case prefixMark:
 		r, err := decodeMark(b)
-		return err == nil && r.expire != 0 && r.expire <= t.wall
+		return err == nil && r.expire != 0 && r.expire <= t.wallTime
 	case prefixRecord:
 		r, err := decodeRecord("", "", b)
-		return err == nil && expired(r, t.wall)
+		return err == nil && isRecordExpired(r, t.wallTime)
 	}
 	return false
 }
@@ -163,12 +162,12 @@ func (t *tx) sweepPassages() (more bool) {
 	for _, class := range reset.Classes() {
 		it, err := t.e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixPassage, byte(class)}, UpperBound: []byte{prefixPassage, byte(class) + 1}})
 		if err != nil {
-			t.fault(err)
+			t.abort(err)
 			return false
 		}
 		var last []byte
 		n := 0
-		for ok := it.First(); ok && n < sweepStep; ok = it.Next() {
+		for ok := it.First(); ok && n < sweepBatch; ok = it.Next() {
 			v := it.Value()
 			if len(v) != 16 || int64(binary.BigEndian.Uint64(v[8:]))+t.e.cfg.Retention.Microseconds() > t.now {
 				break
@@ -177,14 +176,14 @@ func (t *tx) sweepPassages() (more bool) {
 			n++
 		}
 		if err := it.Close(); err != nil {
-			t.fault(err)
+			t.abort(err)
 		}
 		if n > 0 {
-			if err := t.b.DeleteRange([]byte{prefixPassage, byte(class)}, append(last, 0), nil); err != nil {
-				t.fault(err)
+			if err := t.batch.DeleteRange([]byte{prefixPassage, byte(class)}, append(last, 0), nil); err != nil {
+				t.abort(err)
 			}
 		}
-		more = more || n == sweepStep
+		more = more || n == sweepBatch
 	}
 	return more
 }
@@ -218,17 +217,17 @@ func (e *Engine) events() *pebble.EventListener {
 // backgroundError logs one line a second: Pebble tries again without a pause, 500 times a second were seen.
 func (e *Engine) backgroundError(err error) {
 	now := e.deps.Clock.Now().Unix()
-	if last := e.background.Load(); last == now || !e.background.CompareAndSwap(last, now) {
-		e.unlogged.Add(1)
+	if last := e.lastBackgroundLog.Load(); last == now || !e.lastBackgroundLog.CompareAndSwap(last, now) {
+		e.suppressedErrors.Add(1)
 		return
 	}
 	// As text: printed with %+v, as slog does, Pebble's errors bring pages of stack.
-	e.deps.Logger.Error("queue: pebble background", "error", err.Error(), "suppressed", e.unlogged.Swap(0))
+	e.deps.Logger.Error("queue: pebble background", "error", err.Error(), "suppressed", e.suppressedErrors.Swap(0))
 }
 
-func (e *Engine) openMeter() (err error) {
-	e.meter, err = meter.New(meter.Deps{
-		Registerer: e.deps.Registerer, Clock: e.deps.Clock, Snapshot: e.snapshot, DiskReserve: e.cfg.DiskReserve,
+func (e *Engine) openMetrics() (err error) {
+	e.metrics, err = newMetrics(metricsDeps{
+		Registerer: e.deps.Registerer, Clock: e.deps.Clock, Snapshot: e.takeSnapshot, DiskReserve: e.cfg.DiskReserve,
 	})
 	if err != nil {
 		return fmt.Errorf("queue: %w", err)
@@ -237,9 +236,9 @@ func (e *Engine) openMeter() (err error) {
 }
 
 // snapshot is what metrics show.
-func (e *Engine) snapshot() meter.Snapshot {
-	s := meter.Snapshot{Stats: e.stats(), DiskAvailable: math.NaN()}
-	s.Accepting = s.NotAccepting == nil && e.failed() == nil
+func (e *Engine) takeSnapshot() metricsSnapshot {
+	s := metricsSnapshot{Stats: e.stats(), DiskAvailable: math.NaN()}
+	s.Accepting = s.NotAccepting == nil && e.failureErr() == nil
 	if free := e.freeDisk.Load(); free != nil {
 		s.DiskAvailable = float64(*free)
 	}
@@ -247,49 +246,49 @@ func (e *Engine) snapshot() meter.Snapshot {
 }
 
 // hub tells watchers that a ticket may have changed. With nobody watching it costs one atomic load a change.
-type hub struct {
-	count   atomic.Int64
-	mu      sync.Mutex
-	tickets map[reset.ID]map[*watch]struct{}
-	lines   [classCount]watchHeap // starts that have not been passed, by sequence
-	passed  watchHeap             // starts that were passed and are not done, by time
+type watcherSet struct {
+	count           atomic.Int64
+	mu              sync.Mutex
+	byTicket        map[reset.ID]map[*watcher]struct{}
+	startsNotPassed [classCount]watchHeap // starts that have not been passed, by sequence
+	startsNotDone   watchHeap             // starts that were passed and are not done, by time
 }
 
-type watch struct {
+type watcher struct {
 	ref     reset.Ref
 	changed chan struct{}
-	order   int64      // in its heap: the sequence, or the time in µs
+	rank    int64      // in its heap: the sequence, or the time in µs
 	heap    *watchHeap // nil when in none
 	index   int
 }
 
-func (w *watch) signal() {
+func (w *watcher) signal() {
 	select {
 	case w.changed <- struct{}{}:
 	default: // one is waiting already
 	}
 }
 
-func (w *watch) move(to *watchHeap, order int64) {
+func (w *watcher) move(to *watchHeap, order int64) {
 	if w.heap != nil {
 		heap.Remove(w.heap, w.index)
 	}
-	w.heap, w.order = to, order
+	w.heap, w.rank = to, order
 	if to != nil {
 		heap.Push(to, w)
 	}
 }
 
-type watchHeap []*watch
+type watchHeap []*watcher
 
 func (h watchHeap) Len() int           { return len(h) }
-func (h watchHeap) Less(i, j int) bool { return h[i].order < h[j].order }
+func (h watchHeap) Less(i, j int) bool { return h[i].rank < h[j].rank }
 func (h watchHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }
 func (h *watchHeap) Push(x any) {
-	w := x.(*watch)
+	w := x.(*watcher)
 	w.index = len(*h)
 	*h = append(*h, w)
 }
@@ -300,23 +299,23 @@ func (h *watchHeap) Pop() any {
 	return w
 }
 
-func (h *hub) init() { h.tickets = make(map[reset.ID]map[*watch]struct{}) }
+func (h *watcherSet) init() { h.byTicket = make(map[reset.ID]map[*watcher]struct{}) }
 
-func (h *hub) watched() bool { return h.count.Load() > 0 }
+func (h *watcherSet) hasWatchers() bool { return h.count.Load() > 0 }
 
 // Watch implements queue.Producer.
 func (e *Engine) Watch(ref reset.Ref) (<-chan struct{}, func()) {
-	w := &watch{ref: ref, changed: make(chan struct{}, 1)}
-	h := &e.hub
+	w := &watcher{ref: ref, changed: make(chan struct{}, 1)}
+	h := &e.watchers
 	h.count.Add(1) // before the caller reads the ticket: no change falls between
-	if ref.Lane == reset.LaneStart && validLine(ref.Lane, ref.Class) {
+	if ref.Lane == reset.LaneStart && isValidLaneClass(ref.Lane, ref.Class) {
 		e.watchStart(w)
 	} else {
 		h.mu.Lock()
-		if h.tickets[ref.ID] == nil {
-			h.tickets[ref.ID] = make(map[*watch]struct{})
+		if h.byTicket[ref.ID] == nil {
+			h.byTicket[ref.ID] = make(map[*watcher]struct{})
 		}
-		h.tickets[ref.ID][w] = struct{}{}
+		h.byTicket[ref.ID][w] = struct{}{}
 		h.mu.Unlock()
 	}
 	var once sync.Once
@@ -324,14 +323,14 @@ func (e *Engine) Watch(ref reset.Ref) (<-chan struct{}, func()) {
 }
 
 // watchStart finds out, under the engine's lock, whether the place was passed already.
-func (e *Engine) watchStart(w *watch) {
+func (e *Engine) watchStart(w *watcher) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	now, _ := e.times()
-	h := &e.hub
-	if e.mem.passed(w.ref.Lane, w.ref.Class) < w.ref.Seq {
+	now, _ := e.readTimes()
+	h := &e.watchers
+	if e.mem.passedOrdinal(w.ref.Lane, w.ref.Class) < w.ref.Seq {
 		h.mu.Lock()
-		w.move(&h.lines[w.ref.Class], int64(w.ref.Seq))
+		w.move(&h.startsNotPassed[w.ref.Class], int64(w.ref.Seq))
 		h.mu.Unlock()
 		return
 	}
@@ -340,41 +339,41 @@ func (e *Engine) watchStart(w *watch) {
 	}
 	if s, err := e.startStatus(w.ref, now); err == nil && s.State != reset.StateDone {
 		h.mu.Lock()
-		w.move(&h.passed, micros(s.DoneTime))
+		w.move(&h.startsNotDone, micros(s.DoneTime))
 		h.mu.Unlock()
-		e.kickAlarm()
+		e.rescheduleAlarm()
 	}
 }
 
-func (h *hub) remove(w *watch) {
+func (h *watcherSet) remove(w *watcher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w.move(nil, 0)
-	if m := h.tickets[w.ref.ID]; m != nil {
+	if m := h.byTicket[w.ref.ID]; m != nil {
 		delete(m, w)
 		if len(m) == 0 {
-			delete(h.tickets, w.ref.ID)
+			delete(h.byTicket, w.ref.ID)
 		}
 	}
 	h.count.Add(-1)
 }
 
 // signal tells what a group changed, once it is durable. It reports whether the next alarm may have come nearer.
-func (h *hub) signal(g *group) (nearer bool) {
-	if len(g.signals) == 0 && len(g.passages) == 0 {
+func (h *watcherSet) signalGroup(g *commitGroup) (nearer bool) {
+	if len(g.ticketSignals) == 0 && len(g.passages) == 0 {
 		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, id := range g.signals {
-		for w := range h.tickets[id] {
+	for _, id := range g.ticketSignals {
+		for w := range h.byTicket[id] {
 			w.signal()
 		}
 	}
 	for _, p := range g.passages {
-		for line := &h.lines[p.class]; len(*line) > 0 && (*line)[0].order <= int64(p.upTo); {
+		for line := &h.startsNotPassed[p.class]; len(*line) > 0 && (*line)[0].rank <= int64(p.upTo); {
 			w := (*line)[0]
-			w.move(&h.passed, p.done)
+			w.move(&h.startsNotDone, p.done)
 			w.signal()
 			nearer = true
 		}
@@ -383,18 +382,18 @@ func (h *hub) signal(g *group) (nearer bool) {
 }
 
 // done signals the starts whose time has come, and tells when the next one's does; 0 for never.
-func (h *hub) done(now int64) int64 {
+func (h *watcherSet) signalDoneStarts(now int64) int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.passed) > 0 && h.passed[0].order <= now {
-		w := h.passed[0]
+	for len(h.startsNotDone) > 0 && h.startsNotDone[0].rank <= now {
+		w := h.startsNotDone[0]
 		w.move(nil, 0)
 		w.signal()
 	}
-	if len(h.passed) == 0 {
+	if len(h.startsNotDone) == 0 {
 		return 0
 	}
-	return h.passed[0].order
+	return h.startsNotDone[0].rank
 }
 
 // alarmLoop wakes the committer when a lease expires or a retry becomes due, and watchers when a start is done.
@@ -403,23 +402,23 @@ func (e *Engine) alarmLoop(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		e.mu.RLock()
-		now, _ := e.times()
+		now, _ := e.readTimes()
 		next := e.mem.nextAlarm(e.mem.Clock) // not now: what fell due since the last commit has not woken anybody
-		e.armed.Store(next)
+		e.alarmTime.Store(next)
 		e.mu.RUnlock()
-		if done := e.hub.done(now); done != 0 && (next == 0 || done < next) {
+		if done := e.watchers.signalDoneStarts(now); done != 0 && (next == 0 || done < next) {
 			next = done
 		}
 		e.setAlarm(timer, now, next)
 		select {
 		case <-timer.C():
-			if e.do(ctx, func(*tx) {}) != nil {
+			if e.submit(ctx, func(*tx) {}) != nil {
 				return
 			}
-		case <-e.alarmed:
+		case <-e.alarmChanged:
 		case <-ctx.Done():
 			return
-		case <-e.dead:
+		case <-e.failedSignal:
 			return
 		}
 	}
@@ -438,7 +437,7 @@ func (e *Engine) setAlarm(timer clock.Timer, now, next int64) {
 		timer.Reset(wait)
 		before := now
 		e.mu.RLock()
-		now, _ = e.times()
+		now, _ = e.readTimes()
 		e.mu.RUnlock()
 		if now-before < slack {
 			return
@@ -446,9 +445,9 @@ func (e *Engine) setAlarm(timer clock.Timer, now, next int64) {
 	}
 }
 
-func (e *Engine) kickAlarm() {
+func (e *Engine) rescheduleAlarm() {
 	select {
-	case e.alarmed <- struct{}{}:
+	case e.alarmChanged <- struct{}{}:
 	default: // it will look anyway
 	}
 }

@@ -24,23 +24,23 @@ type waiter struct {
 
 // Backlog implements queue.Worker. It is exact up to 1,024 due retries a class.
 func (e *Engine) Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class) (int, error) {
-	if !validLine(lane, upTo) {
+	if !isValidLaneClass(lane, upTo) {
 		return 0, fmt.Errorf("queue: no such line: %v, %v", lane, upTo)
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if err := e.enter(); err != nil {
+	if err := e.beginCall(); err != nil {
 		return 0, err
 	}
-	defer e.leave()
+	defer e.endCall()
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	now := max(e.mem.Clock, e.deps.Clock.Now().UnixMicro())
 	n := uint64(0)
 	for class := reset.ClassInteractive; class <= upTo; class++ {
-		k, ln := &e.mem.Lines[lane][class], &e.mem.lines[lane][class]
-		n += k.InLine - ln.leased
+		k, ln := &e.mem.Queues[lane][class], &e.mem.queues[lane][class]
+		n += k.InLine - ln.leasedInLine
 		n += uint64(ln.retries.countDue(0, now, 1024)) //nolint:gosec // G115: at most 1,024
 	}
 	return int(min(n, math.MaxInt)), nil //nolint:gosec // G115: bounded
@@ -48,7 +48,7 @@ func (e *Engine) Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class)
 
 // Wait implements queue.Worker.
 func (e *Engine) Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) error {
-	if !validLine(lane, 0) {
+	if !isValidLaneClass(lane, 0) {
 		return fmt.Errorf("queue: no such lane: %v", lane)
 	}
 	if err := ctx.Err(); err != nil {
@@ -57,8 +57,8 @@ func (e *Engine) Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) er
 	w := &waiter{lane, upTo, make(chan struct{})}
 	// Registered under Engine.mu: no commit comes between the look and the registration.
 	e.mu.RLock()
-	now, _ := e.times()
-	if e.mem.ready(lane, upTo, now) && !isClosed(e.quit) && !isClosed(e.dead) {
+	now, _ := e.readTimes()
+	if e.mem.hasWork(lane, upTo, now) && !isClosed(e.quit) && !isClosed(e.failedSignal) {
 		e.mu.RUnlock()
 		return nil
 	}
@@ -78,31 +78,31 @@ func (e *Engine) Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) er
 		return ctx.Err()
 	case <-e.quit:
 		return queue.ErrClosed
-	case <-e.dead:
-		return e.failed()
+	case <-e.failedSignal:
+		return e.failureErr()
 	}
 }
 
 // wake lets those go whose lane has work, and sets the alarm. Called under Engine.mu.
-func (e *Engine) wake(now int64) {
+func (e *Engine) wakeWaiters(now int64) {
 	e.waitMu.Lock()
 	for w := range e.waiters {
-		if e.mem.ready(w.lane, w.upTo, now) {
+		if e.mem.hasWork(w.lane, w.upTo, now) {
 			close(w.ready)
 			delete(e.waiters, w)
 		}
 	}
 	e.waitMu.Unlock()
-	next, armed := e.mem.nextAlarm(now), e.armed.Load()
+	next, armed := e.mem.nextAlarm(now), e.alarmTime.Load()
 	if next == 0 || armed != 0 && armed <= next {
 		return
 	}
-	e.kickAlarm()
+	e.rescheduleAlarm()
 }
 
 // Lease implements queue.Worker.
 func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Lease, error) {
-	if !validLine(r.Lane, r.UpTo) {
+	if !isValidLaneClass(r.Lane, r.UpTo) {
 		return nil, fmt.Errorf("queue: no such line: %v, %v", r.Lane, r.UpTo)
 	}
 	if r.Max <= 0 || r.Visibility <= 0 {
@@ -110,11 +110,11 @@ func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Lease
 	}
 	var granted []*lease
 	var out []queue.Lease
-	err := e.lend(ctx, func(t *tx) {
+	err := e.submitLease(ctx, func(t *tx) {
 		if r.Expired {
 			granted = t.leaseExpired(r)
 		} else {
-			granted = t.lease(r)
+			granted = t.leaseJobs(r)
 		}
 		out = make([]queue.Lease, len(granted))
 		for i, l := range granted {
@@ -131,133 +131,133 @@ func (e *Engine) Lease(ctx context.Context, r queue.LeaseRequest) ([]queue.Lease
 // lend is doPatient for a Lease. Its answer tells of jobs that are open, and where nothing before it in its group wrote
 // anything, those are durable with the groups before. What it writes itself is where tickets stand; who tells that waits
 // for it, and a Finish comes after it in the log. So the call to the downstream need not wait for this fsync.
-func (e *Engine) lend(ctx context.Context, run func(*tx)) error {
+func (e *Engine) submitLease(ctx context.Context, run func(*tx)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := e.enter(); err != nil {
+	if err := e.beginCall(); err != nil {
 		return err
 	}
-	defer e.leave()
+	defer e.endCall()
 	r := &request{done: make(chan struct{})}
 	r.run = func(t *tx) {
-		r.early = t.b.Empty() && !t.changed
+		r.answerBeforeSync = t.batch.Empty() && !t.countersChanged
 		run(t)
 	}
-	return e.hand(context.WithoutCancel(ctx), r)
+	return e.submitRequest(context.WithoutCancel(ctx), r)
 }
 
 // lease walks the line: expired leases, retries whose time has come, then the order of arrival.
-func (t *tx) lease(r queue.LeaseRequest) (out []*lease) {
+func (t *tx) leaseJobs(r queue.LeaseRequest) (out []*lease) {
 	deadline := t.now + r.Visibility.Microseconds()
 	for class := reset.ClassInteractive; class <= r.UpTo; class++ {
-		ln := t.m.line(place{lane: r.Lane, class: class})
-		for len(ln.again) > 0 && len(out) < r.Max {
-			l := ln.again[0]
-			ln.again = ln.again[1:]
-			if l.expired && t.m.leases[l.rec.place()] == l {
-				out = append(out, t.grant(l.rec, l.size, deadline))
+		ln := t.mem.queueOf(slot{lane: r.Lane, class: class})
+		for len(ln.expiredLeases) > 0 && len(out) < r.Max {
+			l := ln.expiredLeases[0]
+			ln.expiredLeases = ln.expiredLeases[1:]
+			if l.expired && t.mem.leaseBySlot[l.rec.slot()] == l {
+				out = append(out, t.grantLease(l.rec, l.size, deadline))
 			}
 		}
-		for len(out) < r.Max && ln.retries.due(t.now) {
-			p := place{r.Lane, class, ln.retries.items[0].seq}
+		for len(out) < r.Max && ln.retries.hasDue(t.now) {
+			p := slot{r.Lane, class, ln.retries.items[0].seq}
 			ln.retries.remove(p.seq)
-			rec, size, ok := t.readJob(prefixAside, p)
+			rec, size, ok := t.readJob(prefixSetAside, p)
 			if !ok {
 				return out
 			}
-			out = append(out, t.grant(rec, size, deadline))
+			out = append(out, t.grantLease(rec, size, deadline))
 		}
-		out = t.leaseLine(r, class, deadline, out)
+		out = t.leaseInOrder(r, class, deadline, out)
 	}
 	return out
 }
 
 // leaseLine hands out the head of the line. Places of coalesced asks count as jobs: who was first must not show.
-func (t *tx) leaseLine(r queue.LeaseRequest, class reset.Class, deadline int64, out []*lease) []*lease {
-	p := place{lane: r.Lane, class: class}
-	ln, k := t.m.line(p), t.m.count(p)
+func (t *tx) leaseInOrder(r queue.LeaseRequest, class reset.Class, deadline int64, out []*lease) []*lease {
+	p := slot{lane: r.Lane, class: class}
+	ln, k := t.mem.queueOf(p), t.mem.countersOf(p)
 	var upTo uint64
 	places := 0
 	for len(out)+places < r.Max {
 		if len(ln.window) == 0 {
-			if err := t.e.refill(r.Lane, class, t.visible[r.Lane][class], t.over); err != nil {
-				t.fault(err)
+			if err := t.e.refill(r.Lane, class, t.lastApplied[r.Lane][class], t.overlay); err != nil {
+				t.abort(err)
 				return out
 			}
 			if len(ln.window) == 0 {
 				break
 			}
 		}
-		entry := ln.pop()
+		entry := ln.popWindow()
 		upTo = entry.seq
 		p.seq = entry.seq
-		if isPlace(entry.rec) {
+		if isPlaceholder(entry.rec) {
 			places++
-			t.del(keyPlace(prefixJob, p))
-			t.advance(p)
+			t.delete(keySlot(prefixJob, p))
+			t.advanceFloor(p)
 			continue
 		}
 		rec, size, err := decodeJob(entry.rec, entry.seq)
 		if err != nil {
-			t.fault(err)
+			t.abort(err)
 			return out
 		}
-		out = append(out, t.grant(rec, size, deadline))
+		out = append(out, t.grantLease(rec, size, deadline))
 	}
 	if r.Lane == reset.LaneStart && upTo > 0 {
-		t.pass(class, upTo, t.now+r.DoneAfter.Microseconds())
+		t.recordPassage(class, upTo, t.now+r.DoneAfter.Microseconds())
 	}
-	if len(ln.window) == 0 && ln.next <= k.Last {
+	if len(ln.window) == 0 && ln.nextUnread <= k.Last {
 		// The head of a line is always in memory, for Wait and for the oldest wait.
-		if err := t.e.refill(r.Lane, class, t.visible[r.Lane][class], t.over); err != nil {
-			t.fault(err)
+		if err := t.e.refill(r.Lane, class, t.lastApplied[r.Lane][class], t.overlay); err != nil {
+			t.abort(err)
 		}
 	}
 	return out
 }
 
 // pass fixes the DoneTime of the start places up to a sequence that no earlier passage fixed.
-func (t *tx) pass(class reset.Class, upTo uint64, done int64) {
-	g := &t.m.Groups[reset.LaneStart][class]
+func (t *tx) recordPassage(class reset.Class, upTo uint64, done int64) {
+	g := &t.mem.Ordinals[reset.LaneStart][class]
 	if upTo <= g.Passed {
 		return
 	}
 	v := binary.BigEndian.AppendUint64(make([]byte, 0, 16), g.Passed+1)
-	t.put(keyPassage(class, upTo), binary.BigEndian.AppendUint64(v, uint64(done)))
+	t.setBatchOnly(keyPassage(class, upTo), binary.BigEndian.AppendUint64(v, uint64(done)))
 	g.Passed = upTo
-	t.changed = true
-	if t.e.hub.watched() {
-		t.g.passages = append(t.g.passages, passage{class, upTo, done})
+	t.countersChanged = true
+	if t.e.watchers.hasWatchers() {
+		t.group.passages = append(t.group.passages, passage{class, upTo, done})
 	}
 }
 
-func (t *tx) grant(rec jobRecord, size uint64, deadline int64) *lease {
-	before := t.m.group(rec.place()).Passed
-	l := t.m.grant(rec, size, deadline)
+func (t *tx) grantLease(rec jobRecord, size uint64, deadline int64) *lease {
+	before := t.mem.ordinalsOf(rec.slot()).Passed
+	l := t.mem.addLease(rec, size, deadline)
 	// A position that was told must not grow after a crash: what a first lease passes is durable before it is told.
-	if t.m.group(rec.place()).Passed != before {
-		t.changed = true
+	if t.mem.ordinalsOf(rec.slot()).Passed != before {
+		t.countersChanged = true
 	}
-	if l.passedIn {
+	if l.countedAsPassed {
 		passed := l.rec
 		passed.flags |= flagPassed
-		t.openTicket(&passed)
+		t.writeOpenTicket(&passed)
 	} else if !rec.job.Ticket.IsZero() && rec.job.Lane != reset.LaneStart {
-		t.signal(rec.job.Ticket)
+		t.signalTicket(rec.job.Ticket)
 	}
 	return l
 }
 
-func (t *tx) readJob(prefix byte, p place) (rec jobRecord, size uint64, ok bool) {
-	b := t.get(keyPlace(prefix, p))
+func (t *tx) readJob(prefix byte, p slot) (rec jobRecord, size uint64, ok bool) {
+	b := t.get(keySlot(prefix, p))
 	if b == nil {
-		t.fault(fmt.Errorf("%w: no job at %v, %v, %d", errCorrupt, p.lane, p.class, p.seq))
+		t.abort(fmt.Errorf("%w: no job at %v, %v, %d", errCorrupt, p.lane, p.class, p.seq))
 		return rec, 0, false
 	}
 	rec, size, err := decodeJob(bytes.Clone(b), p.seq)
 	if err != nil {
-		t.fault(err)
+		t.abort(err)
 		return rec, 0, false
 	}
 	return rec, size, true
@@ -266,74 +266,74 @@ func (t *tx) readJob(prefix byte, p place) (rec jobRecord, size uint64, ok bool)
 // leaseExpired hands out jobs whose ExpireTime has passed and that nobody holds.
 func (t *tx) leaseExpired(r queue.LeaseRequest) (out []*lease) {
 	deadline := t.now + r.Visibility.Microseconds()
-	first := &t.m.expiring[r.Lane]
+	first := &t.mem.firstExpiry[r.Lane]
 	it, err := t.e.db.NewIter(&pebble.IterOptions{
-		LowerBound: keyExpire(place{lane: r.Lane}, *first), UpperBound: keyExpire(place{lane: r.Lane}, t.wall+1),
+		LowerBound: keyExpire(slot{lane: r.Lane}, *first), UpperBound: keyExpire(slot{lane: r.Lane}, t.wallTime+1),
 	})
 	if err != nil {
-		t.fault(err)
+		t.abort(err)
 		return nil
 	}
 	defer func() {
 		if err := it.Close(); err != nil {
-			t.fault(err)
+			t.abort(err)
 		}
 	}()
-	if !t.late[r.Lane] {
-		*first = max(*first, t.wall+1) // unless something is found
+	if !t.wroteExpired[r.Lane] {
+		*first = max(*first, t.wallTime+1) // unless something is found
 	}
 	for ok := it.First(); ok && len(out) < r.Max; ok = it.Next() {
 		k := it.Key()
 		if len(k) != 19 {
-			t.fault(errCorrupt)
+			t.abort(errCorrupt)
 			return out
 		}
-		p := place{r.Lane, reset.Class(k[10]), binary.BigEndian.Uint64(k[11:])}
-		if _, gone := t.over[string(k)]; gone {
+		p := slot{r.Lane, reset.Class(k[10]), binary.BigEndian.Uint64(k[11:])}
+		if _, gone := t.overlay[string(k)]; gone {
 			continue
 		}
 		*first = min(*first, int64(binary.BigEndian.Uint64(k[2:])))
 		if p.class > r.UpTo {
 			continue
 		}
-		if l := t.m.leases[p]; l != nil {
+		if l := t.mem.leaseBySlot[p]; l != nil {
 			if l.expired {
-				out = append(out, t.grant(l.rec, l.size, deadline))
+				out = append(out, t.grantLease(l.rec, l.size, deadline))
 			}
 			continue
 		}
 		prefix := byte(prefixJob)
-		if t.get(keyPlace(prefixAside, p)) != nil {
-			prefix = prefixAside
+		if t.get(keySlot(prefixSetAside, p)) != nil {
+			prefix = prefixSetAside
 		}
 		rec, size, ok := t.readJob(prefix, p)
 		if !ok {
 			return out
 		}
-		ln := t.m.line(p)
-		ln.drop(p.seq)
+		ln := t.mem.queueOf(p)
+		ln.removeFromWindow(p.seq)
 		ln.retries.remove(p.seq)
-		out = append(out, t.grant(rec, size, deadline))
+		out = append(out, t.grantLease(rec, size, deadline))
 	}
 	return out
 }
 
 // Extend implements queue.Worker.
 func (e *Engine) Extend(ctx context.Context, leases []queue.Lease, visibility time.Duration) []error {
-	return each(ctx, e, leases, func(t *tx, held *queue.Lease) error {
-		l := t.m.tokens[held.Token]
+	return forEachItem(ctx, e, leases, func(t *tx, held *queue.Lease) error {
+		l := t.mem.leaseByToken[held.Token]
 		if l == nil || l.rec.job.ID != held.Job.ID || l.expired {
 			return queue.ErrLeaseLost
 		}
-		t.m.extend(l, t.now+visibility.Microseconds())
+		t.mem.extendLease(l, t.now+visibility.Microseconds())
 		return nil
 	})
 }
 
 // each runs f on each item in one request and gives an error each.
-func each[T any](ctx context.Context, e *Engine, items []T, f func(*tx, *T) error) []error {
+func forEachItem[T any](ctx context.Context, e *Engine, items []T, f func(*tx, *T) error) []error {
 	errs := make([]error, len(items))
-	err := e.doPatient(ctx, func(t *tx) {
+	err := e.submitDetached(ctx, func(t *tx) {
 		for i := range items {
 			errs[i] = f(t, &items[i])
 		}
@@ -348,8 +348,8 @@ func each[T any](ctx context.Context, e *Engine, items []T, f func(*tx, *T) erro
 }
 
 // held returns the lease if it is still good.
-func (t *tx) held(h *queue.Lease) (*lease, error) {
-	l := t.m.tokens[h.Token]
+func (t *tx) findLease(h *queue.Lease) (*lease, error) {
+	l := t.mem.leaseByToken[h.Token]
 	if l == nil || l.rec.job.ID != h.Job.ID {
 		return nil, queue.ErrLeaseLost
 	}
@@ -358,11 +358,11 @@ func (t *tx) held(h *queue.Lease) (*lease, error) {
 
 // Finish implements queue.Worker.
 func (e *Engine) Finish(ctx context.Context, ends []queue.Finish) []error {
-	return each(ctx, e, ends, (*tx).finish)
+	return forEachItem(ctx, e, ends, (*tx).finish)
 }
 
 func (t *tx) finish(f *queue.Finish) error {
-	l, err := t.held(&f.Lease)
+	l, err := t.findLease(&f.Lease)
 	if err != nil {
 		return err
 	}
@@ -401,24 +401,24 @@ func (t *tx) finish(f *queue.Finish) error {
 			j.AcceptTime = rec.job.AcceptTime
 		}
 		var ord uint64
-		if i == heir && groupOf(j.Lane) == groupOf(rec.job.Lane) && j.Class == rec.job.Class {
-			ord, carried = rec.ord, true
+		if i == heir && ordinalLane(j.Lane) == ordinalLane(rec.job.Lane) && j.Class == rec.job.Class {
+			ord, carried = rec.ordinal, true
 		}
 		t.insert(j, ord)
 	}
 	if heir >= 0 && !carried {
-		t.leaveLine(&rec)
+		t.countOrdinalEnded(&rec)
 	}
 	for _, w := range f.Records {
-		t.write(w)
+		t.writeRecord(w)
 	}
 	return nil
 }
 
 // Retry implements queue.Worker.
 func (e *Engine) Retry(ctx context.Context, retries []queue.Retry) []error {
-	return each(ctx, e, retries, func(t *tx, r *queue.Retry) error {
-		l, err := t.held(&r.Lease)
+	return forEachItem(ctx, e, retries, func(t *tx, r *queue.Retry) error {
+		l, err := t.findLease(&r.Lease)
 		if err != nil {
 			return err
 		}
@@ -426,7 +426,7 @@ func (e *Engine) Retry(ctx context.Context, retries []queue.Retry) []error {
 		if r.UsedTry {
 			rec.job.Attempts++
 		}
-		t.putRetry(&rec, micros(r.NotBefore)+lag(t.now, t.wall))
+		t.writeRetry(&rec, micros(r.NotBefore)+clockLag(t.now, t.wallTime))
 		return nil
 	})
 }
@@ -434,70 +434,70 @@ func (e *Engine) Retry(ctx context.Context, retries []queue.Retry) []error {
 // setAside takes a leased job out of where it lies; putRetry or putParked must follow. Its key stays taken.
 func (t *tx) setAside(l *lease) jobRecord {
 	rec := l.rec
-	passed := l.passedIn || rec.flags&flagPassed != 0
+	passed := l.countedAsPassed || rec.flags&flagPassed != 0
 	t.removeJob(&rec, l.size)
 	rec.flags &^= flagRetrying | flagParked | flagPassed
 	if passed {
 		rec.flags |= flagPassed
-		t.m.group(rec.place()).Flagged++
+		t.mem.ordinalsOf(rec.slot()).PassedSetAside++
 	}
-	t.m.Bytes += l.size
+	t.mem.Bytes += l.size
 	return rec
 }
 
-func (t *tx) putRetry(rec *jobRecord, at int64) {
+func (t *tx) writeRetry(rec *jobRecord, at int64) {
 	rec.flags |= flagRetrying
 	rec.at = at
-	p := rec.place()
+	p := rec.slot()
 	accept := micros(rec.job.AcceptTime)
-	t.put(keyRetry(p, at), binary.BigEndian.AppendUint64(nil, uint64(accept)))
-	t.m.line(p).retries.add(p.seq, at)
-	t.m.line(p).addTried(p, accept)
-	t.m.count(p).Retrying++
-	t.putAside(rec)
+	t.setBatchOnly(keyRetry(p, at), binary.BigEndian.AppendUint64(nil, uint64(accept)))
+	t.mem.queueOf(p).retries.add(p.seq, at)
+	t.mem.queueOf(p).addRetryByAccept(p, accept)
+	t.mem.countersOf(p).Retrying++
+	t.writeSetAside(rec)
 }
 
-func (t *tx) putAside(rec *jobRecord) {
-	p := rec.place()
-	t.set(keyPlace(prefixAside, p), appendJob(nil, rec, true))
+func (t *tx) writeSetAside(rec *jobRecord) {
+	p := rec.slot()
+	t.set(keySlot(prefixSetAside, p), appendJob(nil, rec, true))
 	if !rec.job.ExpireTime.IsZero() {
-		delete(t.over, string(keyExpire(p, micros(rec.job.ExpireTime)))) // removeJob has noted it as gone
-		t.putExpire(rec)
+		delete(t.overlay, string(keyExpire(p, micros(rec.job.ExpireTime)))) // removeJob has noted it as gone
+		t.writeExpiryKey(rec)
 	}
 	if rec.job.Lane != reset.LaneMail {
-		t.addOpen(rec)
-	} else if keyed(&rec.job) && t.get(keyOpen(&rec.job)) == nil {
-		t.addOpen(rec)
+		t.writeOpenKey(rec)
+	} else if usesKey(&rec.job) && t.get(keyOpen(&rec.job)) == nil {
+		t.writeOpenKey(rec)
 	}
-	t.openTicket(rec)
+	t.writeOpenTicket(rec)
 }
 
 // Park implements queue.Worker.
 func (e *Engine) Park(ctx context.Context, parks []queue.Park) []error {
-	return each(ctx, e, parks, func(t *tx, pk *queue.Park) error {
+	return forEachItem(ctx, e, parks, func(t *tx, pk *queue.Park) error {
 		if len(pk.Cause) > 256 {
 			return fmt.Errorf("%w: cause of %d bytes", queue.ErrTooLarge, len(pk.Cause))
 		}
-		l, err := t.held(&pk.Lease)
+		l, err := t.findLease(&pk.Lease)
 		if err != nil {
 			return err
 		}
 		rec := t.setAside(l)
 		rec.flags |= flagParked
 		rec.at = t.now
-		p := rec.place()
+		p := rec.slot()
 		key := keyParked(p, rec.at)
 		t.set(key, []byte(pk.Cause))
 		t.set(key16(prefixParkedID, rec.job.ID), key)
-		t.m.count(p).Parked++
-		t.putAside(&rec)
+		t.mem.countersOf(p).Parked++
+		t.writeSetAside(&rec)
 		return nil
 	})
 }
 
 // Parked implements queue.Operator.
 func (e *Engine) Parked(ctx context.Context, lane reset.Lane, after reset.ID, limit int) (out []queue.ParkedJob, err error) {
-	err = e.view(ctx, func(int64) error {
+	err = e.readDurable(ctx, func(int64) error {
 		lower := []byte{prefixParked}
 		if !after.IsZero() {
 			b, closer, err := e.db.Get(key16(prefixParkedID, after))
@@ -514,14 +514,14 @@ func (e *Engine) Parked(ctx context.Context, lane reset.Lane, after reset.ID, li
 			return fmt.Errorf("queue: list parked: %w", err)
 		}
 		for ok := it.First(); ok && len(out) < limit; ok = it.Next() {
-			p, since, err := parkedPlace(it.Key())
+			p, since, err := decodeKeyParked(it.Key())
 			if err != nil {
 				return errors.Join(err, it.Close())
 			}
 			if lane != 0 && p.lane != lane {
 				continue
 			}
-			b, closer, err := e.db.Get(keyPlace(prefixAside, p))
+			b, closer, err := e.db.Get(keySlot(prefixSetAside, p))
 			if err != nil {
 				return errors.Join(fmt.Errorf("queue: read parked: %w", err), it.Close())
 			}
@@ -539,17 +539,17 @@ func (e *Engine) Parked(ctx context.Context, lane reset.Lane, after reset.ID, li
 }
 
 // parked reads a parked job that nobody holds.
-func (t *tx) parked(id reset.ID) (rec jobRecord, size uint64, err error) {
+func (t *tx) readParked(id reset.ID) (rec jobRecord, size uint64, err error) {
 	b := t.get(key16(prefixParkedID, id))
 	if b == nil {
 		return rec, 0, queue.ErrNotFound
 	}
-	p, _, err := parkedPlace(b)
+	p, _, err := decodeKeyParked(b)
 	if err != nil {
-		t.fault(err)
+		t.abort(err)
 		return rec, 0, err
 	}
-	rec, size, ok := t.readJob(prefixAside, p)
+	rec, size, ok := t.readJob(prefixSetAside, p)
 	if !ok {
 		return rec, 0, t.err
 	}
@@ -558,22 +558,22 @@ func (t *tx) parked(id reset.ID) (rec jobRecord, size uint64, err error) {
 
 // Requeue implements queue.Operator.
 func (e *Engine) Requeue(ctx context.Context, ids []reset.ID) []error {
-	return each(ctx, e, ids, func(t *tx, id *reset.ID) error {
-		rec, size, err := t.parked(*id)
+	return forEachItem(ctx, e, ids, func(t *tx, id *reset.ID) error {
+		rec, size, err := t.readParked(*id)
 		if err != nil {
 			return err
 		}
 		moved := t.setAside(&lease{rec: rec, size: size, index: -1})
 		moved.job.Attempts = 0
-		t.putRetry(&moved, t.now)
+		t.writeRetry(&moved, t.now)
 		return nil
 	})
 }
 
 // GiveUp implements queue.Operator.
 func (e *Engine) GiveUp(ctx context.Context, ids []reset.ID) []error {
-	return each(ctx, e, ids, func(t *tx, id *reset.ID) error {
-		rec, size, err := t.parked(*id)
+	return forEachItem(ctx, e, ids, func(t *tx, id *reset.ID) error {
+		rec, size, err := t.readParked(*id)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package stormtrace_test
+package stormlog_test
 
 import (
 	"bytes"
@@ -14,32 +14,32 @@ import (
 	"testing"
 	"time"
 
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 )
 
-var head = stormtrace.Header{T0: time.Date(2022, 8, 24, 3, 0, 0, 0, time.UTC), Seed: 7, ID: "number", Model: json.RawMessage(`{"people":3}`)}
+var head = stormlog.Header{T0: time.Date(2022, 8, 24, 3, 0, 0, 0, time.UTC), Seed: 7, ID: "number", Model: json.RawMessage(`{"people":3}`)}
 
-// events are n random ones in order, many of the same microsecond.
-func events(n int, seed uint64) []stormtrace.Event {
+// randomEvents returns n random events in order. Many have the same time.
+func randomEvents(n int, seed uint64) []stormlog.Event {
 	r := rand.New(rand.NewPCG(seed, 1))
-	list := make([]stormtrace.Event, n)
+	list := make([]stormlog.Event, n)
 	t := int64(0)
 	for i := range list {
 		if r.IntN(3) > 0 {
 			t += r.Int64N(5000)
 		}
-		list[i] = stormtrace.Event{
-			T: t, U: r.Uint64() >> r.IntN(64), Op: stormtrace.Op(r.IntN(5)), Source: stormtrace.Source(r.IntN(7)), Cause: stormtrace.Cause(r.IntN(2)),
+		list[i] = stormlog.Event{
+			T: t, U: r.Uint64() >> r.IntN(64), Op: stormlog.Op(r.IntN(5)), Source: stormlog.Source(r.IntN(7)), Cause: stormlog.Cause(r.IntN(2)),
 			Attempt: r.Uint32() >> (1 + r.IntN(31)), Deadline: time.Duration(r.IntN(1e6)) * time.Millisecond, Office: r.Uint64() >> r.IntN(65),
 		}
 	}
 	return list
 }
 
-func write(t testing.TB, list []stormtrace.Event) []byte {
+func write(t testing.TB, list []stormlog.Event) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := stormtrace.NewWriter(&b, head)
+	w, err := stormlog.NewWriter(&b, head)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +58,8 @@ func write(t testing.TB, list []stormtrace.Event) []byte {
 }
 
 // read returns the events up to the first error.
-func read(data []byte) (h stormtrace.Header, list []stormtrace.Event, err error) {
-	r, err := stormtrace.NewReader(bytes.NewReader(data))
+func read(data []byte) (h stormlog.Header, list []stormlog.Event, err error) {
+	r, err := stormlog.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return h, nil, err
 	}
@@ -68,7 +68,7 @@ func read(data []byte) (h stormtrace.Header, list []stormtrace.Event, err error)
 		e, err := r.Next()
 		if err != nil {
 			if _, again := r.Next(); !errors.Is(again, err) {
-				return h, list, fmt.Errorf("a second error: %w", again)
+				return h, list, fmt.Errorf("a second call returned another error: %w", again)
 			}
 			return r.Header(), list, err
 		}
@@ -76,10 +76,10 @@ func read(data []byte) (h stormtrace.Header, list []stormtrace.Event, err error)
 	}
 }
 
-func TestWhatIsWrittenIsRead(t *testing.T) {
+func TestReader_ReadsWhatWriterWrote(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, 50_000} {
-		want := events(n, uint64(n))
+		want := randomEvents(n, uint64(n))
 		data := write(t, want)
 		h, got, err := read(data)
 		if !errors.Is(err, io.EOF) || !slices.Equal(got, want) {
@@ -96,47 +96,47 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 
 const first = `{"fmt":"storm-trace","v":1,"t0":"2022-08-24T03:00:00Z","unit":"us","seed":7,"model":{"x":[1]},"id":"hmac"}` + "\n"
 
-func TestMadeByHand(t *testing.T) {
+func TestReader_AcceptsHandWrittenLines(t *testing.T) {
 	t.Parallel()
 	_, got, err := read([]byte(first + `{"t":5,"u":9,"op":"start","src":"mail","cause":"exo","att":0,"dl_ms":3000}
  { "op" : "check", "t" : 5, "new_field": {"a": 1}, "cause":"endo" }
 
 {"u":18446744073709551615,"t":6,"op":"scan","src":"scan","att":2,"off":4}` + "\r\n" + `{"t":6,"op":"ticket"}`))
-	want := []stormtrace.Event{
-		{T: 5, U: 9, Source: stormtrace.SourceMail, Deadline: 3 * time.Second},
-		{T: 5, Op: stormtrace.OpCheck, Cause: stormtrace.Endogenous},
-		{T: 6, U: 1<<64 - 1, Op: stormtrace.OpScan, Source: stormtrace.SourceScan, Attempt: 2, Office: 4},
-		{T: 6, Op: stormtrace.OpTicket},
+	want := []stormlog.Event{
+		{T: 5, U: 9, Source: stormlog.SourceMail, Deadline: 3 * time.Second},
+		{T: 5, Op: stormlog.OpCheck, Cause: stormlog.Endogenous},
+		{T: 6, U: 1<<64 - 1, Op: stormlog.OpScan, Source: stormlog.SourceScan, Attempt: 2, Office: 4},
+		{T: 6, Op: stormlog.OpTicket},
 	}
 	if !errors.Is(err, io.EOF) || !slices.Equal(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
-func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
+func TestReader_ErrorsNameTheLineAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	good := `{"t":5,"u":9,"op":"start","src":"mail","cause":"exo","att":0,"dl_ms":3000}` + "\n"
 	for text, c := range map[string]struct {
 		is   error
 		want string
 	}{
-		"":                           {stormtrace.ErrFormat, "empty"},
-		"hello\n":                    {stormtrace.ErrFormat, "storm synth"},
-		`{"fmt":"har","v":1}` + "\n": {stormtrace.ErrFormat, "storm-trace"},
-		strings.Replace(first, `"v":1`, `"v":2`, 1):        {stormtrace.ErrVersion, "version 2"},
-		strings.Replace(first, `"us"`, `"ns"`, 1):          {stormtrace.ErrFormat, `"ns"`},
-		first + good + `{"t":4,"op":"start"}` + "\n":       {stormtrace.ErrOrder, ":3:"},
-		first + good + "garbage\n":                         {stormtrace.ErrFormat, ":3:"},
-		first + `{"u":4,"op":"start"}` + "\n":              {stormtrace.ErrFormat, "t is missing"},
-		first + `{"t":-1,"op":"start"}` + "\n":             {stormtrace.ErrFormat, "at least 0"},
-		first + `{"t":1}` + "\n":                           {stormtrace.ErrFormat, "op is missing"},
-		first + `{"t":1,"op":"login"}` + "\n":              {stormtrace.ErrFormat, `op is "login"; it is one of`},
-		first + `{"t":1,"op":"start","src":"moon"}` + "\n": {stormtrace.ErrFormat, "src is"},
-		first + `{"t":1,"op":"start","dl_ms":-5}` + "\n":   {stormtrace.ErrFormat, "dl_ms"},
-		first + `{"t":99999999999999999999,"op":"start"}`:  {stormtrace.ErrFormat, ":2:"},
-		first + good + `{"t":6,"op":"st`:                   {stormtrace.ErrTruncated, "1 whole events"},
-		first + strings.Repeat("x", 2<<20) + "\n":          {stormtrace.ErrFormat, "a line of over"},
-		first[:20]: {stormtrace.ErrFormat, "ends in its first line"},
+		"":                           {stormlog.ErrFormat, "empty"},
+		"hello\n":                    {stormlog.ErrFormat, "storm synth"},
+		`{"fmt":"har","v":1}` + "\n": {stormlog.ErrFormat, "storm-trace"},
+		strings.Replace(first, `"v":1`, `"v":2`, 1):        {stormlog.ErrVersion, "version 2"},
+		strings.Replace(first, `"us"`, `"ns"`, 1):          {stormlog.ErrFormat, `"ns"`},
+		first + good + `{"t":4,"op":"start"}` + "\n":       {stormlog.ErrOrder, ":3:"},
+		first + good + "garbage\n":                         {stormlog.ErrFormat, ":3:"},
+		first + `{"u":4,"op":"start"}` + "\n":              {stormlog.ErrFormat, "t is missing"},
+		first + `{"t":-1,"op":"start"}` + "\n":             {stormlog.ErrFormat, "at least 0"},
+		first + `{"t":1}` + "\n":                           {stormlog.ErrFormat, "op is missing"},
+		first + `{"t":1,"op":"login"}` + "\n":              {stormlog.ErrFormat, `op is "login"; it is one of`},
+		first + `{"t":1,"op":"start","src":"moon"}` + "\n": {stormlog.ErrFormat, "src is"},
+		first + `{"t":1,"op":"start","dl_ms":-5}` + "\n":   {stormlog.ErrFormat, "dl_ms"},
+		first + `{"t":99999999999999999999,"op":"start"}`:  {stormlog.ErrFormat, ":2:"},
+		first + good + `{"t":6,"op":"st`:                   {stormlog.ErrTruncated, "1 complete events"},
+		first + strings.Repeat("x", 2<<20) + "\n":          {stormlog.ErrFormat, "longer than"},
+		first[:20]: {stormlog.ErrFormat, "ends in its first line"},
 	} {
 		_, _, err := read([]byte(text))
 		if !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
@@ -145,10 +145,10 @@ func TestFaultsSayWhereAndWhatToDo(t *testing.T) {
 	}
 }
 
-// Wherever the file is cut, every event of a whole block is there, in order, and the end is told.
-func TestCutAnywhere(t *testing.T) {
+// Wherever the file is cut, every event of a complete block is read, in order, and then ErrTruncated.
+func TestReader_ReadsATruncatedFile(t *testing.T) {
 	t.Parallel()
-	want := events(3000, 5)
+	want := randomEvents(3000, 5)
 	data := write(t, want)
 	most := 0
 	for cut := 0; cut < len(data); cut += 1 + len(data)/400 {
@@ -156,7 +156,7 @@ func TestCutAnywhere(t *testing.T) {
 		if err == nil || errors.Is(err, io.EOF) || len(got) > len(want) || !slices.Equal(got, want[:len(got)]) {
 			t.Fatalf("cut at %d of %d bytes: %d events, %v", cut, len(data), len(got), err)
 		}
-		if len(got) > 0 && !errors.Is(err, stormtrace.ErrTruncated) {
+		if len(got) > 0 && !errors.Is(err, stormlog.ErrTruncated) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
 		most = max(most, len(got))
@@ -166,11 +166,11 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-func TestFlushedIsThere(t *testing.T) {
+func TestWriter_FlushMakesEventsReadable(t *testing.T) {
 	t.Parallel()
-	list := events(10, 1)
+	list := randomEvents(10, 1)
 	var b bytes.Buffer
-	w, err := stormtrace.NewWriter(&b, head)
+	w, err := stormlog.NewWriter(&b, head)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestFlushedIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, got, err := read(b.Bytes())
-		if !errors.Is(err, stormtrace.ErrTruncated) || len(got) != i+1 {
+		if !errors.Is(err, stormlog.ErrTruncated) || len(got) != i+1 {
 			t.Fatalf("after %d events: %d, %v", i+1, len(got), err)
 		}
 	}
@@ -191,48 +191,48 @@ func TestFlushedIsThere(t *testing.T) {
 	}
 }
 
-func TestTheWriterRefuses(t *testing.T) {
+func TestWriter_RefusesBadEvents(t *testing.T) {
 	t.Parallel()
-	w, err := stormtrace.NewWriter(io.Discard, head)
+	w, err := stormlog.NewWriter(io.Discard, head)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Write(&stormtrace.Event{T: 5}); err != nil {
+	if err := w.Write(&stormlog.Event{T: 5}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Write(&stormtrace.Event{T: 4}); !errors.Is(err, stormtrace.ErrOrder) {
+	if err := w.Write(&stormlog.Event{T: 4}); !errors.Is(err, stormlog.ErrOrder) {
 		t.Errorf("out of order: %v", err)
 	}
-	for _, e := range []stormtrace.Event{{T: -1}, {T: 9, Op: 99}, {T: 9, Source: 99}, {T: 9, Cause: 9}, {T: 9, Deadline: -1}} {
-		if err := w.Write(&e); !errors.Is(err, stormtrace.ErrFormat) {
+	for _, e := range []stormlog.Event{{T: -1}, {T: 9, Op: 99}, {T: 9, Source: 99}, {T: 9, Cause: 9}, {T: 9, Deadline: -1}} {
+		if err := w.Write(&e); !errors.Is(err, stormlog.ErrFormat) {
 			t.Errorf("%+v: %v", e, err)
 		}
 	}
-	if err := w.Write(&stormtrace.Event{T: 5}); err != nil || w.Events() != 2 {
+	if err := w.Write(&stormlog.Event{T: 5}); err != nil || w.Events() != 2 {
 		t.Errorf("after refusals: %v, %d events", err, w.Events())
 	}
 	path := filepath.Join(t.TempDir(), "trace")
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stormtrace.Create(path, head); err == nil || !strings.Contains(err.Error(), "never written over") {
-		t.Errorf("a file that is there: %v", err)
+	if _, err := stormlog.Create(path, head); err == nil || !strings.Contains(err.Error(), "never written over") {
+		t.Errorf("an existing file: %v", err)
 	}
-	if _, err := stormtrace.Open(path + ".not"); err == nil {
-		t.Error("a file that is not there was opened")
+	if _, err := stormlog.Open(path + ".not"); err == nil {
+		t.Error("a missing file was opened")
 	}
-	if _, err := stormtrace.Open(path); !errors.Is(err, stormtrace.ErrFormat) {
+	if _, err := stormlog.Open(path); !errors.Is(err, stormlog.ErrFormat) {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestAFullDisk(t *testing.T) {
+func TestWriter_ReportsAFullDisk(t *testing.T) {
 	t.Parallel()
-	w, err := stormtrace.NewWriter(&full{room: 100 << 10}, head)
+	w, err := stormlog.NewWriter(&full{room: 100 << 10}, head)
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := events(200_000, 2)
+	list := randomEvents(200_000, 2)
 	for i := range list {
 		if err = w.Write(&list[i]); err != nil {
 			break
@@ -257,10 +257,10 @@ func (f *full) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Whatever is in a file, it is refused or read; and what was read can be written and read again.
+// Any input is either refused or read. What was read can be written and read again.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte(first + `{"t":5,"u":9,"op":"start","src":"mail","cause":"exo","att":0,"dl_ms":3000}` + "\n"))
-	f.Add(write(f, events(20, 3)))
+	f.Add(write(f, randomEvents(20, 3)))
 	f.Add([]byte(first + `{"t":05,"u":9,"op":"start","src":"mail","cause":"exo","att":0,"dl_ms":3000}` + "\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, list, err := read(data)
@@ -273,7 +273,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// What the fast way takes, encoding/json reads as the same.
+// parseFast and encoding/json read the same event from a line.
 func FuzzLine(f *testing.F) {
 	f.Add(`{"t":5,"u":9,"op":"start","src":"mail","cause":"exo","att":0,"dl_ms":3000}`)
 	f.Add(`{"t":5,"u":9,"op":"scan","src":"loop","cause":"endo","att":4294967295,"dl_ms":0,"off":18446744073709551615}`)
@@ -290,9 +290,9 @@ func FuzzLine(f *testing.F) {
 }
 
 func BenchmarkWrite(b *testing.B) {
-	list := events(100_000, 9)
-	b.Run("stormtrace", func(b *testing.B) {
-		w, err := stormtrace.NewWriter(io.Discard, head)
+	list := randomEvents(100_000, 9)
+	b.Run("stormlog", func(b *testing.B) {
+		w, err := stormlog.NewWriter(io.Discard, head)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -323,11 +323,11 @@ func BenchmarkWrite(b *testing.B) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	data := write(b, events(100_000, 9))
+	data := write(b, randomEvents(100_000, 9))
 	b.ResetTimer()
 	n := 0
 	for b.Loop() {
-		r, err := stormtrace.NewReader(bytes.NewReader(data))
+		r, err := stormlog.NewReader(bytes.NewReader(data))
 		if err != nil {
 			b.Fatal(err)
 		}

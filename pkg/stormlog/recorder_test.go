@@ -1,4 +1,4 @@
-package recording
+package stormlog
 
 import (
 	"bytes"
@@ -18,15 +18,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/surgegate/surgegate/pkg/clock"
-	"github.com/surgegate/surgegate/pkg/stormtrace"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func begin(t *testing.T, c clock.Clock) (*Recording, string) {
+func newRecorder(t *testing.T, c clock.Clock) (*Recorder, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "trace.zst")
-	r, err := New(Config{Path: path}, Deps{Clock: c, Registerer: prometheus.NewRegistry()})
+	r, err := NewRecorder(RecorderConfig{Path: path}, RecorderDeps{Clock: c, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,9 +33,9 @@ func begin(t *testing.T, c clock.Clock) (*Recording, string) {
 	return r, path
 }
 
-func read(t *testing.T, path string) (list []stormtrace.Event) {
+func readEvents(t *testing.T, path string) (list []Event) {
 	t.Helper()
-	r, err := stormtrace.Open(path)
+	r, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +45,7 @@ func read(t *testing.T, path string) (list []stormtrace.Event) {
 	}
 	for {
 		e, err := r.Next()
-		if errors.Is(err, io.EOF) || errors.Is(err, stormtrace.ErrTruncated) {
+		if errors.Is(err, io.EOF) || errors.Is(err, ErrTruncated) {
 			return list
 		}
 		if err != nil {
@@ -56,35 +55,35 @@ func read(t *testing.T, path string) (list []stormtrace.Event) {
 	}
 }
 
-func TestCallsBecomeEvents(t *testing.T) {
+func TestRecorder_TurnsCallsIntoEvents(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(1_700_000_000, 0)
-	r, path := begin(t, clock.NewManual(start))
+	r, path := newRecorder(t, clock.NewManual(start))
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	for _, c := range []Call{
-		{At: at(1), Op: stormtrace.OpStart, Key: "ada", Deadline: 2_998_001 * time.Microsecond},
-		{At: at(2), Op: stormtrace.OpStart, Key: "bob", Attempt: 2},
-		{At: at(1.5), Op: stormtrace.OpStart, Key: "ada"}, // overtaken on its way
-		{At: at(3), Op: stormtrace.OpComplete, Key: "account"},
-		{At: at(400), Op: stormtrace.OpStart, Key: "ada"},
-		{At: at(401), Op: stormtrace.OpTicket, Key: "ticket"},
+		{At: at(1), Op: OpStart, Key: "ada", Deadline: 2_998_001 * time.Microsecond},
+		{At: at(2), Op: OpStart, Key: "bob", Attempt: 2},
+		{At: at(1.5), Op: OpStart, Key: "ada"}, // arrives after a later call
+		{At: at(3), Op: OpComplete, Key: "account"},
+		{At: at(400), Op: OpStart, Key: "ada"},
+		{At: at(401), Op: OpTicket, Key: "ticket"},
 	} {
 		r.Observe(c)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got := read(t, path)
+	got := readEvents(t, path)
 	if len(got) != 6 {
 		t.Fatalf("%d events", len(got))
 	}
-	for i, want := range []stormtrace.Event{
-		{T: 1_000_000, Cause: stormtrace.Exogenous, Deadline: 2999 * time.Millisecond},
-		{T: 1_500_000, Cause: stormtrace.Endogenous},
-		{T: 2_000_000, Cause: stormtrace.Endogenous, Attempt: 2},
-		{T: 3_000_000, Cause: stormtrace.Endogenous, Op: stormtrace.OpComplete},
-		{T: 400_000_000, Cause: stormtrace.Exogenous},
-		{T: 401_000_000, Cause: stormtrace.Endogenous, Op: stormtrace.OpTicket},
+	for i, want := range []Event{
+		{T: 1_000_000, Cause: Exogenous, Deadline: 2999 * time.Millisecond},
+		{T: 1_500_000, Cause: Endogenous},
+		{T: 2_000_000, Cause: Endogenous, Attempt: 2},
+		{T: 3_000_000, Cause: Endogenous, Op: OpComplete},
+		{T: 400_000_000, Cause: Exogenous},
+		{T: 401_000_000, Cause: Endogenous, Op: OpTicket},
 	} {
 		e := got[i]
 		e.U = 0
@@ -100,9 +99,9 @@ func TestCallsBecomeEvents(t *testing.T) {
 	}
 }
 
-func TestNobodyIsInTheFile(t *testing.T) {
+func TestRecorder_WritesNoIdentifiers(t *testing.T) {
 	t.Parallel()
-	r, path := begin(t, clock.System{})
+	r, path := newRecorder(t, clock.System{})
 	for i := range 1000 {
 		r.Observe(Call{At: time.Now(), Key: fmt.Sprintf("canary-%d@example.com", i%7)})
 	}
@@ -127,10 +126,10 @@ func TestNobodyIsInTheFile(t *testing.T) {
 	}
 }
 
-// Whatever the goroutine does, a caller does not wait; and every call is written or counted as dropped.
-func TestNoCallWaits(t *testing.T) {
+// Observe never blocks, so with callers this fast some calls are dropped. Each call is either written or counted.
+func TestRecorder_WritesOrCountsEveryCall(t *testing.T) {
 	t.Parallel()
-	r, path := begin(t, clock.System{})
+	r, path := newRecorder(t, clock.System{})
 	const callers, each = 8, 20_000
 	var all sync.WaitGroup
 	for c := range callers {
@@ -145,18 +144,18 @@ func TestNoCallWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	written, dropped := testutil.ToFloat64(r.events), testutil.ToFloat64(r.dropped)
-	if got := read(t, path); float64(len(got)) != written || written+dropped != callers*each || written == 0 {
+	if got := readEvents(t, path); float64(len(got)) != written || written+dropped != callers*each || written == 0 {
 		t.Errorf("%d in the file, %v written, %v dropped of %d", len(got), written, dropped, callers*each)
 	}
 }
 
-func TestFlushedEverySecond(t *testing.T) {
+func TestRecorder_FlushesEverySecond(t *testing.T) {
 	t.Parallel()
 	c := clock.NewManual(time.Unix(1_700_000_000, 0))
-	r, path := begin(t, c)
+	r, path := newRecorder(t, c)
 	c.BlockUntil(1)
 	r.Observe(Call{At: c.Now(), Key: "ada"})
-	for deadline := time.Now().Add(20 * time.Second); len(read(t, path)) == 0; {
+	for deadline := time.Now().Add(20 * time.Second); len(readEvents(t, path)) == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing was flushed")
 		}
@@ -165,18 +164,18 @@ func TestFlushedEverySecond(t *testing.T) {
 	}
 }
 
-func TestFaults(t *testing.T) {
+func TestNewRecorder_RefusesBadPaths(t *testing.T) {
 	t.Parallel()
-	_, path := begin(t, clock.System{})
-	if _, err := New(Config{Path: path}, Deps{Registerer: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "never written over") {
-		t.Errorf("a file that is there: %v", err)
+	_, path := newRecorder(t, clock.System{})
+	if _, err := NewRecorder(RecorderConfig{Path: path}, RecorderDeps{Registerer: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "never written over") {
+		t.Errorf("an existing file: %v", err)
 	}
-	full := Config{Path: path + "-{time}", MinFree: 1 << 60}
-	if _, err := New(full, Deps{Registerer: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "another disk") {
-		t.Errorf("a disk that others need: %v", err)
+	full := RecorderConfig{Path: path + "-{time}", MinFree: 1 << 60}
+	if _, err := NewRecorder(full, RecorderDeps{Registerer: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "another disk") {
+		t.Errorf("a disk without room: %v", err)
 	}
 	full.MinFree = -1
-	again, err := New(full, Deps{Clock: clock.NewManual(time.Unix(1_661_310_000, 0)), Registerer: prometheus.NewRegistry()})
+	again, err := NewRecorder(full, RecorderDeps{Clock: clock.NewManual(time.Unix(1_661_310_000, 0)), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,13 +185,13 @@ func TestFaults(t *testing.T) {
 	if _, err := os.Stat(path + "-20220824T030000.000000Z"); err != nil {
 		t.Error(err)
 	}
-	if _, err := New(Config{}, Deps{}); err == nil {
-		t.Error("a recording to nowhere was made")
+	if _, err := NewRecorder(RecorderConfig{}, RecorderDeps{}); err == nil {
+		t.Error("a recorder without a path was made")
 	}
 }
 
 func BenchmarkObserve(b *testing.B) {
-	r, err := New(Config{Path: filepath.Join(b.TempDir(), "trace")}, Deps{Registerer: prometheus.NewRegistry()})
+	r, err := NewRecorder(RecorderConfig{Path: filepath.Join(b.TempDir(), "trace")}, RecorderDeps{Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package stormtrace_test
+package stormlog_test
 
 import (
 	"bytes"
@@ -7,18 +7,18 @@ import (
 	"io"
 	"time"
 
-	"github.com/surgegate/surgegate/pkg/stormtrace"
+	"github.com/surgegate/surgegate/pkg/stormlog"
 )
 
 func Example() {
 	var file bytes.Buffer
-	w, err := stormtrace.NewWriter(&file, stormtrace.Header{T0: time.Unix(0, 0), ID: "number"})
+	w, err := stormlog.NewWriter(&file, stormlog.Header{T0: time.Unix(0, 0), ID: "number"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for person := range uint64(3) {
-		e := stormtrace.Event{T: int64(person) * 1000, U: person, Op: stormtrace.OpStart, Source: stormtrace.SourceMail}
+		e := stormlog.Event{T: int64(person) * 1000, U: person, Op: stormlog.OpStart, Source: stormlog.SourceMail}
 		if err := w.Write(&e); err != nil {
 			fmt.Println(err)
 		}
@@ -26,7 +26,7 @@ func Example() {
 	if err := w.Close(); err != nil {
 		fmt.Println(err)
 	}
-	r, err := stormtrace.NewReader(&file)
+	r, err := stormlog.NewReader(&file)
 	if err != nil {
 		fmt.Println(err)
 		return
