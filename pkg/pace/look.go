@@ -118,7 +118,7 @@ func (p point) efficiency(q point, size func(kindCount) float64) (gain, se float
 	for k, c := range p.kinds {
 		all += c.area
 		of := q.kinds[k]
-		if c.calls < 1 || of.calls < 1 || of.area <= 0 || c.area <= 0 {
+		if c.calls < 1 || of.calls < 1 || of.area <= 0 || c.area <= 0 || size(of) <= 0 {
 			continue
 		}
 		e := size(c) * of.area / size(of)
@@ -459,8 +459,11 @@ func (c *Chart) elasticity(look, base point) (e, se float64) {
 	if c.plan.by == limitCost {
 		a, b = look.cost(&c.weights), base.cost(&c.weights)
 	}
+	if a <= 0 || b <= 0 { // of kinds whose cost is not known yet
+		return 0, math.Inf(1)
+	}
 	dn := math.Log(a / b)
-	if !(math.Abs(dn) >= .02) {
+	if math.Abs(dn) < .02 {
 		return 0, math.Inf(1)
 	}
 	gain, noise, ok := look.efficiency(base, kindCount.size)
@@ -479,6 +482,9 @@ func (c *Chart) delivers(look, base point) (gain, se float64) {
 	more := look.inFlight() / base.inFlight()
 	if c.plan.by == limitCost { // at another mix, as many calls as cost the same
 		more = look.costOfSize(base, &c.weights) / base.cost(&c.weights)
+	}
+	if !(more > 0) || math.IsInf(more, 1) {
+		return 0, math.Inf(1)
 	}
 	return gain + math.Log(more), se * math.Sqrt(c.latency.spread())
 }
