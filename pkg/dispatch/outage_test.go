@@ -137,6 +137,22 @@ func quick() breaker.Config {
 	return breaker.Config{OpenWait: 5 * time.Millisecond, MaxOpenWait: 10 * time.Millisecond}
 }
 
+// lineUp has n jobs wait in a lane before the first of them is worked on, so that the first calls are of different jobs
+// however slowly the test puts them in.
+func (w *world) lineUp(l reset.Lane, n int, put func()) {
+	w.t.Helper()
+	w.do(w.dispatch.PauseLane(l, true))
+	put()
+	w.until("all are in line", func() bool {
+		waiting := 0
+		for _, count := range w.stats().Lanes[l].Waiting {
+			waiting += int(count)
+		}
+		return waiting == n
+	})
+	w.do(w.dispatch.PauseLane(l, false))
+}
+
 // A backend that answers one code to every SetPasswords parks nobody, whatever the code, and what waited is done when it is
 // mended. The code, and what it means, are in the log and in the status.
 func TestAStoreThatFailsEverythingIsAnOutage(t *testing.T) {
@@ -159,9 +175,11 @@ func TestAStoreThatFailsEverythingIsAnOutage(t *testing.T) {
 			f.answer(tc.code, "SetPasswords")
 			phc := w.hash()
 			var refs []reset.Ref
-			for _, id := range w.many(60) {
-				refs = append(refs, w.apply(id, phc))
-			}
+			w.lineUp(reset.LaneApply, 60, func() {
+				for _, id := range w.many(60) {
+					refs = append(refs, w.apply(id, phc))
+				}
+			})
 			w.until("the store has been probed often", func() bool { return f.called("SetPasswords") > 60 })
 			// Look-ups work meanwhile.
 			w.start("ada")
@@ -320,9 +338,11 @@ func TestARelayThatRefusesUsIsAnOutage(t *testing.T) {
 			var log logged
 			w, server := relay(t, &log, tc.command, tc.answer)
 			ids := w.many(20)
-			for _, id := range ids {
-				w.start(id)
-			}
+			w.lineUp(reset.LaneMail, len(ids), func() {
+				for _, id := range ids {
+					w.start(id)
+				}
+			})
 			w.until("it is an outage", func() bool { return !w.dispatch.Status()[1].OutageSince.IsZero() })
 			s := w.dispatch.Status()[1]
 			if len(s.Failures) == 0 || !slices.ContainsFunc(s.Failures, func(f dispatch.Failure) bool { return f.Code == tc.code && f.Meaning != "" }) {
