@@ -61,14 +61,14 @@ func storeFails() []string {
 	return []string{"downstream_dark/store", "downstream_hanging/store", "downstream_failing/store"}
 }
 
-func storeIsSlow() []string { return []string{"store_slow", "store_limit"} }
+func storeIsSlow() []string { return []string{"downstream_slow/store", "downstream_limit/store"} }
 
 func revokerFails() []string {
 	return []string{"downstream_dark/revoker", "downstream_hanging/revoker", "downstream_failing/revoker"}
 }
 
 func mailFails() []string {
-	return []string{"mail_failing", "downstream_dark/mail", "downstream_hanging/mail", "downstream_failing/mail"}
+	return []string{"downstream_dark/mail", "downstream_hanging/mail", "downstream_failing/mail"}
 }
 
 func rows() []row {
@@ -92,11 +92,11 @@ func rows() []row {
 			begin: does(stepStore(fault.StoreState{Speed: 1, Capacity: 1, Unknown: true})),
 		},
 		{
-			name: "store-crash", causes: [][]string{append(storeFails(), "recovering/store", "untried/store", "store_slow", "store_limit")},
+			name: "store-crash", causes: [][]string{append(storeFails(), "recovering/store", "untried/store", "downstream_slow/store", "downstream_limit/store")},
 			also: revokerFails(), rate: quietRate, begin: does(crashStore),
 		},
 		{
-			name: "mail-throttled", causes: [][]string{{"mail_failing", "downstream_failing/mail", "mail_limit", "mail_slow"}},
+			name: "mail-throttled", causes: [][]string{{"downstream_failing/mail"}},
 			also:  []string{"downstream_dark/mail"}, // the right one, but it does take some
 			alert: "SurgegateDownstreamFailing", rate: quietRate,
 			begin: does(func(_ context.Context, w *world) error { w.sink.Throttle(quietRate / 3.); return nil }),
@@ -104,7 +104,7 @@ func rows() []row {
 		{name: "mail-refuse", causes: [][]string{mailFails()}, rate: quietRate, begin: does(refuseMails)},
 		{name: "mail-hang", causes: [][]string{mailFails()}, rate: quietRate, begin: does(hangMails)},
 		{
-			name: "hash-pool", causes: [][]string{{"hash_pool_busy"}}, isSlowness: true, isAlone: true,
+			name: "hash-pool", causes: [][]string{{"hash_pool_busy/hash_pool"}}, isSlowness: true, isAlone: true,
 			rate: 2, more: quietRate, store: victim.Config{Hashed: true}, settings: "hash: {slots: 1, memory: 64MiB, time: 4}\n",
 		},
 		{

@@ -60,29 +60,13 @@ func causesOf(status []byte) (causes, blamed []string, err error) {
 	}
 	for _, f := range answer.Diagnosis.Findings {
 		cause := f.ID
-		for _, general := range []string{"downstream_", "breaker_", "recovering", "untried"} {
-			if !strings.HasPrefix(f.ID, general) {
-				continue
-			}
-			if f.Downstream == "" {
-				f.Downstream = downstreamIn(f.Title)
-			}
+		if f.Downstream != "" {
 			cause += "/" + f.Downstream
 		}
 		causes = append(causes, cause)
-		if !strings.HasSuffix(strings.ToLower(f.Severity), "note") {
+		if f.Severity != "SEVERITY_NOTE" {
 			blamed = append(blamed, cause)
 		}
 	}
 	return causes, blamed, nil
-}
-
-// downstreamIn is the downstream that a finding's title names.
-func downstreamIn(title string) string {
-	for name, words := range map[string]string{"mail": "the mail provider", "revoker": "the session service", "hash_pool": "the hash pool"} {
-		if strings.HasPrefix(title, words) {
-			return name
-		}
-	}
-	return "store"
 }
