@@ -64,7 +64,7 @@ func storeFails() []string {
 func storeIsSlow() []string { return []string{"downstream_slow/store", "downstream_limit/store"} }
 
 func revokerFails() []string {
-	return []string{"downstream_dark/revoker", "downstream_hanging/revoker", "downstream_failing/revoker"}
+	return []string{"downstream_dark/revoker", "downstream_failing/revoker"}
 }
 
 func mailFails() []string {

@@ -39,6 +39,8 @@ const (
 	busyShare = .7
 	// failingShare of calls that fail is more than noise; SurgegateDownstreamFailing has the same bound.
 	failingShare = .1
+	// ratesWindow is what the rates of a status are measured over.
+	ratesWindow = 10 * time.Second
 	// minRate is what is counted at all: less than one call in two seconds is no storm.
 	minRate = .5
 )
@@ -75,6 +77,10 @@ func (s *state) next(now time.Time, r reading) condition {
 // conditions returns the condition of every downstream.
 func (o *Diagnoser) conditions(v *view) map[string]condition {
 	all := map[string]condition{}
+	if v.storeIsIll() {
+		o.storeIllTime = v.now
+	}
+	v.storeIllTime = o.storeIllTime
 	for _, d := range v.s.GetDownstreams() {
 		name := d.GetDownstream()
 		s := o.states[name]
@@ -99,8 +105,10 @@ func (v *view) read(d *operatorv1.DownstreamStatus) reading {
 		return reading{forcedOpen, true}
 	case d.GetMisconfiguration() != "":
 		return reading{misconfigured, true}
-	case d.GetDownstream() == "revoker" && v.storeIsIll():
-		return reading{fine, true} // its calls are the store's: it is no second culprit
+	case d.GetDownstream() == "revoker" && v.now.Sub(v.storeIllTime) < ratesWindow:
+		return reading{fine, true} // its calls are the store's, and its rates are of a time when the store was ill
+	case d.GetDownstream() == "revoker" && open && !v.storeIllTime.IsZero() && !d.GetLastCallTime().AsTime().After(v.storeIllTime):
+		return reading{untried, true} // since the store is well
 	case open && v.isUntried(d), half && d.GetOutageStartTime() == nil:
 		return reading{untried, true}
 	case open, half: // half open: a probe is out, and nobody knows yet

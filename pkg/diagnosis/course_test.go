@@ -256,6 +256,43 @@ func TestTheRevokerIsNotAccusedOfTheStore(t *testing.T) {
 	}
 }
 
+// The store is back, and the revoker's breaker is still open: its last call was the store's fault.
+func TestTheRevokerIsUntriedAfterTheStoreWasIll(t *testing.T) {
+	t.Parallel()
+	c := newCourse(t)
+	revoker := func(s *status) {
+		r := scene.Downstream(s, "revoker")
+		r.Breaker, r.OutageStartTime, r.LastCallTime, r.FailureRate = "open", scene.Ago(20*time.Second), scene.Ago(time.Second), 1
+	}
+	causes := func() (ids []string) {
+		for _, f := range c.d.GetFindings() {
+			if f.GetDownstream() == "revoker" {
+				ids = append(ids, f.GetId())
+			}
+		}
+		return ids
+	}
+	c.tick(with(scene.StoreDark(), revoker))
+	for i := range 20 {
+		c.tick(with(scene.Calm(), func(s *status) {
+			revoker(s)
+			scene.Downstream(s, "revoker").LastCallTime = scene.Ago(time.Duration(i+1) * time.Second)
+		}))
+		if got := causes(); i < 9 && len(got) > 0 || i >= 10 && !slices.Equal(got, []string{"untried"}) {
+			t.Fatalf("%d s after the store was back: %v", i+1, got)
+		}
+	}
+	for range 2 { // now it is tried, and it fails by itself
+		c.tick(with(scene.Calm(), func(s *status) {
+			revoker(s)
+			scene.Downstream(s, "revoker").LastCallTime = scene.Ago(0)
+		}))
+	}
+	if got := causes(); !slices.Equal(got, []string{"downstream_dark"}) {
+		t.Errorf("it fails while the store is well: %v", got)
+	}
+}
+
 func TestWhatNobodyHasTriedSinceIsNotToldAsAFault(t *testing.T) {
 	t.Parallel()
 	d := diagnosis.Of(scene.RevokerUntried(), nil)
@@ -343,7 +380,7 @@ func TestStarvedAccusesNobodyElse(t *testing.T) {
 	scene.Downstream(timeouts, "mail").Failures = []*operatorv1.FailureStatus{{Outcome: "timeout", Code: "DEADLINE_EXCEEDED", Count: 110}}
 	for name, s := range map[string]*status{
 		"slow store": scene.Starved(), "slow mail": starve(scene.MailSlow()), "hanging": starve(scene.StoreHangs()),
-		"time-outs": starve(timeouts), "hashing": starve(scene.HashBusy()), "calm": starve(scene.Calm()),
+		"time-outs": starve(timeouts), "hashing": starve(scene.HashBusy()), "disk": starve(scene.DiskSlow()), "calm": starve(scene.Calm()),
 	} {
 		d := diagnosis.Of(s, nil)
 		if f := d.GetFindings(); f[0].GetId() != "gateway_starved" || f[0].GetRunbook() != "SurgegateStarved" {

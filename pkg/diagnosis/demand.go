@@ -18,6 +18,7 @@ const (
 	idQueueFull    = "queue_full"
 	idQueueFilling = "queue_filling"
 	idStarved      = "gateway_starved"
+	idDiskSlow     = "disk_slow"
 	// standing is how long an override may stand before somebody should ask what for.
 	standing = 4 * time.Hour
 )

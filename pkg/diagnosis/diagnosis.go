@@ -32,12 +32,13 @@ type Clients func() []*operatorv1.LimitedClient
 
 // Diagnoser diagnoses one surgegate over time. It is not safe for concurrent use; New makes one.
 type Diagnoser struct {
-	first    bool // no status has been seen yet
-	states   map[string]*state
-	line     steady[string]                       // the lane that holds people up
-	measured map[string]*lasting                  // findings that are not a downstream's and follow from rates
-	severity map[key]*steady[operatorv1.Severity] // of findings that are shown
-	since    map[key]time.Time                    // when a finding was first shown without a break
+	first        bool // no status has been seen yet
+	states       map[string]*state
+	storeIllTime time.Time                            // when the store was last not well by itself; zero: it has not been
+	line         steady[string]                       // the lane that holds people up
+	measured     map[string]*lasting                  // findings that are not a downstream's and follow from rates
+	severity     map[key]*steady[operatorv1.Severity] // of findings that are shown
+	since        map[key]time.Time                    // when a finding was first shown without a break
 }
 
 // key tells findings apart.
@@ -82,7 +83,7 @@ func (o *Diagnoser) Observe(s *operatorv1.GetStatusResponse, clients Clients) *o
 // hold applies the state machine to the findings that are measured and to the severities of all, and sorts them.
 func (o *Diagnoser) hold(now time.Time, findings []*finding) []*finding {
 	// These follow from rates that jump around a bound, and are not a downstream's.
-	for _, id := range []string{idFlood, idGlobalLimit, idQueueFull, idQueueFilling} {
+	for _, id := range []string{idDiskSlow, idFlood, idGlobalLimit, idQueueFull, idQueueFilling} {
 		l := o.measured[id]
 		if l == nil {
 			l = &lasting{}
@@ -152,7 +153,7 @@ func Causes() []Cause {
 	}
 	add("revoker", forcedOpen, misconfigured, untried, dark, recovering, failing)
 	add("hash_pool", dark, recovering, failing, hanging, overridden, hashBusy, rateFull)
-	add("", idStarved, "conservation", "not_accepting", idQueueFull, idQueueFilling, "disk_low", "disk_filling", "lane_paused", "waiting",
+	add("", idStarved, "conservation", "not_accepting", idQueueFull, idQueueFilling, "disk_low", "disk_filling", idDiskSlow, "lane_paused", "waiting",
 		idFlood, idGlobalLimit, "level_forced", "level", "parked", "override_standing", "draining")
 	return all
 }

@@ -103,6 +103,10 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 			"^YES$", "disk is filling", "^NOW$", "df -h; du -xsh /var/log", "SurgegateDiskFilling",
 		},
 		{
+			"slow disk", scene.DiskSlow(), []string{"disk_slow"}, urgent,
+			"^SLOWLY$", "the disk is slow", "IN ABOUT 1m", "iostat -x 5; pidstat -d 5", "SurgegateDiskSlow",
+		},
+		{
 			"disk full", scene.DiskFull(), []string{"disk_low"}, urgent,
 			"^ONLY WHO IS IN LINE", "disk is full up to its reserve", "^NOT BEFORE THAT IS MENDED$", "df -h; du -xsh /var/log", "SurgegateNotAccepting",
 		},

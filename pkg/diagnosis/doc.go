@@ -30,7 +30,8 @@
 // The calls at once are used up when their mean (rate × time of a call, Little's law) is near the limit, or the calls out now are
 // and their mean is not far below. Slots that are taken while calls are short are lost inside surgegate and accuse no downstream.
 //
-// The revoker of today is the store: where the store is not well, the revoker has no condition of its own.
+// The revoker of today is the store: where the store is not well, or was not in the last 10 s, the revoker has no condition of its
+// own. After that its breaker may still be open, and it is untried until a call has been made since the store was well.
 //
 // # How a condition changes
 //

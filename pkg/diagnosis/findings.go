@@ -15,7 +15,7 @@ import (
 func (v *view) findings() []*finding {
 	var all []*finding
 	for _, rule := range []func() []*finding{
-		v.starvedFindings, v.queueFindings, v.diskFindings, v.pausedFindings, v.downstreamFindings, v.lineFindings, v.fullFindings,
+		v.starvedFindings, v.queueFindings, v.diskFindings, v.slowDiskFindings, v.pausedFindings, v.downstreamFindings, v.lineFindings, v.fullFindings,
 		v.floodFindings, v.limitFindings, v.levelFindings, v.parkedFindings, v.overrideFindings, v.drainingFindings,
 	} {
 		all = append(all, rule()...)
@@ -110,6 +110,36 @@ func fill(q *operatorv1.QueueStatus) float64 {
 		return 0
 	}
 	return float64(q.GetBytes()) / float64(q.GetMaxBytes())
+}
+
+// slowCommit is the time of a commit from which the disk holds people up. A reset is committed some eight times on its way, and
+// a busy disk of a usual kind takes 5 to 50 ms.
+const slowCommit = 200 * time.Millisecond
+
+// isDiskSlow tells whether the disk takes long to make changes durable. A process that waits for a processor sees that of every
+// disk.
+func (v *view) isDiskSlow() bool {
+	return v.s.GetQueue().GetCommitTime().AsDuration() >= slowCommit && !v.starved()
+}
+
+func (v *view) slowDiskFindings() []*finding {
+	if !v.isDiskSlow() {
+		return nil
+	}
+	took := v.s.GetQueue().GetCommitTime().AsDuration()
+	f := &finding{
+		Id: idDiskSlow, Severity: look, Title: "the disk is slow", Runbook: "SurgegateDiskSlow",
+		Says: fmt.Sprintf("A change takes %s until it is durable on the disk of data_dir, and nobody is answered before that.",
+			humanize.Duration(took)),
+		Actions: []*operatorv1.Action{
+			act("iostat -x 5; pidstat -d 5", "what else writes to that disk, and how busy is it? Stop the other writer, or raise the volume's quota"),
+			act("surgectl brownout force 3 --duration 15m", "if it cannot be mended soon: let fewer in"),
+		},
+	}
+	if took >= 2*time.Second || v.held != nil && v.held.wait >= long {
+		f.Severity = urgent
+	}
+	return []*finding{f}
 }
 
 func (v *view) diskLow() bool {

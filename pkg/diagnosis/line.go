@@ -43,10 +43,12 @@ func (h *held) isGrowing() bool {
 
 // view is a status with what all rules ask of it.
 type view struct {
-	s    *operatorv1.GetStatusResponse
-	now  time.Time
-	is   map[string]condition // of each downstream, as it is shown
-	held *held                // the lane that holds people up most; nil: none
+	s   *operatorv1.GetStatusResponse
+	now time.Time
+	is  map[string]condition // of each downstream, as it is shown
+	// storeIllTime is when the store was last not well by itself.
+	storeIllTime time.Time
+	held         *held // the lane that holds people up most; nil: none
 	// drain is when the last lane that is held up is through; 0: cannot be told.
 	drain time.Duration
 }

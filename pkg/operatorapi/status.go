@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/pkg/queue"
@@ -86,6 +87,7 @@ func queueStatus(stats queue.Stats) *operatorv1.QueueStatus {
 	q := &operatorv1.QueueStatus{
 		Enqueued: stats.Enqueued, Ended: stats.Ended, Held: stats.Held, Conservation: stats.Conservation(),
 		Bytes: stats.Bytes, MaxBytes: stats.MaxBytes, Accepting: stats.NotAccepting == nil,
+		CommitTime: durationpb.New(stats.CommitTime),
 	}
 	if stats.NotAccepting != nil {
 		q.NotAcceptingCause = stats.NotAccepting.Error()

@@ -172,6 +172,14 @@ func DiskFilling() *operatorv1.GetStatusResponse {
 	return s
 }
 
+// DiskSlow is a disk that something else writes to: starts wait, and the store has nothing to do.
+func DiskSlow() *operatorv1.GetStatusResponse {
+	s := Calm()
+	s.Queue.CommitTime = durationpb.New(750 * time.Millisecond)
+	line(s, "start", 420, 35*time.Second, 12, 6)
+	return s
+}
+
 // DiskFull is below the reserve.
 func DiskFull() *operatorv1.GetStatusResponse {
 	s := Calm()
@@ -276,7 +284,7 @@ func Closing() *operatorv1.GetStatusResponse {
 func All() map[string]*operatorv1.GetStatusResponse {
 	return map[string]*operatorv1.GetStatusResponse{
 		"calm": Calm(), "busy": Busy(), "store_slow": StoreSlow(), "mail_throttled": MailThrottled(), "mail_slow": MailSlow(), "flood": Flood(),
-		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "store_dark": StoreDark(), "store_hangs": StoreHangs(),
+		"disk_filling": DiskFilling(), "disk_full": DiskFull(), "disk_slow": DiskSlow(), "store_dark": StoreDark(), "store_hangs": StoreHangs(),
 		"store_misconfigured": StoreMisconfigured(), "revoker_untried": RevokerUntried(), "starved": Starved(),
 		"hash_busy": HashBusy(), "parked": Parked(),
 		"paused": Paused(), "closing": Closing(),

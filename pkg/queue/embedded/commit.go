@@ -227,6 +227,7 @@ func (e *Engine) syncLoop() {
 		}
 		g.answer(true) // all groups before are durable
 		if g.batch != nil {
+			e.commitTimes.begin(g.started)
 			if err := g.batch.SyncWait(); err != nil {
 				e.fail(fmt.Errorf("fsync: %w", err))
 				return
@@ -235,6 +236,7 @@ func (e *Engine) syncLoop() {
 			e.metrics.fsync.Observe(g.batch.CommitStats().CommitWaitDuration.Seconds())
 			_ = g.batch.Close()
 			g.batch = nil
+			e.commitTimes.end(e.deps.Clock.Now().Sub(g.started))
 		}
 		if e.failureErr() != nil {
 			return

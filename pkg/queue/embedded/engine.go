@@ -150,6 +150,7 @@ type Engine struct {
 	failure        atomic.Pointer[error]
 	failOnce       sync.Once
 	failedSignal   chan struct{} // closed once failure is set
+	commitTimes    commitTimes
 	enqueueRefusal atomic.Pointer[error]
 	freeDisk       atomic.Pointer[uint64] // bytes, as last looked at; nil before the first look
 

@@ -357,7 +357,7 @@ func (e *Engine) stats() queue.Stats {
 	e.mu.RLock()
 	s := e.mem.stats()
 	e.mu.RUnlock()
-	s.MaxBytes = e.cfg.MaxBytes
+	s.MaxBytes, s.CommitTime = e.cfg.MaxBytes, e.commitTimes.now(e.deps.Clock.Now())
 	if p := e.enqueueRefusal.Load(); p != nil {
 		s.NotAccepting = fmt.Errorf("%w: %w", queue.ErrNotDurable, *p)
 	}

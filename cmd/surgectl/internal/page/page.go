@@ -211,6 +211,9 @@ func (s Style) Summary(st *operatorv1.GetStatusResponse) []string {
 	if q := st.GetQueue(); q != nil {
 		text := fmt.Sprintf("queue     %s jobs, %s of %s (%s)", humanize.Count(q.GetHeld()), humanize.Bytes(q.GetBytes()),
 			humanize.Bytes(q.GetMaxBytes()), humanize.Share(float64(q.GetBytes())/max(1, float64(q.GetMaxBytes()))))
+		if took := q.GetCommitTime().AsDuration(); took > 0 {
+			text += ", " + humanize.Duration(took) + " a commit"
+		}
 		if q.GetConservation() != 0 {
 			text += ", " + s.of(screen.Red, fmt.Sprintf("conservation %d", q.GetConservation()))
 		}

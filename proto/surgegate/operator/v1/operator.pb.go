@@ -984,8 +984,11 @@ type QueueStatus struct {
 	Accepting bool `protobuf:"varint,7,opt,name=accepting,proto3" json:"accepting,omitempty"`
 	// Why it does not accept; empty otherwise.
 	NotAcceptingCause string `protobuf:"bytes,8,opt,name=not_accepting_cause,json=notAcceptingCause,proto3" json:"not_accepting_cause,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// How long changes take now until they are durable: a mean of the last few, or the time that the one under way has taken, if
+	// that is longer.
+	CommitTime    *durationpb.Duration `protobuf:"bytes,9,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueueStatus) Reset() {
@@ -1072,6 +1075,13 @@ func (x *QueueStatus) GetNotAcceptingCause() string {
 		return x.NotAcceptingCause
 	}
 	return ""
+}
+
+func (x *QueueStatus) GetCommitTime() *durationpb.Duration {
+	if x != nil {
+		return x.CommitTime
+	}
+	return nil
 }
 
 // LaneStatus is one lane.
@@ -4400,7 +4410,7 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\n" +
 	"DiskStatus\x12'\n" +
 	"\x0favailable_bytes\x18\x01 \x01(\x04R\x0eavailableBytes\x12#\n" +
-	"\rreserve_bytes\x18\x02 \x01(\x04R\freserveBytes\"\xf8\x01\n" +
+	"\rreserve_bytes\x18\x02 \x01(\x04R\freserveBytes\"\xb4\x02\n" +
 	"\vQueueStatus\x12\x1a\n" +
 	"\benqueued\x18\x01 \x01(\x04R\benqueued\x12\x14\n" +
 	"\x05ended\x18\x02 \x01(\x04R\x05ended\x12\x12\n" +
@@ -4409,7 +4419,9 @@ const file_surgegate_operator_v1_operator_proto_rawDesc = "" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x1b\n" +
 	"\tmax_bytes\x18\x06 \x01(\x04R\bmaxBytes\x12\x1c\n" +
 	"\taccepting\x18\a \x01(\bR\taccepting\x12.\n" +
-	"\x13not_accepting_cause\x18\b \x01(\tR\x11notAcceptingCause\"\xe3\x02\n" +
+	"\x13not_accepting_cause\x18\b \x01(\tR\x11notAcceptingCause\x12:\n" +
+	"\vcommit_time\x18\t \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"commitTime\"\xe3\x02\n" +
 	"\n" +
 	"LaneStatus\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x18\n" +
@@ -4778,97 +4790,98 @@ var file_surgegate_operator_v1_operator_proto_depIdxs = []int32{
 	62, // 19: surgegate.operator.v1.ProcessStatus.cpu_starved_since:type_name -> google.protobuf.Timestamp
 	63, // 20: surgegate.operator.v1.ProcessStatus.scheduling_delay:type_name -> google.protobuf.Duration
 	10, // 21: surgegate.operator.v1.AdmissionStatus.reasons:type_name -> surgegate.operator.v1.ReasonRate
-	63, // 22: surgegate.operator.v1.LaneStatus.oldest_wait:type_name -> google.protobuf.Duration
-	63, // 23: surgegate.operator.v1.LaneStatus.drain_time:type_name -> google.protobuf.Duration
-	62, // 24: surgegate.operator.v1.DownstreamStatus.outage_start_time:type_name -> google.protobuf.Timestamp
-	63, // 25: surgegate.operator.v1.DownstreamStatus.call_time:type_name -> google.protobuf.Duration
-	62, // 26: surgegate.operator.v1.DownstreamStatus.best_time:type_name -> google.protobuf.Timestamp
-	15, // 27: surgegate.operator.v1.DownstreamStatus.failures:type_name -> surgegate.operator.v1.FailureStatus
-	16, // 28: surgegate.operator.v1.DownstreamStatus.kinds:type_name -> surgegate.operator.v1.CallKindStatus
-	62, // 29: surgegate.operator.v1.DownstreamStatus.last_call_time:type_name -> google.protobuf.Timestamp
-	62, // 30: surgegate.operator.v1.DownstreamStatus.last_success_time:type_name -> google.protobuf.Timestamp
-	62, // 31: surgegate.operator.v1.FailureStatus.last_time:type_name -> google.protobuf.Timestamp
-	63, // 32: surgegate.operator.v1.CallKindStatus.call_time:type_name -> google.protobuf.Duration
-	19, // 33: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
-	62, // 34: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
-	62, // 35: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
-	62, // 36: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
-	24, // 37: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	24, // 38: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
-	63, // 39: surgegate.operator.v1.WatchStatusRequest.interval:type_name -> google.protobuf.Duration
-	3,  // 40: surgegate.operator.v1.WatchStatusResponse.status:type_name -> surgegate.operator.v1.GetStatusResponse
-	63, // 41: surgegate.operator.v1.Steering.duration:type_name -> google.protobuf.Duration
-	62, // 42: surgegate.operator.v1.Change.expire_time:type_name -> google.protobuf.Timestamp
-	62, // 43: surgegate.operator.v1.Override.set_time:type_name -> google.protobuf.Timestamp
-	62, // 44: surgegate.operator.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	27, // 45: surgegate.operator.v1.PauseLaneRequest.steering:type_name -> surgegate.operator.v1.Steering
-	28, // 46: surgegate.operator.v1.PauseLaneResponse.change:type_name -> surgegate.operator.v1.Change
-	27, // 47: surgegate.operator.v1.SetLaneWeightRequest.steering:type_name -> surgegate.operator.v1.Steering
-	28, // 48: surgegate.operator.v1.SetLaneWeightResponse.change:type_name -> surgegate.operator.v1.Change
-	35, // 49: surgegate.operator.v1.SetPaceRequest.fixed:type_name -> surgegate.operator.v1.FixedPace
-	36, // 50: surgegate.operator.v1.SetPaceRequest.bounds:type_name -> surgegate.operator.v1.PaceBounds
-	27, // 51: surgegate.operator.v1.SetPaceRequest.steering:type_name -> surgegate.operator.v1.Steering
-	28, // 52: surgegate.operator.v1.SetPaceResponse.change:type_name -> surgegate.operator.v1.Change
-	1,  // 53: surgegate.operator.v1.ForceBreakerRequest.state:type_name -> surgegate.operator.v1.BreakerState
-	27, // 54: surgegate.operator.v1.ForceBreakerRequest.steering:type_name -> surgegate.operator.v1.Steering
-	28, // 55: surgegate.operator.v1.ForceBreakerResponse.change:type_name -> surgegate.operator.v1.Change
-	27, // 56: surgegate.operator.v1.ForceBrownoutRequest.steering:type_name -> surgegate.operator.v1.Steering
-	28, // 57: surgegate.operator.v1.ForceBrownoutResponse.change:type_name -> surgegate.operator.v1.Change
-	44, // 58: surgegate.operator.v1.GetLimitsResponse.limits:type_name -> surgegate.operator.v1.Limit
-	27, // 59: surgegate.operator.v1.SetLimitRequest.steering:type_name -> surgegate.operator.v1.Steering
-	28, // 60: surgegate.operator.v1.SetLimitResponse.change:type_name -> surgegate.operator.v1.Change
-	49, // 61: surgegate.operator.v1.ListLimitedClientsResponse.clients:type_name -> surgegate.operator.v1.LimitedClient
-	29, // 62: surgegate.operator.v1.ListOverridesResponse.overrides:type_name -> surgegate.operator.v1.Override
-	28, // 63: surgegate.operator.v1.LiftOverrideResponse.changes:type_name -> surgegate.operator.v1.Change
-	56, // 64: surgegate.operator.v1.ReloadResponse.changes:type_name -> surgegate.operator.v1.ConfigChange
-	62, // 65: surgegate.operator.v1.GetTicketResponse.accept_time:type_name -> google.protobuf.Timestamp
-	62, // 66: surgegate.operator.v1.GetTicketResponse.update_time:type_name -> google.protobuf.Timestamp
-	63, // 67: surgegate.operator.v1.GetTicketResponse.eta_low:type_name -> google.protobuf.Duration
-	63, // 68: surgegate.operator.v1.GetTicketResponse.eta_high:type_name -> google.protobuf.Duration
-	61, // 69: surgegate.operator.v1.ListAuditResponse.entries:type_name -> surgegate.operator.v1.AuditEntry
-	62, // 70: surgegate.operator.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	62, // 71: surgegate.operator.v1.AuditEntry.expire_time:type_name -> google.protobuf.Timestamp
-	2,  // 72: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
-	25, // 73: surgegate.operator.v1.Operator.WatchStatus:input_type -> surgegate.operator.v1.WatchStatusRequest
-	30, // 74: surgegate.operator.v1.Operator.PauseLane:input_type -> surgegate.operator.v1.PauseLaneRequest
-	32, // 75: surgegate.operator.v1.Operator.SetLaneWeight:input_type -> surgegate.operator.v1.SetLaneWeightRequest
-	34, // 76: surgegate.operator.v1.Operator.SetPace:input_type -> surgegate.operator.v1.SetPaceRequest
-	38, // 77: surgegate.operator.v1.Operator.ForceBreaker:input_type -> surgegate.operator.v1.ForceBreakerRequest
-	40, // 78: surgegate.operator.v1.Operator.ForceBrownout:input_type -> surgegate.operator.v1.ForceBrownoutRequest
-	42, // 79: surgegate.operator.v1.Operator.GetLimits:input_type -> surgegate.operator.v1.GetLimitsRequest
-	45, // 80: surgegate.operator.v1.Operator.SetLimit:input_type -> surgegate.operator.v1.SetLimitRequest
-	47, // 81: surgegate.operator.v1.Operator.ListLimitedClients:input_type -> surgegate.operator.v1.ListLimitedClientsRequest
-	50, // 82: surgegate.operator.v1.Operator.ListOverrides:input_type -> surgegate.operator.v1.ListOverridesRequest
-	52, // 83: surgegate.operator.v1.Operator.LiftOverride:input_type -> surgegate.operator.v1.LiftOverrideRequest
-	54, // 84: surgegate.operator.v1.Operator.Reload:input_type -> surgegate.operator.v1.ReloadRequest
-	17, // 85: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
-	20, // 86: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
-	22, // 87: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
-	57, // 88: surgegate.operator.v1.Operator.GetTicket:input_type -> surgegate.operator.v1.GetTicketRequest
-	59, // 89: surgegate.operator.v1.Operator.ListAudit:input_type -> surgegate.operator.v1.ListAuditRequest
-	3,  // 90: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
-	26, // 91: surgegate.operator.v1.Operator.WatchStatus:output_type -> surgegate.operator.v1.WatchStatusResponse
-	31, // 92: surgegate.operator.v1.Operator.PauseLane:output_type -> surgegate.operator.v1.PauseLaneResponse
-	33, // 93: surgegate.operator.v1.Operator.SetLaneWeight:output_type -> surgegate.operator.v1.SetLaneWeightResponse
-	37, // 94: surgegate.operator.v1.Operator.SetPace:output_type -> surgegate.operator.v1.SetPaceResponse
-	39, // 95: surgegate.operator.v1.Operator.ForceBreaker:output_type -> surgegate.operator.v1.ForceBreakerResponse
-	41, // 96: surgegate.operator.v1.Operator.ForceBrownout:output_type -> surgegate.operator.v1.ForceBrownoutResponse
-	43, // 97: surgegate.operator.v1.Operator.GetLimits:output_type -> surgegate.operator.v1.GetLimitsResponse
-	46, // 98: surgegate.operator.v1.Operator.SetLimit:output_type -> surgegate.operator.v1.SetLimitResponse
-	48, // 99: surgegate.operator.v1.Operator.ListLimitedClients:output_type -> surgegate.operator.v1.ListLimitedClientsResponse
-	51, // 100: surgegate.operator.v1.Operator.ListOverrides:output_type -> surgegate.operator.v1.ListOverridesResponse
-	53, // 101: surgegate.operator.v1.Operator.LiftOverride:output_type -> surgegate.operator.v1.LiftOverrideResponse
-	55, // 102: surgegate.operator.v1.Operator.Reload:output_type -> surgegate.operator.v1.ReloadResponse
-	18, // 103: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
-	21, // 104: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
-	23, // 105: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
-	58, // 106: surgegate.operator.v1.Operator.GetTicket:output_type -> surgegate.operator.v1.GetTicketResponse
-	60, // 107: surgegate.operator.v1.Operator.ListAudit:output_type -> surgegate.operator.v1.ListAuditResponse
-	90, // [90:108] is the sub-list for method output_type
-	72, // [72:90] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	63, // 22: surgegate.operator.v1.QueueStatus.commit_time:type_name -> google.protobuf.Duration
+	63, // 23: surgegate.operator.v1.LaneStatus.oldest_wait:type_name -> google.protobuf.Duration
+	63, // 24: surgegate.operator.v1.LaneStatus.drain_time:type_name -> google.protobuf.Duration
+	62, // 25: surgegate.operator.v1.DownstreamStatus.outage_start_time:type_name -> google.protobuf.Timestamp
+	63, // 26: surgegate.operator.v1.DownstreamStatus.call_time:type_name -> google.protobuf.Duration
+	62, // 27: surgegate.operator.v1.DownstreamStatus.best_time:type_name -> google.protobuf.Timestamp
+	15, // 28: surgegate.operator.v1.DownstreamStatus.failures:type_name -> surgegate.operator.v1.FailureStatus
+	16, // 29: surgegate.operator.v1.DownstreamStatus.kinds:type_name -> surgegate.operator.v1.CallKindStatus
+	62, // 30: surgegate.operator.v1.DownstreamStatus.last_call_time:type_name -> google.protobuf.Timestamp
+	62, // 31: surgegate.operator.v1.DownstreamStatus.last_success_time:type_name -> google.protobuf.Timestamp
+	62, // 32: surgegate.operator.v1.FailureStatus.last_time:type_name -> google.protobuf.Timestamp
+	63, // 33: surgegate.operator.v1.CallKindStatus.call_time:type_name -> google.protobuf.Duration
+	19, // 34: surgegate.operator.v1.ListParkedResponse.jobs:type_name -> surgegate.operator.v1.ParkedJob
+	62, // 35: surgegate.operator.v1.ParkedJob.accept_time:type_name -> google.protobuf.Timestamp
+	62, // 36: surgegate.operator.v1.ParkedJob.park_time:type_name -> google.protobuf.Timestamp
+	62, // 37: surgegate.operator.v1.ParkedJob.expire_time:type_name -> google.protobuf.Timestamp
+	24, // 38: surgegate.operator.v1.RequeueParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	24, // 39: surgegate.operator.v1.GiveUpParkedResponse.results:type_name -> surgegate.operator.v1.ParkedResult
+	63, // 40: surgegate.operator.v1.WatchStatusRequest.interval:type_name -> google.protobuf.Duration
+	3,  // 41: surgegate.operator.v1.WatchStatusResponse.status:type_name -> surgegate.operator.v1.GetStatusResponse
+	63, // 42: surgegate.operator.v1.Steering.duration:type_name -> google.protobuf.Duration
+	62, // 43: surgegate.operator.v1.Change.expire_time:type_name -> google.protobuf.Timestamp
+	62, // 44: surgegate.operator.v1.Override.set_time:type_name -> google.protobuf.Timestamp
+	62, // 45: surgegate.operator.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	27, // 46: surgegate.operator.v1.PauseLaneRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 47: surgegate.operator.v1.PauseLaneResponse.change:type_name -> surgegate.operator.v1.Change
+	27, // 48: surgegate.operator.v1.SetLaneWeightRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 49: surgegate.operator.v1.SetLaneWeightResponse.change:type_name -> surgegate.operator.v1.Change
+	35, // 50: surgegate.operator.v1.SetPaceRequest.fixed:type_name -> surgegate.operator.v1.FixedPace
+	36, // 51: surgegate.operator.v1.SetPaceRequest.bounds:type_name -> surgegate.operator.v1.PaceBounds
+	27, // 52: surgegate.operator.v1.SetPaceRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 53: surgegate.operator.v1.SetPaceResponse.change:type_name -> surgegate.operator.v1.Change
+	1,  // 54: surgegate.operator.v1.ForceBreakerRequest.state:type_name -> surgegate.operator.v1.BreakerState
+	27, // 55: surgegate.operator.v1.ForceBreakerRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 56: surgegate.operator.v1.ForceBreakerResponse.change:type_name -> surgegate.operator.v1.Change
+	27, // 57: surgegate.operator.v1.ForceBrownoutRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 58: surgegate.operator.v1.ForceBrownoutResponse.change:type_name -> surgegate.operator.v1.Change
+	44, // 59: surgegate.operator.v1.GetLimitsResponse.limits:type_name -> surgegate.operator.v1.Limit
+	27, // 60: surgegate.operator.v1.SetLimitRequest.steering:type_name -> surgegate.operator.v1.Steering
+	28, // 61: surgegate.operator.v1.SetLimitResponse.change:type_name -> surgegate.operator.v1.Change
+	49, // 62: surgegate.operator.v1.ListLimitedClientsResponse.clients:type_name -> surgegate.operator.v1.LimitedClient
+	29, // 63: surgegate.operator.v1.ListOverridesResponse.overrides:type_name -> surgegate.operator.v1.Override
+	28, // 64: surgegate.operator.v1.LiftOverrideResponse.changes:type_name -> surgegate.operator.v1.Change
+	56, // 65: surgegate.operator.v1.ReloadResponse.changes:type_name -> surgegate.operator.v1.ConfigChange
+	62, // 66: surgegate.operator.v1.GetTicketResponse.accept_time:type_name -> google.protobuf.Timestamp
+	62, // 67: surgegate.operator.v1.GetTicketResponse.update_time:type_name -> google.protobuf.Timestamp
+	63, // 68: surgegate.operator.v1.GetTicketResponse.eta_low:type_name -> google.protobuf.Duration
+	63, // 69: surgegate.operator.v1.GetTicketResponse.eta_high:type_name -> google.protobuf.Duration
+	61, // 70: surgegate.operator.v1.ListAuditResponse.entries:type_name -> surgegate.operator.v1.AuditEntry
+	62, // 71: surgegate.operator.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	62, // 72: surgegate.operator.v1.AuditEntry.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 73: surgegate.operator.v1.Operator.GetStatus:input_type -> surgegate.operator.v1.GetStatusRequest
+	25, // 74: surgegate.operator.v1.Operator.WatchStatus:input_type -> surgegate.operator.v1.WatchStatusRequest
+	30, // 75: surgegate.operator.v1.Operator.PauseLane:input_type -> surgegate.operator.v1.PauseLaneRequest
+	32, // 76: surgegate.operator.v1.Operator.SetLaneWeight:input_type -> surgegate.operator.v1.SetLaneWeightRequest
+	34, // 77: surgegate.operator.v1.Operator.SetPace:input_type -> surgegate.operator.v1.SetPaceRequest
+	38, // 78: surgegate.operator.v1.Operator.ForceBreaker:input_type -> surgegate.operator.v1.ForceBreakerRequest
+	40, // 79: surgegate.operator.v1.Operator.ForceBrownout:input_type -> surgegate.operator.v1.ForceBrownoutRequest
+	42, // 80: surgegate.operator.v1.Operator.GetLimits:input_type -> surgegate.operator.v1.GetLimitsRequest
+	45, // 81: surgegate.operator.v1.Operator.SetLimit:input_type -> surgegate.operator.v1.SetLimitRequest
+	47, // 82: surgegate.operator.v1.Operator.ListLimitedClients:input_type -> surgegate.operator.v1.ListLimitedClientsRequest
+	50, // 83: surgegate.operator.v1.Operator.ListOverrides:input_type -> surgegate.operator.v1.ListOverridesRequest
+	52, // 84: surgegate.operator.v1.Operator.LiftOverride:input_type -> surgegate.operator.v1.LiftOverrideRequest
+	54, // 85: surgegate.operator.v1.Operator.Reload:input_type -> surgegate.operator.v1.ReloadRequest
+	17, // 86: surgegate.operator.v1.Operator.ListParked:input_type -> surgegate.operator.v1.ListParkedRequest
+	20, // 87: surgegate.operator.v1.Operator.RequeueParked:input_type -> surgegate.operator.v1.RequeueParkedRequest
+	22, // 88: surgegate.operator.v1.Operator.GiveUpParked:input_type -> surgegate.operator.v1.GiveUpParkedRequest
+	57, // 89: surgegate.operator.v1.Operator.GetTicket:input_type -> surgegate.operator.v1.GetTicketRequest
+	59, // 90: surgegate.operator.v1.Operator.ListAudit:input_type -> surgegate.operator.v1.ListAuditRequest
+	3,  // 91: surgegate.operator.v1.Operator.GetStatus:output_type -> surgegate.operator.v1.GetStatusResponse
+	26, // 92: surgegate.operator.v1.Operator.WatchStatus:output_type -> surgegate.operator.v1.WatchStatusResponse
+	31, // 93: surgegate.operator.v1.Operator.PauseLane:output_type -> surgegate.operator.v1.PauseLaneResponse
+	33, // 94: surgegate.operator.v1.Operator.SetLaneWeight:output_type -> surgegate.operator.v1.SetLaneWeightResponse
+	37, // 95: surgegate.operator.v1.Operator.SetPace:output_type -> surgegate.operator.v1.SetPaceResponse
+	39, // 96: surgegate.operator.v1.Operator.ForceBreaker:output_type -> surgegate.operator.v1.ForceBreakerResponse
+	41, // 97: surgegate.operator.v1.Operator.ForceBrownout:output_type -> surgegate.operator.v1.ForceBrownoutResponse
+	43, // 98: surgegate.operator.v1.Operator.GetLimits:output_type -> surgegate.operator.v1.GetLimitsResponse
+	46, // 99: surgegate.operator.v1.Operator.SetLimit:output_type -> surgegate.operator.v1.SetLimitResponse
+	48, // 100: surgegate.operator.v1.Operator.ListLimitedClients:output_type -> surgegate.operator.v1.ListLimitedClientsResponse
+	51, // 101: surgegate.operator.v1.Operator.ListOverrides:output_type -> surgegate.operator.v1.ListOverridesResponse
+	53, // 102: surgegate.operator.v1.Operator.LiftOverride:output_type -> surgegate.operator.v1.LiftOverrideResponse
+	55, // 103: surgegate.operator.v1.Operator.Reload:output_type -> surgegate.operator.v1.ReloadResponse
+	18, // 104: surgegate.operator.v1.Operator.ListParked:output_type -> surgegate.operator.v1.ListParkedResponse
+	21, // 105: surgegate.operator.v1.Operator.RequeueParked:output_type -> surgegate.operator.v1.RequeueParkedResponse
+	23, // 106: surgegate.operator.v1.Operator.GiveUpParked:output_type -> surgegate.operator.v1.GiveUpParkedResponse
+	58, // 107: surgegate.operator.v1.Operator.GetTicket:output_type -> surgegate.operator.v1.GetTicketResponse
+	60, // 108: surgegate.operator.v1.Operator.ListAudit:output_type -> surgegate.operator.v1.ListAuditResponse
+	91, // [91:109] is the sub-list for method output_type
+	73, // [73:91] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_surgegate_operator_v1_operator_proto_init() }
