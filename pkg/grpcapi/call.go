@@ -2,7 +2,6 @@ package grpcapi
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,148 +11,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/token"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
-
-// frameReader is what decode needs of grpc-go's transport stream.
-type frameReader interface {
-	ReadMessageHeader(header []byte) error
-	Read(n int) (mem.BufferSlice, error)
-}
-
-// frameHeader is one byte that says whether the message is compressed and four of its length.
-const frameHeader = 5
-
-var (
-	errOversize   = errors.New("message over the limit")
-	errCompressed = errors.New("message compressed")
-	errMalformed  = errors.New("message is no valid protobuf")
-	errTruncated  = errors.New("message ends early")
-	errMany       = errors.New("more than one message")
-)
-
-// readMessage reads the one message of a call that streams nothing towards us.
-func readMessage(r frameReader, limit int, m proto.Message) error {
-	header := make([]byte, frameHeader)
-	if err := r.ReadMessageHeader(header); err != nil {
-		return errTruncated
-	}
-	if header[0] != 0 {
-		return errCompressed
-	}
-	length := binary.BigEndian.Uint32(header[1:])
-	if uint64(length) > uint64(limit) {
-		return errOversize
-	}
-	data, err := r.Read(int(length))
-	if err != nil {
-		return errTruncated
-	}
-	defer data.Free()
-	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer buf.Free()
-	if err := proto.Unmarshal(buf.ReadOnlyData(), m); err != nil {
-		return errMalformed // its text may quote the message
-	}
-	// The end of the stream, or the caller is about to send what nobody reads.
-	if err := r.ReadMessageHeader(header); !errors.Is(err, io.EOF) {
-		if err == nil {
-			return errMany
-		}
-		return errTruncated
-	}
-	return nil
-}
-
-// decode reads the request of a call; fallback is grpc-go's own way (doc.go, "Decisions"). Its error is a status.
-func (s *Server) decode(ctx context.Context, m any, fallback func(any) error) error {
-	r, ok := grpc.ServerTransportStreamFromContext(ctx).(frameReader)
-	if !ok {
-		return fallback(m)
-	}
-	msg, ok := m.(proto.Message)
-	if !ok {
-		return fallback(m)
-	}
-	err := readMessage(r, s.cfg.MaxMessageBytes, msg)
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return &edgeError{statusError(ctx, s.clock.Now(), ctx.Err())}
-	}
-	var bad reset.Violations
-	switch {
-	case errors.Is(err, errOversize):
-		bad.Add("request", "larger than this server takes; do not send it again")
-		setPushback(ctx, -time.Millisecond)
-		s.metrics.badMessages[reasonOversize].Inc()
-	case errors.Is(err, errCompressed):
-		bad.Add("request", "compressed; send it uncompressed")
-		s.metrics.badMessages[reasonCompressed].Inc()
-	case errors.Is(err, errMalformed):
-		bad.Add("request", "not a valid message of this call; strings must be valid UTF-8")
-		s.metrics.badMessages[reasonMalformed].Inc()
-	default:
-		bad.Add("request", "must be exactly one whole message")
-		s.metrics.badMessages[reasonMalformed].Inc()
-	}
-	return &edgeError{statusError(ctx, s.clock.Now(), bad)}
-}
-
-// GRPCStatus lets grpc-go send the status where no interceptor sees the error.
-func (e *edgeError) GRPCStatus() *status.Status { return status.Convert(e.status) }
-
-// registrar puts decode before every handler that is registered through it.
-type registrar struct {
-	to *grpc.Server
-	s  *Server
-}
-
-// RegisterService implements grpc.ServiceRegistrar.
-func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	d := *desc
-	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
-	for i, m := range desc.Methods {
-		handler := m.Handler
-		r.s.unary["/"+desc.ServiceName+"/"+m.MethodName] = true
-		d.Methods[i] = grpc.MethodDesc{MethodName: m.MethodName,
-			Handler: func(srv any, ctx context.Context, dec func(any) error, in grpc.UnaryServerInterceptor) (any, error) {
-				return handler(srv, ctx, func(m any) error { return r.s.decode(ctx, m, dec) }, in)
-			}}
-	}
-	d.Streams = make([]grpc.StreamDesc, len(desc.Streams))
-	for i, st := range desc.Streams {
-		handler := st.Handler
-		d.Streams[i] = st
-		if st.ClientStreams {
-			continue
-		}
-		d.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error {
-			return handler(srv, decodedStream{stream, r.s})
-		}
-	}
-	r.to.RegisterService(&d, impl)
-}
-
-// decodedStream reads its one request through decode.
-type decodedStream struct {
-	grpc.ServerStream
-	s *Server
-}
-
-// RecvMsg implements grpc.ServerStream.
-func (d decodedStream) RecvMsg(m any) error {
-	return d.s.decode(d.Context(), m, d.ServerStream.RecvMsg)
-}
 
 // bound gives every unary call a deadline before its request is read; a request that trickles in would else hold its
 // stream as long as the connection lives. The one place that can is the tap: the transport takes its context.
@@ -170,7 +34,8 @@ func (s *Server) bound(ctx context.Context, info *tap.Info) (context.Context, er
 	return bounded, nil
 }
 
-// edgeError carries a status that the edge made itself (decode, authentication) past the error table.
+// edgeError carries a status past the error table: one that grpc-go made (a message that cannot be read), or the edge's own
+// (authentication).
 type edgeError struct{ status error }
 
 // Error implements error.
@@ -214,6 +79,15 @@ type guardedStream struct {
 
 // Context implements grpc.ServerStream.
 func (g guardedStream) Context() context.Context { return g.ctx }
+
+// RecvMsg implements grpc.ServerStream. What grpc-go says of a message that it cannot read is for the caller.
+func (g guardedStream) RecvMsg(m any) error {
+	err := g.ServerStream.RecvMsg(m)
+	if err == nil || errors.Is(err, io.EOF) {
+		return err // io.EOF is the end of what the caller streams
+	}
+	return &edgeError{err}
+}
 
 func (s *Server) refuse(ctx context.Context, method string, err error) error {
 	if err == nil {

@@ -4,7 +4,7 @@
 //
 // # A call's way
 //
-//	conn ─ cap ─ TLS ─ HTTP/2 limits ─► (span) ─► decode (size, UTF-8) ─► metrics ─► guard (panic, status) ─► handler ─► gate
+//	conn ─ cap ─ TLS ─ HTTP/2 limits ─► size, decoding ─► (span) ─► metrics ─► guard (panic, status) ─► handler ─► gate
 //
 // # States of a Server
 //
@@ -16,15 +16,11 @@
 //
 // # Decisions
 //
-//   - A request is read from the transport by decode, not by grpc-go, which answers an oversize message with
-//     RESOURCE_EXHAUSTED (a code that our own callers are told to retry) and invalid UTF-8 with INTERNAL, before any
-//     interceptor runs. Here both are INVALID_ARGUMENT, the former with pushback −1, so that no retry policy repeats
-//     it. decode needs two exported methods of grpc-go's transport stream; should they go, grpc-go's own way is taken
-//     and the hostile-input tests fail.
-//     To get before grpc-go's own reading, services are registered through a registrar that wraps their handlers.
+//   - grpc-go itself refuses a message that is over the limit (RESOURCE_EXHAUSTED) or that it cannot decode (INTERNAL). It does so
+//     before any interceptor of a unary call runs, so these answers have no pushback and are not counted.
 //   - Stream workers, other buffer sizes and the shared write buffer were measured and left at grpc-go's defaults: none
 //     showed above the noise. The whole edge costs about 1.1 times the CPU of a bare call (bench_test.go).
-//   - Compressed requests are not taken: 64 KiB of gzip are 64 MiB of work, and a reset has nothing to compress.
+//   - A compressed request is unpacked up to the limit of a message, and no further.
 //   - A connection over the cap is closed at once, not left in the backlog: the balancer then tries another replica.
 //   - A call's span begins before its request is read (Deps.Trace, a stats handler). A traceparent is read from trusted callers
 //     only, as a Client is; a stranger's would choose what is kept, and put his calls into traces of others. Methods that

@@ -3,7 +3,6 @@ package grpcapi
 import (
 	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/surgegate/surgegate/pkg/gate"
@@ -163,32 +161,4 @@ func value(m prometheus.Metric) float64 {
 		panic(err)
 	}
 	return v.GetCounter().GetValue() + v.GetGauge().GetValue()
-}
-
-// wireReader is a transport stream whose peer has sent these bytes and ended.
-type wireReader struct {
-	wire  []byte
-	asked int
-}
-
-func (r *wireReader) ReadMessageHeader(header []byte) error {
-	if len(r.wire) == 0 {
-		return io.EOF
-	}
-	n := copy(header, r.wire)
-	r.wire = r.wire[n:]
-	if n < len(header) {
-		return io.ErrUnexpectedEOF
-	}
-	return nil
-}
-
-func (r *wireReader) Read(n int) (mem.BufferSlice, error) {
-	r.asked = max(r.asked, n)
-	if n > len(r.wire) {
-		return nil, io.ErrUnexpectedEOF
-	}
-	b := r.wire[:n]
-	r.wire = r.wire[n:]
-	return mem.BufferSlice{mem.SliceBuffer(b)}, nil
 }

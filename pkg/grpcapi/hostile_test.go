@@ -1,6 +1,7 @@
 package grpcapi
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -38,49 +41,58 @@ func (rawCodec) Name() string                { return "proto" }
 
 var _ encoding.Codec = rawCodec{}
 
-// TestBadMessagesAreNotRetried sends what no generated client would, with a policy that retries nearly everything.
-func TestBadMessagesAreNotRetried(t *testing.T) {
+// TestBadMessagesAreRefused sends what no generated client would send. The answers are grpc-go's own. They must come before
+// the gate, must not quote the message, and must not be logged.
+func TestBadMessagesAreRefused(t *testing.T) {
 	t.Parallel()
 	field := func(n protowire.Number, b []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(nil, n, protowire.BytesType), b)
 	}
+	const canary = "canary-3f9a"
 	tests := []struct {
 		name    string
 		message []byte
-		reason  string
-		retried bool
+		want    codes.Code
 	}{
-		{"oversize", field(1, make([]byte, 64<<10)), reasonOversize, false},
-		{"far oversize", field(1, make([]byte, 3<<20)), reasonOversize, false},
-		{"invalid UTF-8", field(1, []byte{0xff, 0xfe}), reasonMalformed, true},
-		{"truncated field", []byte{0x0a, 0x20, 'x'}, reasonMalformed, true},
-		{"group without end", []byte{0x0b}, reasonMalformed, true},
+		{"oversize", field(1, bytes.Repeat([]byte(canary), 1+(64<<10)/len(canary))), codes.ResourceExhausted},
+		{"far oversize", field(1, bytes.Repeat([]byte(canary), 3<<20/len(canary))), codes.ResourceExhausted},
+		{"invalid UTF-8", field(1, []byte(canary+"\xff\xfe")), codes.Internal},
+		{"truncated field", []byte("\x0a\x20" + canary), codes.Internal},
+		{"group without end", []byte("\x0b" + canary), codes.Internal},
 	}
 	var reached atomic.Int32
 	f := serve(t, &stubGate{
 		start: func(context.Context, gate.StartRequest) (gate.Answer, error) { reached.Add(1); return accepted(), nil },
 		watch: func(context.Context, string, func(reset.Ticket) error) error { reached.Add(1); return nil },
 	}, Config{}, nil)
-	conn := dial(t, f.Addrs().GRPC.String(), grpc.WithDefaultServiceConfig(retryPolicy))
+	conn := dial(t, f.Addrs().GRPC.String())
 	for _, tt := range tests {
 		for _, method := range []string{resetv1.PasswordReset_StartReset_FullMethodName, resetv1.PasswordReset_WatchTicket_FullMethodName} {
-			before := value(f.metrics.badMessages[tt.reason])
-			err := conn.Invoke(testContext(t), method, tt.message, new([]byte), grpc.ForceCodec(rawCodec{}))
-			if status.Code(err) != codes.InvalidArgument {
-				t.Errorf("%s to %s: %v", tt.name, method, err)
+			var trailer metadata.MD
+			err := conn.Invoke(testContext(t), method, tt.message, new([]byte), grpc.ForceCodec(rawCodec{}), grpc.Trailer(&trailer))
+			if status.Code(err) != tt.want {
+				t.Errorf("%s to %s: %v, want %s", tt.name, method, err, tt.want)
 			}
-			// INVALID_ARGUMENT is in the test's policy only to show that pushback −1 holds: 4 attempts without it.
-			want := 1.0
-			if tt.retried {
-				want = 4
-			}
-			if n := value(f.metrics.badMessages[tt.reason]) - before; n != want {
-				t.Errorf("%s to %s: %v attempts, want %v", tt.name, method, n, want)
+			if len(trailer.Get(pushbackKey)) != 0 || strings.Contains(fmt.Sprint(err, trailer), canary) {
+				t.Errorf("%s to %s: %v, trailer %v", tt.name, method, err, trailer)
 			}
 		}
 	}
 	if reached.Load() != 0 {
 		t.Error("a bad message reached the gate")
+	}
+	if log := f.log.String(); strings.Contains(log, canary) || strings.Contains(log, "call failed") {
+		t.Errorf("a bad message is in the log: %s", log)
+	}
+}
+
+// TestZippedMessagesAreBounded: a little gzip that unpacks to a lot is refused at the limit, not unpacked whole.
+func TestZippedMessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	client := resetClient(t, serve(t, &stubGate{}, Config{}, nil))
+	_, err := client.GetTicket(testContext(t), &resetv1.GetTicketRequest{TicketId: strings.Repeat("t", 1<<20)}, grpc.UseCompressor(gzip.Name))
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("%v, want RESOURCE_EXHAUSTED", err)
 	}
 }
 

@@ -258,7 +258,7 @@ func (w *watches) begin(conn netip.AddrPort) (done func(), ok bool) {
 	}, true
 }
 
-// checkText wants 1 to limit bytes that say something. That they are UTF-8 was checked by decode.
+// checkText wants 1 to limit bytes that say something. grpc-go has checked that they are UTF-8.
 func checkText(bad *reset.Violations, field, s string, limit int) {
 	switch {
 	case strings.TrimSpace(s) == "":

@@ -171,7 +171,7 @@ func (s *Server) buildPublic(d Deps) error {
 		grpc.ChainUnaryInterceptor(unary...),
 		grpc.ChainStreamInterceptor(
 			selector.StreamServerInterceptor(s.metrics.grpc.StreamServerInterceptor(measured...), selector.MatchFunc(ofPeople)), s.guardStream))...)
-	resetv1.RegisterPasswordResetServer(registrar{s.public, s}, &passwordReset{
+	resetv1.RegisterPasswordResetServer(s.public, &passwordReset{
 		gate: d.Gate, trust: t, metrics: s.metrics, watches: newWatches(s.cfg.MaxWatches),
 	})
 	s.complete(s.public)
@@ -206,15 +206,22 @@ func (s *Server) buildOperator(d Deps) error {
 	s.operator = grpc.NewServer(append(opts,
 		grpc.ChainUnaryInterceptor(s.metrics.countUnary, s.guardUnary, auth.unary),
 		grpc.ChainStreamInterceptor(s.metrics.countStream, s.guardStream, auth.stream))...)
-	operatorv1.RegisterOperatorServer(registrar{s.operator, s}, d.Operator)
+	operatorv1.RegisterOperatorServer(s.operator, d.Operator)
 	s.complete(s.operator)
 	return nil
 }
 
-// complete adds what every gRPC server has.
+// complete adds what every gRPC server has, and notes which methods are unary.
 func (s *Server) complete(g *grpc.Server) {
-	healthv1.RegisterHealthServer(registrar{g, s}, s.health)
+	healthv1.RegisterHealthServer(g, s.health)
 	reflection.Register(g)
+	for service, info := range g.GetServiceInfo() {
+		for _, m := range info.Methods {
+			if !m.IsClientStream && !m.IsServerStream {
+				s.unary["/"+service+"/"+m.Name] = true
+			}
+		}
+	}
 }
 
 func (s *Server) options(l Listener, clientCert bool) ([]grpc.ServerOption, error) {
@@ -459,7 +466,6 @@ func (m *metrics) operatorCall(err error) {
 // metrics are the edge's own and the gRPC server's.
 type metrics struct {
 	grpc                   *grpcprom.ServerMetrics
-	badMessages            map[string]prometheus.Counter
 	openConns              map[string]prometheus.Gauge
 	refusedConns           map[string]prometheus.Counter
 	ignoredClients, panics prometheus.Counter
@@ -469,10 +475,6 @@ type metrics struct {
 }
 
 const (
-	reasonOversize   = "oversize"
-	reasonCompressed = "compressed"
-	reasonMalformed  = "malformed"
-
 	listenerGRPC     = "grpc"
 	listenerOperator = "operator"
 	listenerHTTP     = "http"
@@ -487,7 +489,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			NativeHistogramMaxBucketNumber:  160,
 			NativeHistogramMinResetDuration: time.Hour,
 		}))),
-		badMessages: map[string]prometheus.Counter{}, openConns: map[string]prometheus.Gauge{}, refusedConns: map[string]prometheus.Counter{},
+		openConns: map[string]prometheus.Gauge{}, refusedConns: map[string]prometheus.Counter{},
 		ignoredClients: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "surgegate_grpc_ignored_clients_total", Help: "Client messages ignored because their caller is not trusted."}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
@@ -496,11 +498,6 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "surgegate_grpc_reload_failures_total", Help: "Certificates or operator tokens that could not be reloaded."}),
 		watches: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "surgegate_grpc_watches", Help: "Tickets being watched now."}),
-	}
-	bad := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "surgegate_grpc_bad_messages_total", Help: "Requests refused before they were understood."}, []string{"reason"})
-	for _, reason := range []string{reasonOversize, reasonCompressed, reasonMalformed} {
-		m.badMessages[reason] = bad.WithLabelValues(reason)
 	}
 	open := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "surgegate_grpc_connections", Help: "Connections open now."}, []string{"listener"})
@@ -514,7 +511,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	for code := range m.operatorCalls {
 		m.operatorCalls[code] = operatorCalls.WithLabelValues(codes.Code(code).String())
 	}
-	for _, c := range []prometheus.Collector{operatorCalls, m.grpc, m.ignoredClients, m.panics, m.reloadFailures, m.watches, bad, open, refused} {
+	for _, c := range []prometheus.Collector{operatorCalls, m.grpc, m.ignoredClients, m.panics, m.reloadFailures, m.watches, open, refused} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
