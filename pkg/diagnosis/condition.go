@@ -39,6 +39,9 @@ const (
 	busyShare = .7
 	// failingShare of calls that fail is more than noise; SurgegateDownstreamFailing has the same bound.
 	failingShare = .1
+	// throttledFor is how long one success and one refusal say that a downstream takes some calls and refuses others. An open
+	// breaker sends a probe every 2 s at least, and a provider that takes a tenth of them takes one in 15 s most of the time.
+	throttledFor = 15 * time.Second
 	// ratesWindow is what the rates of a status are measured over.
 	ratesWindow = 10 * time.Second
 	// minRate is what is counted at all: less than one call in two seconds is no storm.
@@ -64,7 +67,7 @@ func (s *state) next(now time.Time, r reading) condition {
 	}
 	before := s.steady.shown
 	atOnce := r.fact || s.fact
-	if before == dark && r.condition != untried && r.condition != forcedOpen && r.condition != misconfigured {
+	if (before == dark || before == failing && s.fact) && r.condition != dark && r.condition != untried && r.condition != forcedOpen && r.condition != misconfigured {
 		atOnce = false // what is back for a moment is not back
 	}
 	shown := s.steady.next(now, r.condition, atOnce)
@@ -109,6 +112,8 @@ func (v *view) read(d *operatorv1.DownstreamStatus) reading {
 		return reading{fine, true} // its calls are the store's, and its rates are of a time when the store was ill
 	case d.GetDownstream() == "revoker" && open && !v.storeIllTime.IsZero() && !d.GetLastCallTime().AsTime().After(v.storeIllTime):
 		return reading{untried, true} // since the store is well
+	case v.isThrottled(d, open || half):
+		return reading{failing, true}
 	case open && v.isUntried(d), half && d.GetOutageStartTime() == nil:
 		return reading{untried, true}
 	case open, half: // half open: a probe is out, and nobody knows yet
@@ -167,6 +172,21 @@ func (v *view) isUntried(d *operatorv1.DownstreamStatus) bool {
 		return true
 	}
 	return d.GetLastCallTime() != nil && v.since(d.GetLastCallTime()) >= untriedAfter
+}
+
+// isThrottled tells whether it takes some calls and answers to the others that they are too many. Its breaker may open and close
+// every few seconds meanwhile.
+func (v *view) isThrottled(d *operatorv1.DownstreamStatus, isOpen bool) bool {
+	var last *operatorv1.FailureStatus
+	for _, f := range ofDownstream(d) {
+		if last == nil || f.GetLastTime().AsTime().After(last.GetLastTime().AsTime()) {
+			last = f
+		}
+	}
+	if last.GetOutcome() != "overload" || v.since(last.GetLastTime()) >= throttledFor {
+		return false
+	}
+	return (isOpen || isFailing(d)) && d.GetLastSuccessTime() != nil && v.since(d.GetLastSuccessTime()) < throttledFor
 }
 
 // succeededSince tells whether a call has gone well since the outage began.

@@ -342,6 +342,39 @@ func TestACauseIsHeld(t *testing.T) {
 	}
 }
 
+// A provider that takes a third of the mails throttles, whatever its breaker does meanwhile; once it takes none it does not work.
+func TestAProviderThatThrottles(t *testing.T) {
+	t.Parallel()
+	provider := func(breaker string, ramp, calls, failures float64, success time.Duration) func() *status {
+		return func() *status {
+			return with(scene.MailThrottled(), func(s *status) {
+				d := scene.Downstream(s, "mail")
+				d.Breaker, d.Ramp, d.CallRate, d.FailureRate, d.LastSuccessTime, d.LastCallTime = breaker, ramp, calls, failures, scene.Ago(success), scene.Ago(0)
+				if breaker != "closed" {
+					d.OutageStartTime = scene.Ago(2 * time.Second)
+				}
+				d.Failures = []*operatorv1.FailureStatus{
+					{Outcome: "timeout", Code: "TIMEOUT", Count: 900, LastTime: scene.Ago(time.Minute)},
+					{Outcome: "overload", Code: "SMTP 451 4.7.1", Count: 110, LastTime: scene.Ago(time.Second), Meaning: "too many"},
+				}
+			})
+		}
+	}
+	open, half, ramp, closed := provider("open", 0, .2, .4, 3*time.Second), provider("half_open", 0, .2, .1, 4*time.Second),
+		provider("closed", .3, .3, .1, 0), provider("closed", 1, 4, 8, 0)
+	c := newCourse(t)
+	for i, s := range []func() *status{closed, open, half, ramp, ramp, open, open, half, ramp, closed, open, half, open} {
+		c.tick(s())
+		if f := c.d.GetFindings(); f[0].GetId() != "downstream_failing" || f[0].GetDownstream() != "mail" || !strings.Contains(f[0].GetTitle(), "throttles") {
+			t.Fatalf("after %d s: %v", i, f)
+		}
+	}
+	c.tick(provider("open", 0, 0, .4, 20*time.Second)())
+	if f := c.d.GetFindings(); f[0].GetId() != "downstream_dark" {
+		t.Errorf("none was taken for 20 s: %v", f)
+	}
+}
+
 // A provider that throttles lets a call through now and then: its breaker opens and closes, and it is not back in between.
 func TestWhatComesAndGoesIsOneCause(t *testing.T) {
 	t.Parallel()

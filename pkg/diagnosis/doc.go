@@ -16,6 +16,7 @@
 //
 //	breaker_forced_open        fact      an operator holds the breaker open
 //	downstream_misconfigured   fact      it, or surgegate's configuration of it, must be changed first
+//	downstream_failing         fact      it takes some calls and answers to others that they are too many, whatever its breaker does
 //	untried                    fact      the breaker is open, and no call has been made for 10 s: nobody knows how it fares
 //	downstream_dark            fact      the breaker is open or half open, or a kind of its calls is out
 //	recovering                 fact      it is coming back by the ramp
@@ -48,8 +49,8 @@
 //	                                ├── a fact: it is shown at once (a breaker opens)
 //	                                └── the shown one was a fact and is not true any more: what is true now, at once
 //
-// One fact is not given up at once: a downstream that is dark and comes back is shown as that after 5 s. A provider that throttles
-// opens and closes its breaker every few seconds, and is not back in between.
+// Two facts are not given up at once: a downstream that is dark, or that refuses some calls, and comes back is shown as that after
+// 5 s. A provider that throttles opens and closes its breaker every few seconds, and is not back in between.
 //
 // Whatever alternates more often than every 5 s therefore leaves what is shown as it is. The lane that holds people up most,
 // the severity of a finding (it rises at once and falls after 5 s), floods, the global limit and the queue's room change by the

@@ -154,6 +154,10 @@ func (v *view) failingFinding(d *operatorv1.DownstreamStatus) *finding {
 			act("surgectl status -o json", "failures of the downstream: each code, how often, and what it means"),
 		},
 	}
+	if breaker := d.GetBreaker(); breaker == "open" || breaker == "half_open" {
+		f.Says = "It takes some calls and answers to the others that they are too many. Its breaker is open now." + v.lastTried(d) +
+			topFailure(d) + " What is accepted waits safely and goes on by itself."
+	}
 	if name == "mail" {
 		f.Title = "the mail provider throttles or refuses"
 		f.Actions[1] = act("(mail provider)", "ask for the limit that it holds you to")
