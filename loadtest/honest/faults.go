@@ -36,7 +36,7 @@ type row struct {
 	isAlone         bool // it takes the machine for itself: no other row runs beside it
 
 	rate     float64       // people a second, from the start
-	more     float64       // people a second more, from the fault on
+	more     float64       // people a second more, whose passwords come from the fault on
 	flood    float64       // calls a second of one client, from the fault on
 	store    victim.Config // zero: that of observedStore
 	settings string        // of the gateway
@@ -150,11 +150,14 @@ func FaultNames() (names []string) {
 	return names
 }
 
+// typing is how long patient people take from asking for a link to sending a password.
+const typing = 3 * time.Second
+
 // load is who comes, where the fault begins after so long and lasts so long.
 func (r row) load(before, lasts time.Duration) *load {
 	waves := []wave{{length: before + lasts, rate: r.rate}}
 	if r.more > 0 {
-		waves = append(waves, wave{from: before, length: lasts, rate: r.more})
+		waves = append(waves, wave{from: before - typing, length: lasts + typing, rate: r.more})
 	}
 	if r.flood > 0 {
 		waves = append(waves, wave{from: before, length: lasts, rate: r.flood, who: crowd.Lone, client: "a-client-in-a-loop"})

@@ -230,19 +230,49 @@ func isFailing(d *operatorv1.DownstreamStatus) bool {
 	return d.GetFailureRate() >= minRate && d.GetFailureRate() > failingShare*calls
 }
 
-// isHanging tells whether calls are out and none comes back: the newest was sent long enough ago, and nothing has ended since.
-func (v *view) isHanging(d *operatorv1.DownstreamStatus) bool {
-	sent, done := d.GetLastCallTime(), d.GetLastSuccessTime()
-	patience := max(hangAfter, hangTimes*d.GetCallTime().AsDuration())
-	if d.GetInFlight() == 0 || sent == nil || v.since(sent) < patience || done != nil && v.since(done) < patience {
-		return false
+// noteUnanswered notes for each downstream since when calls are out and none has come back, well or not. It is called once for
+// each status, before conditions.
+func (o *Diagnoser) noteUnanswered(v *view) {
+	before := o.unanswered
+	o.unanswered = map[string]time.Time{}
+	for _, d := range v.s.GetDownstreams() {
+		name, answered := d.GetDownstream(), lastAnswer(d)
+		if d.GetInFlight() == 0 {
+			continue
+		}
+		since := before[name]
+		switch {
+		case o.first && d.GetLastCallTime() != nil: // no past: the newest call has been out for as long as it has
+			since = d.GetLastCallTime().AsTime()
+		case since.IsZero():
+			since = v.now
+		}
+		if answered.After(since) {
+			since = answered
+		}
+		o.unanswered[name] = since
+	}
+	v.unanswered = o.unanswered
+}
+
+// lastAnswer is when a call last came back, well or not; zero: never.
+func lastAnswer(d *operatorv1.DownstreamStatus) (at time.Time) {
+	if d.GetLastSuccessTime() != nil {
+		at = d.GetLastSuccessTime().AsTime()
 	}
 	for _, f := range d.GetFailures() {
-		if f.GetLastTime().AsTime().After(sent.AsTime()) {
-			return false // it came back, if not with what was asked for
+		if t := f.GetLastTime().AsTime(); t.After(at) {
+			at = t
 		}
 	}
-	return d.GetFailureRate() < .2
+	return at
+}
+
+// isHanging tells whether calls are out and none has come back for long, however many more are sent meanwhile.
+func (v *view) isHanging(d *operatorv1.DownstreamStatus) bool {
+	since := v.unanswered[d.GetDownstream()]
+	patience := max(hangAfter, hangTimes*d.GetCallTime().AsDuration())
+	return !since.IsZero() && v.now.Sub(since) >= patience && d.GetFailureRate() < .2
 }
 
 // usesItsCalls tells whether the calls at once are used up: by their mean, which is rate × time (Little's law), or by those

@@ -230,6 +230,45 @@ func TestHangingNeedsCallsOutAndNoneBack(t *testing.T) {
 	}
 }
 
+// A provider that does not answer while its limit lets more and more calls out hangs as well.
+func TestHangingWhileMoreIsSent(t *testing.T) {
+	t.Parallel()
+	c := newCourse(t)
+	for i := range 8 {
+		c.tick(with(scene.MailSlow(), func(s *status) {
+			d := scene.Downstream(s, "mail")
+			d.InFlight, d.ConcurrencyLimit, d.CallRate, d.ItemRate, d.CallTime = uint32(12*(i+1)), 96, 4, 4, durationpb.New(80*time.Millisecond)
+			d.LastCallTime, d.LastSuccessTime = scene.Ago(0), scene.Ago(time.Duration(i)*time.Second)
+		}))
+		if c.has("downstream_hanging") != (i >= 3) {
+			t.Errorf("%d s after the last answer: %v", i, c.d.GetFindings())
+		}
+	}
+}
+
+// Rates and times of calls are of the last 10 s: so long after a shortage of processor time they are not trusted.
+func TestAShortageThatHasJustEnded(t *testing.T) {
+	t.Parallel()
+	c := newCourse(t)
+	c.tick(scene.Starved())
+	c.at = c.at.Add(7 * time.Second)
+	c.tick(with(scene.MailSlow(), func(s *status) { s.Process = &operatorv1.ProcessStatus{} }))
+	if f := c.d.GetFindings(); len(f) != 1 || f[0].GetId() != "gateway_starved" || !strings.Contains(f[0].GetSays(), "until 8s ago") {
+		t.Errorf("8 s after it: %v", f)
+	}
+	c.at = c.at.Add(2 * time.Second)
+	c.tick(with(scene.MailSlow(), func(s *status) { s.Process = &operatorv1.ProcessStatus{} }))
+	if c.has("gateway_starved") {
+		t.Errorf("11 s after it: %v", c.d.GetFindings())
+	}
+	c.tick(scene.Starved())
+	c.at = c.at.Add(-time.Hour)
+	c.tick(with(scene.MailSlow(), func(s *status) { s.Process = &operatorv1.ProcessStatus{} }))
+	if c.has("gateway_starved") {
+		t.Errorf("the clock was set back: %v", c.d.GetFindings())
+	}
+}
+
 // Where the revoker is the store it is no second culprit, and what nobody has asked for since is told as that.
 func TestTheRevokerIsNotAccusedOfTheStore(t *testing.T) {
 	t.Parallel()

@@ -32,13 +32,15 @@ type Clients func() []*operatorv1.LimitedClient
 
 // Diagnoser diagnoses one surgegate over time. It is not safe for concurrent use; New makes one.
 type Diagnoser struct {
-	first        bool // no status has been seen yet
-	states       map[string]*state
-	storeIllTime time.Time                            // when the store was last not well by itself; zero: it has not been
-	line         steady[string]                       // the lane that holds people up
-	measured     map[string]*lasting                  // findings that are not a downstream's and follow from rates
-	severity     map[key]*steady[operatorv1.Severity] // of findings that are shown
-	since        map[key]time.Time                    // when a finding was first shown without a break
+	first    bool // no status has been seen yet
+	states   map[string]*state
+	line     steady[string]                       // the lane that holds people up
+	measured map[string]*lasting                  // findings that are not a downstream's and follow from rates
+	severity map[key]*steady[operatorv1.Severity] // of findings that are shown
+	since    map[key]time.Time                    // when a finding was first shown without a break
+	// See view.
+	starvedTime, storeIllTime time.Time
+	unanswered                map[string]time.Time
 }
 
 // key tells findings apart.
@@ -69,6 +71,12 @@ func Of(s *operatorv1.GetStatusResponse, clients Clients) *operatorv1.Diagnosis 
 // be called once a second; s is not changed.
 func (o *Diagnoser) Observe(s *operatorv1.GetStatusResponse, clients Clients) *operatorv1.Diagnosis {
 	v := &view{s: s, now: s.GetTime().AsTime()}
+	o.forgetTheFuture(v.now)
+	if s.GetProcess().GetCpuStarved() {
+		o.starvedTime = v.now
+	}
+	v.starvedTime = o.starvedTime
+	o.noteUnanswered(v)
 	v.is = o.conditions(v)
 	o.first = false
 	o.findLine(v)
@@ -78,6 +86,20 @@ func (o *Diagnoser) Observe(s *operatorv1.GetStatusResponse, clients Clients) *o
 	v.warn(d)
 	d.Actions, d.Runbooks = collect(findings)
 	return d
+}
+
+// forgetTheFuture drops times that lie ahead: the clock was set back.
+func (o *Diagnoser) forgetTheFuture(now time.Time) {
+	for _, at := range []*time.Time{&o.starvedTime, &o.storeIllTime} {
+		if at.After(now) {
+			*at = time.Time{}
+		}
+	}
+	for name, since := range o.unanswered {
+		if since.After(now) {
+			delete(o.unanswered, name)
+		}
+	}
 }
 
 // hold applies the state machine to the findings that are measured and to the severities of all, and sorts them.

@@ -22,7 +22,8 @@
 //	recovering                 fact      it is coming back by the ramp
 //	downstream_dark            measured  calls are made and none succeeds, whatever the code
 //	downstream_failing         measured  over a tenth of its calls fail
-//	downstream_hanging         fact      calls are out, and none has come back for 3 s and ten times the usual time of a call
+//	downstream_hanging         fact      calls are out, and none has come back for 3 s and ten times the usual time of a call,
+//	                                     however many more are sent meanwhile
 //	pace_overridden            measured  its pace is used up, and an operator set the pace
 //	downstream_slow            measured  its pace is used up, and Speeds prove that it is slower than it was
 //	downstream_limit           measured  its calls at once are used up
@@ -73,7 +74,7 @@
 //
 // # surgegate itself first
 //
-// While ProcessStatus says that the process waits for processor time, times of calls are surgegate's own: gateway_starved is
+// While ProcessStatus says that the process waits for processor time, and for the 10 s of the rates after it, times of calls are surgegate's own: gateway_starved is
 // the first finding, and no downstream is called slow, hanging, at its limit or failing by time-outs.
 //
 // # Failure rules

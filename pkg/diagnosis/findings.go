@@ -25,10 +25,10 @@ func (v *view) findings() []*finding {
 
 // starvedFindings come first: what surgegate measures of others cannot be trusted then.
 func (v *view) starvedFindings() []*finding {
-	p := v.s.GetProcess()
-	if !p.GetCpuStarved() {
+	if !v.starved() {
 		return nil
 	}
+	p := v.s.GetProcess()
 	f := &finding{
 		Id: idStarved, Severity: look, Title: "surgegate itself gets too little processor time", Runbook: "SurgegateStarved",
 		Actions: []*operatorv1.Action{
@@ -41,7 +41,10 @@ func (v *view) starvedFindings() []*finding {
 	if p.GetThrottledShare() > 0 {
 		f.Says += fmt.Sprintf(" Its CPU quota stopped it for %s of the time.", humanize.Share(p.GetThrottledShare()))
 	}
-	if p.GetCpuStarvedSince() != nil {
+	switch {
+	case !p.GetCpuStarved():
+		f.Says += " It was short of it until " + humanize.Duration(v.now.Sub(v.starvedTime)) + " ago."
+	case p.GetCpuStarvedSince() != nil:
 		f.Says += " So it has been for " + humanize.Duration(v.since(p.GetCpuStarvedSince())) + "."
 	}
 	f.Says += " Times of calls are its own as long as that lasts: nothing slow is another's fault until it is mended."

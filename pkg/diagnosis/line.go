@@ -46,9 +46,11 @@ type view struct {
 	s   *operatorv1.GetStatusResponse
 	now time.Time
 	is  map[string]condition // of each downstream, as it is shown
-	// storeIllTime is when the store was last not well by itself.
-	storeIllTime time.Time
-	held         *held // the lane that holds people up most; nil: none
+	// starvedTime is when surgegate last lacked processor time, storeIllTime when the store was last not well by itself; zero: never.
+	starvedTime, storeIllTime time.Time
+	// unanswered tells since when calls of each downstream are out and none has come back; zero: it is not so.
+	unanswered map[string]time.Time
+	held       *held // the lane that holds people up most; nil: none
 	// drain is when the last lane that is held up is through; 0: cannot be told.
 	drain time.Duration
 }
@@ -139,7 +141,10 @@ func (v *view) downstreamOf(lane string) *operatorv1.DownstreamStatus {
 	}
 }
 
-func (v *view) starved() bool { return v.s.GetProcess().GetCpuStarved() }
+// starved tells whether surgegate lacks processor time, or did within the window of the rates and times in the status.
+func (v *view) starved() bool {
+	return !v.starvedTime.IsZero() && v.now.Sub(v.starvedTime) < ratesWindow
+}
 
 // since is how long ago that was.
 func (v *view) since(t *timestamppb.Timestamp) time.Duration { return v.now.Sub(t.AsTime()) }
