@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -17,13 +20,19 @@ type sample struct {
 	blamed []string // those of them that somebody is to look at: notes are left out
 }
 
-// watch samples the diagnosis every second until ctx ends. What does not answer gives no sample.
+// watch samples the diagnosis every second until ctx ends, and keeps the statuses in status.jsonl, for whoever wants to know why.
+// What does not answer gives no sample.
 func (w *world) watch(ctx context.Context) (samples []sample, err error) {
 	top := exec.CommandContext(ctx, w.cfg.programs.Surgectl, "top", "--interval", "1s", "-o", "json", "--address", w.operator) //nolint:gosec // our own program
 	out, err := top.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("honest: surgectl top: %w", err)
 	}
+	kept, err := os.Create(filepath.Join(w.cfg.dir, "status.jsonl"))
+	if err != nil {
+		return nil, fmt.Errorf("honest: %w", err)
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
 	var complaint strings.Builder
 	top.Stderr = &complaint
 	if err := top.Start(); err != nil {
@@ -40,6 +49,9 @@ func (w *world) watch(ctx context.Context) (samples []sample, err error) {
 			break
 		}
 		samples = append(samples, s)
+		if _, err = kept.Write(append(lines.Bytes(), '\n')); err != nil {
+			break
+		}
 	}
 	end := top.Wait()
 	if err == nil && ctx.Err() == nil {

@@ -269,6 +269,24 @@ func TestAShortageThatHasJustEnded(t *testing.T) {
 	}
 }
 
+// A few slow commits are no slow disk.
+func TestASlowDiskLasts(t *testing.T) {
+	t.Parallel()
+	c := newCourse(t)
+	c.tick(scene.Calm())
+	for i := range 8 {
+		if c.tick(scene.DiskSlow()); c.has("disk_slow") != (i >= 5) {
+			t.Errorf("slow for %d s: %v", i, c.d.GetFindings())
+		}
+	}
+	for range 6 {
+		c.tick(scene.Calm())
+	}
+	if c.has("disk_slow") {
+		t.Errorf("fast for 5 s: %v", c.d.GetFindings())
+	}
+}
+
 // Where the revoker is the store it is no second culprit, and what nobody has asked for since is told as that.
 func TestTheRevokerIsNotAccusedOfTheStore(t *testing.T) {
 	t.Parallel()

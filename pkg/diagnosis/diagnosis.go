@@ -40,6 +40,7 @@ type Diagnoser struct {
 	since    map[key]time.Time                    // when a finding was first shown without a break
 	// See view.
 	starvedTime, storeIllTime time.Time
+	diskSlowSince             time.Time // since when commits take long, without a break
 	unanswered                map[string]time.Time
 }
 
@@ -77,6 +78,7 @@ func (o *Diagnoser) Observe(s *operatorv1.GetStatusResponse, clients Clients) *o
 	}
 	v.starvedTime = o.starvedTime
 	o.noteUnanswered(v)
+	o.noteDisk(v)
 	v.is = o.conditions(v)
 	o.first = false
 	o.findLine(v)
@@ -90,7 +92,7 @@ func (o *Diagnoser) Observe(s *operatorv1.GetStatusResponse, clients Clients) *o
 
 // forgetTheFuture drops times that lie ahead: the clock was set back.
 func (o *Diagnoser) forgetTheFuture(now time.Time) {
-	for _, at := range []*time.Time{&o.starvedTime, &o.storeIllTime} {
+	for _, at := range []*time.Time{&o.starvedTime, &o.storeIllTime, &o.diskSlowSince} {
 		if at.After(now) {
 			*at = time.Time{}
 		}

@@ -170,7 +170,7 @@ func (v *view) failingFinding(d *operatorv1.DownstreamStatus) *finding {
 // lineFindings tell why people wait where the downstream itself is not ill.
 func (v *view) lineFindings() []*finding {
 	h := v.held
-	if h == nil || h.lane.GetPaused() || h.cause.isIll() && h.cause != hanging || h.cause == fine && (v.starved() || v.isDiskSlow()) {
+	if h == nil || h.lane.GetPaused() || h.cause.isIll() && h.cause != hanging || h.cause == fine && (v.starved() || v.isDiskSlow) {
 		return nil // told by another rule
 	}
 	name := h.name()

@@ -119,14 +119,22 @@ func fill(q *operatorv1.QueueStatus) float64 {
 // a busy disk of a usual kind takes 5 to 50 ms.
 const slowCommit = 200 * time.Millisecond
 
-// isDiskSlow tells whether the disk takes long to make changes durable. A process that waits for a processor sees that of every
-// disk.
-func (v *view) isDiskSlow() bool {
-	return v.s.GetQueue().GetCommitTime().AsDuration() >= slowCommit && !v.starved()
+// noteDisk notes since when the disk takes long to make changes durable. A process that waits for a processor sees that of every
+// disk, and may know a second or two later that it waits: so it must last. It is called once for each status.
+func (o *Diagnoser) noteDisk(v *view) {
+	switch {
+	case v.s.GetQueue().GetCommitTime().AsDuration() < slowCommit || v.starved():
+		o.diskSlowSince = time.Time{}
+	case o.first:
+		o.diskSlowSince = v.now.Add(-confirm)
+	case o.diskSlowSince.IsZero():
+		o.diskSlowSince = v.now
+	}
+	v.isDiskSlow = !o.diskSlowSince.IsZero() && v.now.Sub(o.diskSlowSince) >= confirm
 }
 
 func (v *view) slowDiskFindings() []*finding {
-	if !v.isDiskSlow() {
+	if !v.isDiskSlow {
 		return nil
 	}
 	took := v.s.GetQueue().GetCommitTime().AsDuration()

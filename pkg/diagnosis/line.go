@@ -48,6 +48,7 @@ type view struct {
 	is  map[string]condition // of each downstream, as it is shown
 	// starvedTime is when surgegate last lacked processor time, storeIllTime when the store was last not well by itself; zero: never.
 	starvedTime, storeIllTime time.Time
+	isDiskSlow                bool // for some seconds
 	// unanswered tells since when calls of each downstream are out and none has come back; zero: it is not so.
 	unanswered map[string]time.Time
 	held       *held // the lane that holds people up most; nil: none
