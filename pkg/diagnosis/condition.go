@@ -128,7 +128,7 @@ func (v *view) read(d *operatorv1.DownstreamStatus) reading {
 
 // readCalls returns the condition that follows from calls and their times.
 func (v *view) readCalls(d *operatorv1.DownstreamStatus) reading {
-	starved := v.starved()
+	starved := v.starved() && d.GetDownstream() != "hash_pool" // that all of its slots are in use is true all the same
 	switch {
 	case starved && timesOut(d):
 		return reading{fine, false} // the times are surgegate's own
@@ -138,7 +138,7 @@ func (v *view) readCalls(d *operatorv1.DownstreamStatus) reading {
 		return reading{failing, false}
 	case starved:
 		return reading{fine, false}
-	case v.isHanging(d):
+	case d.GetDownstream() != "revoker" && v.isHanging(d): // the revoker is the store
 		return reading{hanging, true}
 	case !usesItsCalls(d) && !usesItsRate(d):
 		return reading{fine, false}

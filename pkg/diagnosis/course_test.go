@@ -246,6 +246,23 @@ func TestHangingWhileMoreIsSent(t *testing.T) {
 	}
 }
 
+// Calls that hang are told before anybody has waited for long; one call that takes long is no news.
+func TestHangingBeforeThereIsALine(t *testing.T) {
+	t.Parallel()
+	for out, want := range map[uint32]operatorv1.Severity{1: note, 4: look} {
+		c := newCourse(t)
+		for i := range 5 {
+			c.tick(with(scene.Calm(), func(s *status) {
+				d := scene.Downstream(s, "mail")
+				d.InFlight, d.LastSuccessTime = out, scene.Ago(time.Duration(i)*time.Second)
+			}))
+		}
+		if f := c.d.GetFindings(); len(f) != 1 || f[0].GetId() != "downstream_hanging" || f[0].GetSeverity() != want {
+			t.Errorf("%d calls out: %v", out, f)
+		}
+	}
+}
+
 // Rates and times of calls are of the last 10 s: so long after a shortage of processor time they are not trusted.
 func TestAShortageThatHasJustEnded(t *testing.T) {
 	t.Parallel()
@@ -470,7 +487,7 @@ func TestStarvedAccusesNobodyElse(t *testing.T) {
 	scene.Downstream(timeouts, "mail").Failures = []*operatorv1.FailureStatus{{Outcome: "timeout", Code: "DEADLINE_EXCEEDED", Count: 110}}
 	for name, s := range map[string]*status{
 		"slow store": scene.Starved(), "slow mail": starve(scene.MailSlow()), "hanging": starve(scene.StoreHangs()),
-		"time-outs": starve(timeouts), "hashing": starve(scene.HashBusy()), "disk": starve(scene.DiskSlow()), "calm": starve(scene.Calm()),
+		"time-outs": starve(timeouts), "disk": starve(scene.DiskSlow()), "calm": starve(scene.Calm()),
 	} {
 		d := diagnosis.Of(s, nil)
 		if f := d.GetFindings(); f[0].GetId() != "gateway_starved" || f[0].GetRunbook() != "SurgegateStarved" {
@@ -482,8 +499,13 @@ func TestStarvedAccusesNobodyElse(t *testing.T) {
 			}
 		}
 	}
+	// That all slots of its own hash pool are in use is true as well.
+	d := diagnosis.Of(starve(scene.HashBusy()), nil)
+	if f := d.GetFindings(); f[0].GetId() != "gateway_starved" || f[1].GetId() != "hash_pool_busy" {
+		t.Errorf("%v", f)
+	}
 	// What answers that it cannot, does so whoever asks.
-	d := diagnosis.Of(starve(scene.StoreDark()), nil)
+	d = diagnosis.Of(starve(scene.StoreDark()), nil)
 	if f := d.GetFindings(); f[0].GetId() != "gateway_starved" || f[1].GetId() != "downstream_dark" {
 		t.Errorf("%v", f)
 	}

@@ -43,6 +43,8 @@ func (v *view) downstreamFindings() []*finding {
 			}
 		case failing:
 			f = v.failingFinding(d)
+		case hanging:
+			f = v.hangingFinding(d)
 		default:
 			continue
 		}
@@ -67,6 +69,8 @@ func (v *view) severityOf(name string) operatorv1.Severity {
 		return urgent
 	case c == failing:
 		return look
+	case c == hanging && !waits && v.downstream(name).GetInFlight() < 2:
+		return note // one call that takes long hangs by itself
 	case waits:
 		return urgent
 	}
@@ -170,7 +174,7 @@ func (v *view) failingFinding(d *operatorv1.DownstreamStatus) *finding {
 // lineFindings tell why people wait where the downstream itself is not ill.
 func (v *view) lineFindings() []*finding {
 	h := v.held
-	if h == nil || h.lane.GetPaused() || h.cause.isIll() && h.cause != hanging || h.cause == fine && (v.starved() || v.isDiskSlow) {
+	if h == nil || h.lane.GetPaused() || h.cause.isIll() || h.cause == fine && (v.starved() || v.isDiskSlow) {
 		return nil // told by another rule
 	}
 	name := h.name()
@@ -188,8 +192,6 @@ func (v *view) lineFindings() []*finding {
 		f.Title, f.Runbook = "the "+words(name)+" is held at its pace by an override", "SurgegateOverrideStanding"
 		f.Says = does(h.down) + v.whose("pace/"+name)
 		f.Actions = []*operatorv1.Action{act("surgectl pace auto "+name, "let the pace be found by measuring again")}
-	case hanging:
-		v.hangingFinding(f, h.down)
 	case slow, full:
 		fullFinding(f, h, watch)
 	case rateFull:
@@ -204,17 +206,19 @@ func (v *view) lineFindings() []*finding {
 	return []*finding{f}
 }
 
-func (v *view) hangingFinding(f *finding, d *operatorv1.DownstreamStatus) {
+func (v *view) hangingFinding(d *operatorv1.DownstreamStatus) *finding {
 	name := d.GetDownstream()
-	f.Title, f.Runbook, f.Severity = "the "+words(name)+" does not answer: calls hang", "SurgegateBreakerOpen", urgent
-	f.Says = callsOut(d) + ", the newest was sent " + v.ago(d.GetLastCallTime())
+	says := callsOut(d) + ", and none has come back for " + humanize.Duration(v.now.Sub(v.unanswered[name]))
 	if d.GetLastSuccessTime() != nil {
-		f.Says += ", and the last answer came " + v.ago(d.GetLastSuccessTime())
+		says += "; the last that went well did so " + v.ago(d.GetLastSuccessTime())
 	}
-	f.Says += ". surgegate sends less, and goes on by itself; what is accepted waits safely."
-	f.Actions = []*operatorv1.Action{
-		act("(the "+words(name)+" itself)", "look what it waits for (a lock, a full pool, the network): "+whoRuns(name)),
-		act("surgectl breaker list", "whether the breaker opens, and since when it is out"),
+	return &finding{
+		Title: "the " + words(name) + " does not answer: calls hang", Runbook: "SurgegateBreakerOpen",
+		Says: says + ". surgegate sends less, and goes on by itself; what is accepted waits safely.",
+		Actions: []*operatorv1.Action{
+			act("(the "+words(name)+" itself)", "look what it waits for (a lock, a full pool, the network): "+whoRuns(name)),
+			act("surgectl breaker list", "whether the breaker opens, and since when it is out"),
+		},
 	}
 }
 

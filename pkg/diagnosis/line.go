@@ -111,8 +111,8 @@ func (v *view) hold(l *operatorv1.LaneStatus) *held {
 	case h.cause == fine && !isPaused && l.GetLane() == "mail" && h.down != nil && !usesItsCalls(h.down) && !usesItsRate(h.down):
 		// Below every limit: bulk mail on its own budget, or deferred by the level.
 	case h.wait < noticeable && !h.isGrowing():
-	case l.GetWaiting() == 0 && (l.GetRetrying() == 0 || !isIll && !isPaused):
-		// What is worked on now, or waits for its own next try.
+	case l.GetWaiting() == 0 && (l.GetRetrying() == 0 || (!isIll || h.cause == hanging) && !isPaused):
+		// What is worked on now, or waits for its own next try; a call that hangs says nothing of those.
 	case l.GetRetrying() > 0 && h.drain > 0 && h.drain < noticeable && !isIll && !isPaused:
 		// The line moves; the oldest waits for its own next try.
 	default:
