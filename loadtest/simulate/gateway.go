@@ -271,7 +271,7 @@ func (g *gateway) ticket(r *record) people.Answer {
 	return people.Answer{State: r.proto(), PollAfter: g.s.pollAfter(eta)}
 }
 
-// maxPushback is pkg/grpcapi's: the longest time that a client is made to hold a call for its retry.
+// maxPushback is pkg/resetapi's: the longest time that a client is made to hold a call for its retry.
 const maxPushback = 30 * time.Second
 
 // refused is what a person's client gets of a refusal.

@@ -22,8 +22,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/operatorapi"
 	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue"
@@ -66,7 +66,7 @@ type App struct {
 	queue    queue.Queue
 	gate     *gate.Gate
 	dispatch *dispatch.Dispatch
-	server   *grpcapi.Server
+	server   *edge.Server
 	operator *operatorapi.Service
 	book     *steer.Book
 	reloader *reload.Reloader
@@ -203,7 +203,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.server, err = grpcapi.New(a.edge(), grpcapi.Deps{
+	if a.server, err = edge.New(a.edgeConfig(), edge.Deps{
 		Observe: observe,
 		Gate:    a.gate, Operator: a.operator,
 		Ready:      func() error { return a.ready(ctx) },
@@ -302,7 +302,7 @@ func (a *App) Stop(atOnce bool) error {
 }
 
 // Addrs returns where the started App listens.
-func (a *App) Addrs() grpcapi.Addrs { return a.server.Addrs() }
+func (a *App) Addrs() edge.Addrs { return a.server.Addrs() }
 
 func (a *App) onClose(f func() error) { a.closers = append(a.closers, f) }
 

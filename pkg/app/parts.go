@@ -18,7 +18,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore/sqlite"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
@@ -27,6 +27,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
+	"github.com/surgegate/surgegate/pkg/resetapi"
 	"github.com/surgegate/surgegate/pkg/seal"
 	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/stormlog"
@@ -87,8 +88,8 @@ func (a *App) limitFiles() (err error) {
 	return nil
 }
 
-// edge is the configuration of grpcapi, within the limit of open files.
-func (a *App) edge() grpcapi.Config {
+// edgeConfig is the configuration of the edge, within the limit of open files.
+func (a *App) edgeConfig() edge.Config {
 	c := a.cfg.Edge()
 	c.MaxConnections = a.files.connections
 	return c
@@ -281,7 +282,7 @@ func (a *App) reloadOnHangup(ctx context.Context) {
 }
 
 // record begins a recording; without a file nobody observes.
-func (a *App) record(path string) (func(grpcapi.Observed), error) {
+func (a *App) record(path string) (func(resetapi.Observed), error) {
 	if path == "" {
 		return nil, nil // nobody observes
 	}
@@ -298,7 +299,7 @@ func (a *App) record(path string) (func(grpcapi.Observed), error) {
 	ops := map[string]stormlog.Op{
 		"StartReset": stormlog.OpStart, "CheckToken": stormlog.OpCheck, "CompleteReset": stormlog.OpComplete, "GetTicket": stormlog.OpTicket,
 	}
-	return func(o grpcapi.Observed) {
+	return func(o resetapi.Observed) {
 		r.Observe(stormlog.Call{At: o.At, Op: ops[o.Method], Key: o.Key, Attempt: o.Attempt, Deadline: o.Deadline})
 	}, nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/surgegate/surgegate/pkg/config"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/tracing"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
@@ -163,7 +163,7 @@ func (a *App) openTraces(ctx context.Context) error {
 }
 
 // traceCalls gives public calls their spans; nil without a collector.
-func (a *App) traceCalls() grpcapi.TraceCalls {
+func (a *App) traceCalls() edge.TraceCalls {
 	if a.traces == nil {
 		return nil
 	}

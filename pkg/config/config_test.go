@@ -15,8 +15,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
@@ -72,8 +72,8 @@ func TestWithoutAFileSamplesAreServedFromLoopback(t *testing.T) {
 func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	t.Parallel()
 	c := config.Default()
-	same(t, "grpcapi.MaxConnections", c.Edge().WithDefaults().MaxConnections, grpcapi.Config{}.WithDefaults().MaxConnections)
-	same(t, "grpcapi.MaxConnectionAge", c.Edge().WithDefaults().MaxConnectionAge, grpcapi.Config{}.WithDefaults().MaxConnectionAge)
+	same(t, "edge.MaxConnections", c.Edge().WithDefaults().MaxConnections, edge.Config{}.WithDefaults().MaxConnections)
+	same(t, "edge.MaxConnectionAge", c.Edge().WithDefaults().MaxConnectionAge, edge.Config{}.WithDefaults().MaxConnectionAge)
 	same(t, "gate", c.Accept().WithDefaults(), gate.Config{}.WithDefaults())
 	same(t, "admission", c.Admit().WithDefaults(), admission.Config{}.WithDefaults())
 	same(t, "hashpool", c.HashPool().WithDefaults(), hashpool.Config{}.WithDefaults())

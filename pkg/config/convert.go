@@ -9,8 +9,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
@@ -24,20 +24,20 @@ import (
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 )
 
-// Edge is the configuration of grpcapi.
-func (c Config) Edge() grpcapi.Config {
-	tls := grpcapi.TLS{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, ClientCAFile: c.TLS.ClientCA}
-	return grpcapi.Config{
-		GRPC: grpcapi.Listener{Address: c.Listen.GRPC, TLS: tls, Insecure: c.Insecure},
-		Operator: grpcapi.Listener{
+// Edge is the configuration of edge.
+func (c Config) Edge() edge.Config {
+	tls := edge.TLS{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, ClientCAFile: c.TLS.ClientCA}
+	return edge.Config{
+		GRPC: edge.Listener{Address: c.Listen.GRPC, TLS: tls, Insecure: c.Insecure},
+		Operator: edge.Listener{
 			Address:  c.Listen.Operator,
-			TLS:      grpcapi.TLS{CertFile: c.Operator.Cert, KeyFile: c.Operator.Key, ClientCAFile: c.Operator.ClientCA},
+			TLS:      edge.TLS{CertFile: c.Operator.Cert, KeyFile: c.Operator.Key, ClientCAFile: c.Operator.ClientCA},
 			Insecure: c.Insecure,
 		},
 		// Scrapers and probes have no client certificates, so the authorities of callers are not asked of them.
-		HTTP: grpcapi.Listener{
+		HTTP: edge.Listener{
 			Address:  c.Listen.HTTP,
-			TLS:      grpcapi.TLS{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key},
+			TLS:      edge.TLS{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key},
 			Insecure: c.Insecure,
 		},
 		TrustedCallers:       append([]string{}, c.Trust.Callers...),

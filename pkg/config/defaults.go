@@ -8,8 +8,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
 	"github.com/surgegate/surgegate/pkg/hashpool"
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
@@ -22,7 +22,7 @@ import (
 
 // Default returns the configuration of an empty file. Where a package has the default, it is the package's own.
 func Default() Config {
-	edge := grpcapi.Config{}.WithDefaults()
+	front := edge.Config{}.WithDefaults()
 	accept := gate.Config{}.WithDefaults()
 	work := dispatch.Config{}.WithDefaults()
 	admit := admission.Config{}.WithDefaults()
@@ -34,12 +34,12 @@ func Default() Config {
 		Role:    "all",
 		DataDir: "./data",
 		KeysDir: "./keys",
-		Listen:  Listen{GRPC: edge.GRPC.Address, Operator: edge.Operator.Address, HTTP: edge.HTTP.Address},
-		Trust:   Trust{Callers: edge.TrustedCallers},
+		Listen:  Listen{GRPC: front.GRPC.Address, Operator: front.Operator.Address, HTTP: front.HTTP.Address},
+		Trust:   Trust{Callers: front.TrustedCallers},
 		Server: Server{
-			MaxConnections:   edge.MaxConnections,
-			MaxStreams:       edge.MaxConcurrentStreams,
-			MaxConnectionAge: Duration(edge.MaxConnectionAge),
+			MaxConnections:   front.MaxConnections,
+			MaxStreams:       front.MaxConcurrentStreams,
+			MaxConnectionAge: Duration(front.MaxConnectionAge),
 		},
 		Queue: Queue{
 			Engine:        "embedded",

@@ -17,7 +17,7 @@ import (
 	"unicode"
 
 	"github.com/surgegate/surgegate/pkg/admission"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
 	"github.com/surgegate/surgegate/pkg/policy"
 )
@@ -81,7 +81,7 @@ func (c *Config) validateFiles(p *problems) {
 	certificate(p, "operator.cert", c.Operator.Cert, c.Operator.Key)
 	authorities(p, "operator.client_ca", c.Operator.ClientCA)
 	if data := contents(p, "operator.tokens_file", c.Operator.TokensFile); data != nil {
-		if n, err := grpcapi.CountOperators(data); err != nil {
+		if n, err := edge.CountOperators(data); err != nil {
 			p.add("operator.tokens_file", "%s: %v", c.Operator.TokensFile, err)
 		} else if n == 0 {
 			p.add("operator.tokens_file", "%s names no operator: write a line name:token for each", c.Operator.TokensFile)

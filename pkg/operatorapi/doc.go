@@ -1,5 +1,5 @@
 // Package operatorapi is the operators' service, surgegate.operator.v1.Operator: it checks what is asked, has it done, and
-// puts what is into words and numbers. It listens nowhere; grpcapi serves it behind its own listener and authentication.
+// puts what is into words and numbers. It listens nowhere; edge serves it behind its own listener and authentication.
 //
 // # A change's way
 //

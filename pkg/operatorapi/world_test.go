@@ -20,7 +20,7 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/clock"
-	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/operatorapi"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
@@ -114,7 +114,7 @@ type world struct {
 	board  *board
 	queue  *embedded.Engine
 	book   *steer.Book
-	server *grpcapi.Server
+	server *edge.Server
 	client operatorv1.OperatorClient
 	reg    *prometheus.Registry
 	log    *bytes.Buffer
@@ -161,8 +161,8 @@ func newWorld(t *testing.T, change func(*operatorapi.Deps)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	local := grpcapi.Listener{Address: "127.0.0.1:0"}
-	w.server, err = grpcapi.New(grpcapi.Config{Operator: local, HTTP: local}, grpcapi.Deps{
+	local := edge.Listener{Address: "127.0.0.1:0"}
+	w.server, err = edge.New(edge.Config{Operator: local, HTTP: local}, edge.Deps{
 		Operator: service, Registerer: w.reg, Gatherer: w.reg, Logger: log,
 	})
 	if err != nil {

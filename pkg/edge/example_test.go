@@ -1,4 +1,4 @@
-package grpcapi_test
+package edge_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/surgegate/surgegate/pkg/grpcapi"
+	"github.com/surgegate/surgegate/pkg/edge"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -16,10 +16,10 @@ import (
 func ExampleNew() {
 	var operators operatorv1.UnimplementedOperatorServer // operatorapi.New makes a real one
 	registry := prometheus.NewRegistry()
-	s, err := grpcapi.New(grpcapi.Config{
-		Operator: grpcapi.Listener{Address: "127.0.0.1:0"},
-		HTTP:     grpcapi.Listener{Address: "127.0.0.1:0"},
-	}, grpcapi.Deps{Operator: operators, Registerer: registry, Gatherer: registry, Logger: slog.New(slog.DiscardHandler)})
+	s, err := edge.New(edge.Config{
+		Operator: edge.Listener{Address: "127.0.0.1:0"},
+		HTTP:     edge.Listener{Address: "127.0.0.1:0"},
+	}, edge.Deps{Operator: operators, Registerer: registry, Gatherer: registry, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		fmt.Println(err)
 		return

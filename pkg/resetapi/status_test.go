@@ -1,4 +1,4 @@
-package grpcapi
+package resetapi_test
 
 import (
 	"context"
@@ -17,8 +17,11 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/surgegate/surgegate/pkg/edge"
+	"github.com/surgegate/surgegate/pkg/edge/edgetest"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/resetapi"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -33,12 +36,20 @@ func TestReadmeNamesEveryRefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 	for kind := range reset.KindCanceled {
-		e := &reset.Error{Kind: kind, Reason: "PASSWORD_COMMON"}
-		want := rowOf(kind)
-		if !want.info {
+		got := status.Convert(resetapi.Status(context.Background(), time.Now(), &reset.Error{Kind: kind, Reason: "PASSWORD_COMMON"}))
+		var reason string
+		var retry bool
+		for _, d := range got.Details() {
+			switch d := d.(type) {
+			case *errdetails.ErrorInfo:
+				reason = d.GetReason()
+			case *errdetails.RetryInfo:
+				retry = true
+			}
+		}
+		if reason == "" {
 			continue
 		}
-		reason := e.Info()
 		if kind == reset.KindShed {
 			reason = "SHED_LEVEL_n"
 		}
@@ -52,11 +63,11 @@ func TestReadmeNamesEveryRefusal(t *testing.T) {
 			t.Errorf("%s has no row in proto/README.md", reason)
 			continue
 		}
-		if name := code.Code(want.code).String(); !strings.Contains(line, "| "+name+" |") {
+		if name := code.Code(got.Code()).String(); !strings.Contains(line, "| "+name+" |") {
 			t.Errorf("%s is %s, but its row in proto/README.md is %s", reason, name, line)
 		}
-		if strings.Contains(line, "RetryInfo") != want.retry {
-			t.Errorf("%s: RetryInfo is %t, but its row in proto/README.md is %s", reason, want.retry, line)
+		if strings.Contains(line, "RetryInfo") != retry {
+			t.Errorf("%s: RetryInfo is %t, but its row in proto/README.md is %s", reason, retry, line)
 		}
 	}
 }
@@ -90,11 +101,11 @@ func TestEveryKind(t *testing.T) {
 		reset.KindPrecondition: {code: codes.FailedPrecondition, info: "PRECONDITION"},
 	}
 	var kind atomic.Int32
-	f := serve(t, &stubGate{start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
+	f := edgetest.Serve(t, &edgetest.Gate{Start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
 		return gate.Answer{}, fmt.Errorf("wrapped: %w", &reset.Error{Kind: reset.Kind(kind.Load()), Reason: "PASSWORD_COMMON",
 			Field: "f", Level: 3, RetryAfter: after, Cause: errors.New(secret)})
-	}}, Config{}, nil)
-	client := resetClient(t, f, grpc.WithDisableRetry())
+	}}, edge.Config{}, nil)
+	client := f.Client(grpc.WithDisableRetry())
 	// KindPrecondition is the last one: a new kind must be put into the table, here and there.
 	for k := range reset.KindPrecondition + 1 {
 		want, ok := tests[k]
@@ -103,7 +114,7 @@ func TestEveryKind(t *testing.T) {
 		}
 		kind.Store(int32(k))
 		var trailer metadata.MD
-		_, err := client.StartReset(testContext(t), &resetv1.StartResetRequest{Identifier: "a", Client: person()}, grpc.Trailer(&trailer))
+		_, err := client.StartReset(edgetest.Context(t), &resetv1.StartResetRequest{Identifier: "a", Client: edgetest.Person()}, grpc.Trailer(&trailer))
 		s := status.Convert(err)
 		if s.Code() != want.code {
 			t.Errorf("kind %d: code %s, want %s", k, s.Code(), want.code)
@@ -129,10 +140,21 @@ func TestEveryKind(t *testing.T) {
 		if info != want.info || field != want.field || (retry == after) != want.retry {
 			t.Errorf("kind %d: info %q field %q retry %s, want %+v", k, info, field, retry, want)
 		}
-		if got := trailer.Get(pushbackKey); want.retry != (len(got) == 1 && got[0] == "1500") {
+		if got := trailer.Get("grpc-retry-pushback-ms"); want.retry != (len(got) == 1 && got[0] == "1500") {
 			t.Errorf("kind %d: pushback %v, want one: %v", k, got, want.retry)
 		}
 	}
+}
+
+// serverCall is a call as its handler sees it, and keeps the trailer.
+type serverCall struct{ trailer metadata.MD }
+
+func (*serverCall) Method() string               { return resetv1.PasswordReset_StartReset_FullMethodName }
+func (*serverCall) SetHeader(metadata.MD) error  { return nil }
+func (*serverCall) SendHeader(metadata.MD) error { return nil }
+func (c *serverCall) SetTrailer(md metadata.MD) error {
+	c.trailer = metadata.Join(c.trailer, md)
+	return nil
 }
 
 func TestPushback(t *testing.T) {
@@ -147,19 +169,21 @@ func TestPushback(t *testing.T) {
 		name  string
 		ctx   context.Context
 		after time.Duration
-		want  int64
+		want  string
 	}{
-		{"no deadline", context.Background(), 1500 * time.Millisecond, 1500},
-		{"rounded up", context.Background(), time.Millisecond + 1, 2},
-		{"just under 30 s", context.Background(), 30*time.Second - time.Millisecond, 29_999},
-		{"30 s", context.Background(), 30 * time.Second, -1},
-		{"under the deadline", within(2 * time.Second), time.Second, 1000},
-		{"at the deadline", within(time.Second), time.Second, -1},
-		{"past the deadline", within(time.Second), 2 * time.Second, -1},
+		{"no deadline", context.Background(), 1500 * time.Millisecond, "1500"},
+		{"rounded up", context.Background(), time.Millisecond + 1, "2"},
+		{"just under 30 s", context.Background(), 30*time.Second - time.Millisecond, "29999"},
+		{"30 s", context.Background(), 30 * time.Second, "-1"},
+		{"under the deadline", within(2 * time.Second), time.Second, "1000"},
+		{"at the deadline", within(time.Second), time.Second, "-1"},
+		{"past the deadline", within(time.Second), 2 * time.Second, "-1"},
 	}
 	for _, tt := range tests {
-		if got := pushback(tt.ctx, now, tt.after).Milliseconds(); got != tt.want {
-			t.Errorf("%s: %d ms, want %d", tt.name, got, tt.want)
+		call := &serverCall{}
+		_ = resetapi.Status(grpc.NewContextWithServerTransportStream(tt.ctx, call), now, &reset.Error{Kind: reset.KindShed, RetryAfter: tt.after})
+		if got := call.trailer.Get("grpc-retry-pushback-ms"); len(got) != 1 || got[0] != tt.want {
+			t.Errorf("%s: %v ms, want %s", tt.name, got, tt.want)
 		}
 	}
 }
@@ -185,17 +209,17 @@ func TestClientHonoursPushback(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var attempts atomic.Int32
-			f := serve(t, &stubGate{start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
+			f := edgetest.Serve(t, &edgetest.Gate{Start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
 				if attempts.Add(1) == 1 {
 					return gate.Answer{}, &reset.Error{Kind: reset.KindShed, Level: 2, RetryAfter: tt.after}
 				}
-				return accepted(), nil
-			}}, Config{}, nil)
-			client := resetClient(t, f, grpc.WithDefaultServiceConfig(retryPolicy))
+				return edgetest.Accepted(), nil
+			}}, edge.Config{}, nil)
+			client := f.Client(grpc.WithDefaultServiceConfig(retryPolicy))
 			ctx, cancel := context.WithTimeout(context.Background(), tt.deadline)
 			defer cancel()
 			begin := time.Now()
-			_, err := client.StartReset(ctx, &resetv1.StartResetRequest{Identifier: "a", Client: person()})
+			_, err := client.StartReset(ctx, &resetv1.StartResetRequest{Identifier: "a", Client: edgetest.Person()})
 			took := time.Since(begin)
 			if attempts.Load() != tt.wantAttempts {
 				t.Errorf("%d attempts, want %d", attempts.Load(), tt.wantAttempts)
@@ -214,7 +238,7 @@ func TestMadeUpRetryTimeIsJittered(t *testing.T) {
 	t.Parallel()
 	seen := map[time.Duration]bool{}
 	for range 20 {
-		s := status.Convert(statusError(context.Background(), time.Now(), &reset.Error{Kind: reset.KindDraining}))
+		s := status.Convert(resetapi.Status(context.Background(), time.Now(), &reset.Error{Kind: reset.KindDraining}))
 		for _, d := range s.Details() {
 			if r, ok := d.(*errdetails.RetryInfo); ok {
 				after := r.GetRetryDelay().AsDuration()
@@ -233,7 +257,7 @@ func TestMadeUpRetryTimeIsJittered(t *testing.T) {
 func TestDeadlinePassedIsDeadlineExceeded(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{context.DeadlineExceeded, &reset.Error{Kind: reset.KindCanceled, Cause: context.DeadlineExceeded}} {
-		if c := status.Code(statusError(context.Background(), time.Now(), err)); c != codes.DeadlineExceeded {
+		if c := status.Code(resetapi.Status(context.Background(), time.Now(), err)); c != codes.DeadlineExceeded {
 			t.Errorf("%v: %s", err, c)
 		}
 	}

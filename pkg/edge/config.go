@@ -1,10 +1,9 @@
-package grpcapi
+package edge
 
 import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -188,46 +187,4 @@ func (l Listener) loopback() bool {
 	}
 	addr, err := netip.ParseAddr(host)
 	return err == nil && addr.IsLoopback()
-}
-
-// byAddress tells whether somebody off loopback is trusted by address alone.
-func (t trust) byAddress() bool {
-	for _, p := range t.prefixes {
-		if !p.Addr().IsLoopback() {
-			return true
-		}
-	}
-	return false
-}
-
-// trust tells whose Client messages are believed.
-type trust struct {
-	prefixes []netip.Prefix
-	names    map[string]bool // DNS names in lower case, URIs as they are
-}
-
-func newTrust(callers []string) (trust, error) {
-	t := trust{names: map[string]bool{}}
-	for i, c := range callers {
-		if p, err := netip.ParsePrefix(c); err == nil {
-			if p.Addr().Is4In6() {
-				return t, fmt.Errorf("TrustedCallers[%d]: write %q as IPv4", i, c) // peers are compared as IPv4
-			}
-			t.prefixes = append(t.prefixes, p.Masked())
-			continue
-		}
-		if a, err := netip.ParseAddr(c); err == nil {
-			t.prefixes = append(t.prefixes, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-			continue
-		}
-		switch {
-		case strings.Contains(c, "://"):
-			t.names[c] = true
-		case c != "" && !strings.ContainsAny(c, "/:*@ "):
-			t.names[strings.ToLower(c)] = true
-		default:
-			return t, fmt.Errorf("TrustedCallers[%d]: %q is no CIDR, address, DNS name or URI", i, c)
-		}
-	}
-	return t, nil
 }

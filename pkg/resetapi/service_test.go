@@ -1,16 +1,14 @@
-package grpcapi
+package resetapi_test
 
 import (
 	"context"
 	"io"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -18,34 +16,26 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/surgegate/surgegate/pkg/edge"
+	"github.com/surgegate/surgegate/pkg/edge/edgetest"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/reset"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
-func violatedFields(err error) []string {
-	fields := map[string]bool{}
-	for _, d := range status.Convert(err).Details() {
-		if b, ok := d.(*errdetails.BadRequest); ok {
-			for _, v := range b.GetFieldViolations() {
-				fields[v.GetField()] = true
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(fields))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFields(t *testing.T) {
 	t.Parallel()
-	client := resetClient(t, serve(t, &stubGate{}, Config{}, nil))
+	client := edgetest.Serve(t, &edgetest.Gate{}, edge.Config{}, nil).Client()
 	long := func(n int) string { return strings.Repeat("x", n) }
 	start := func(change func(*resetv1.StartResetRequest)) func(context.Context) error {
-		r := &resetv1.StartResetRequest{Identifier: "alice@example.com", Client: person()}
+		r := &resetv1.StartResetRequest{Identifier: "alice@example.com", Client: edgetest.Person()}
 		change(r)
 		return func(ctx context.Context) error { _, err := client.StartReset(ctx, r); return err }
 	}
 	complete := func(change func(*resetv1.CompleteResetRequest)) func(context.Context) error {
-		r := &resetv1.CompleteResetRequest{Token: "t", NewPassword: "p", Client: person()}
+		r := &resetv1.CompleteResetRequest{Token: "t", NewPassword: "p", Client: edgetest.Person()}
 		change(r)
 		return func(ctx context.Context) error { _, err := client.CompleteReset(ctx, r); return err }
 	}
@@ -85,7 +75,7 @@ func TestFields(t *testing.T) {
 		{"request id in braces", complete(func(r *resetv1.CompleteResetRequest) { r.RequestId = "{123e4567-e89b-12d3-a456-426614174000}" }), "request_id"},
 		{"request id no uuid", complete(func(r *resetv1.CompleteResetRequest) { r.RequestId = "again" }), "request_id"},
 		{"check without token", func(ctx context.Context) error {
-			_, err := client.CheckToken(ctx, &resetv1.CheckTokenRequest{Client: person()})
+			_, err := client.CheckToken(ctx, &resetv1.CheckTokenRequest{Client: edgetest.Person()})
 			return err
 		}, "token"},
 		{"ticket id missing", func(ctx context.Context) error {
@@ -102,14 +92,14 @@ func TestFields(t *testing.T) {
 		}, "ticket_id"},
 	}
 	for _, tt := range tests {
-		err := tt.call(testContext(t))
+		err := tt.call(edgetest.Context(t))
 		if tt.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 			continue
 		}
-		if got := strings.Join(violatedFields(err), " "); status.Code(err) != codes.InvalidArgument || got != tt.want {
+		if got := strings.Join(edgetest.ViolatedFields(err), " "); status.Code(err) != codes.InvalidArgument || got != tt.want {
 			t.Errorf("%s: %s with violations %q, want %q", tt.name, status.Code(err), got, tt.want)
 		}
 		if strings.Contains(err.Error(), "xxx") {
@@ -122,21 +112,21 @@ func TestWhatTheGateGets(t *testing.T) {
 	t.Parallel()
 	var start gate.StartRequest
 	var complete gate.CompleteRequest
-	g := &stubGate{
-		start: func(_ context.Context, r gate.StartRequest) (gate.Answer, error) {
+	g := &edgetest.Gate{
+		Start: func(_ context.Context, r gate.StartRequest) (gate.Answer, error) {
 			start = r
-			return accepted(), nil
+			return edgetest.Accepted(), nil
 		},
-		complete: func(_ context.Context, r gate.CompleteRequest) (gate.Answer, error) {
+		Complete: func(_ context.Context, r gate.CompleteRequest) (gate.Answer, error) {
 			complete = r
-			a := accepted()
+			a := edgetest.Accepted()
 			a.Ticket.State, a.Ticket.Reason, a.Ticket.ETA, a.Replayed = reset.StateRejected, reset.ReasonSuperseded, nil, true
 			return a, nil
 		},
 	}
-	client := resetClient(t, serve(t, g, Config{}, nil))
+	client := edgetest.Serve(t, g, edge.Config{}, nil).Client()
 	c := &resetv1.Client{Ip: "::ffff:192.0.2.7", Id: "device", Locale: "pt-BR", Verdict: resetv1.Verdict_VERDICT_SUSPECT}
-	sr, err := client.StartReset(testContext(t), &resetv1.StartResetRequest{Identifier: "alice", Client: c, Wait: durationpb.New(time.Second)})
+	sr, err := client.StartReset(edgetest.Context(t), &resetv1.StartResetRequest{Identifier: "alice", Client: c, Wait: durationpb.New(time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +140,7 @@ func TestWhatTheGateGets(t *testing.T) {
 	if !proto.Equal(sr.GetTicket(), wantTicket) || sr.GetPollAfter().AsDuration() != 2*time.Second {
 		t.Errorf("answer %v", sr)
 	}
-	cr, err := client.CompleteReset(testContext(t), &resetv1.CompleteResetRequest{Token: "t", NewPassword: "p", Client: c,
+	cr, err := client.CompleteReset(edgetest.Context(t), &resetv1.CompleteResetRequest{Token: "t", NewPassword: "p", Client: c,
 		SignOut: resetv1.SignOut_SIGN_OUT_EVERYWHERE, RequestId: "123E4567-E89B-12D3-A456-426614174000"})
 	if err != nil {
 		t.Fatal(err)
@@ -168,21 +158,21 @@ func TestWhatTheGateGets(t *testing.T) {
 func TestUntrustedCaller(t *testing.T) {
 	t.Parallel()
 	var got gate.Client
-	g := &stubGate{start: func(_ context.Context, r gate.StartRequest) (gate.Answer, error) {
+	g := &edgetest.Gate{Start: func(_ context.Context, r gate.StartRequest) (gate.Answer, error) {
 		got = r.Client
-		return accepted(), nil
+		return edgetest.Accepted(), nil
 	}}
-	f := serve(t, g, Config{TrustedCallers: []string{"192.0.2.0/24"}}, nil)
-	client := resetClient(t, f)
-	for _, c := range []*resetv1.Client{person(), nil, {Ip: "rubbish", Id: strings.Repeat("x", 500)}} {
-		if _, err := client.StartReset(testContext(t), &resetv1.StartResetRequest{Identifier: "a", Client: c}); err != nil {
+	f := edgetest.Serve(t, g, edge.Config{TrustedCallers: []string{"192.0.2.0/24"}}, nil)
+	client := f.Client()
+	for _, c := range []*resetv1.Client{edgetest.Person(), nil, {Ip: "rubbish", Id: strings.Repeat("x", 500)}} {
+		if _, err := client.StartReset(edgetest.Context(t), &resetv1.StartResetRequest{Identifier: "a", Client: c}); err != nil {
 			t.Fatal(err)
 		}
 		if want := (gate.Client{IP: netip.MustParseAddr("127.0.0.1")}); got != want {
 			t.Errorf("client %+v, want %+v", got, want)
 		}
 	}
-	if n := value(f.metrics.ignoredClients); n != 2 {
+	if n := f.Metric("surgegate_grpc_ignored_clients_total"); n != 2 {
 		t.Errorf("%v ignored, want 2", n)
 	}
 }
@@ -190,17 +180,17 @@ func TestUntrustedCaller(t *testing.T) {
 func TestWatchEndsWithTheTicketAndWithTheServer(t *testing.T) {
 	t.Parallel()
 	sent := make(chan struct{})
-	g := &stubGate{watch: func(ctx context.Context, id string, send func(reset.Ticket) error) error {
-		if err := send(accepted().Ticket); err != nil || id == "short" {
+	g := &edgetest.Gate{Watch: func(ctx context.Context, id string, send func(reset.Ticket) error) error {
+		if err := send(edgetest.Accepted().Ticket); err != nil || id == "short" {
 			return err
 		}
 		close(sent)
 		<-ctx.Done()
 		return ctx.Err()
 	}}
-	f := serve(t, g, Config{}, nil)
-	client := resetClient(t, f)
-	short, err := client.WatchTicket(testContext(t), &resetv1.WatchTicketRequest{TicketId: "short"})
+	f := edgetest.Serve(t, g, edge.Config{}, nil)
+	client := f.Client()
+	short, err := client.WatchTicket(edgetest.Context(t), &resetv1.WatchTicketRequest{TicketId: "short"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,13 +200,13 @@ func TestWatchEndsWithTheTicketAndWithTheServer(t *testing.T) {
 	if _, err := short.Recv(); err != io.EOF { //nolint:errorlint // gRPC's contract is io.EOF itself
 		t.Fatalf("after the last: %v", err)
 	}
-	long, err := client.WatchTicket(testContext(t), &resetv1.WatchTicketRequest{TicketId: "long"})
+	long, err := client.WatchTicket(edgetest.Context(t), &resetv1.WatchTicketRequest{TicketId: "long"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	<-sent
 	begin := time.Now()
-	f.Drain(testContext(t))
+	f.Drain(edgetest.Context(t))
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("a watch held the drain up for %s", took)
 	}
@@ -227,12 +217,12 @@ func TestWatchEndsWithTheTicketAndWithTheServer(t *testing.T) {
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("the watch ended with %v", err)
 	}
-	if n := value(f.metrics.watches); n != 0 {
+	if n := f.Metric("surgegate_grpc_watches"); n != 0 {
 		t.Errorf("%v watches left", n)
 	}
 	// Operators can still look.
-	h := healthv1.NewHealthClient(dial(t, f.Addrs().Operator.String()))
-	resp, err := h.Check(testContext(t), &healthv1.HealthCheckRequest{})
+	h := healthv1.NewHealthClient(edgetest.Dial(t, f.Addrs().Operator.String()))
+	resp, err := h.Check(edgetest.Context(t), &healthv1.HealthCheckRequest{})
 	if err != nil || resp.GetStatus() != healthv1.HealthCheckResponse_NOT_SERVING {
 		t.Errorf("health %v, %v", resp, err)
 	}
@@ -240,31 +230,31 @@ func TestWatchEndsWithTheTicketAndWithTheServer(t *testing.T) {
 
 func TestPanicIsInternalAndSilent(t *testing.T) {
 	t.Parallel()
-	f := serve(t, &stubGate{
-		start: func(context.Context, gate.StartRequest) (gate.Answer, error) { panic("hunter2 is the password") },
-		watch: func(context.Context, string, func(reset.Ticket) error) error { panic("hunter2 is the password") },
-	}, Config{}, nil)
-	client := resetClient(t, f)
-	_, err := client.StartReset(testContext(t), &resetv1.StartResetRequest{Identifier: "canary-id", Client: person()})
+	f := edgetest.Serve(t, &edgetest.Gate{
+		Start: func(context.Context, gate.StartRequest) (gate.Answer, error) { panic("hunter2 is the password") },
+		Watch: func(context.Context, string, func(reset.Ticket) error) error { panic("hunter2 is the password") },
+	}, edge.Config{}, nil)
+	client := f.Client()
+	_, err := client.StartReset(edgetest.Context(t), &resetv1.StartResetRequest{Identifier: "canary-id", Client: edgetest.Person()})
 	if status.Code(err) != codes.Internal || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("start: %v", err)
 	}
-	st, err := client.WatchTicket(testContext(t), &resetv1.WatchTicketRequest{TicketId: "canary-ticket"})
+	st, err := client.WatchTicket(edgetest.Context(t), &resetv1.WatchTicketRequest{TicketId: "canary-ticket"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Recv(); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("watch: %v", err)
 	}
-	if n := value(f.metrics.panics); n != 2 {
+	if n := f.Metric("surgegate_grpc_panics_total"); n != 2 {
 		t.Errorf("%v panics counted", n)
 	}
 	for _, word := range []string{"hunter2", "canary"} {
-		if strings.Contains(f.log.String(), word) {
+		if strings.Contains(f.Log.String(), word) {
 			t.Errorf("the log has %s", word)
 		}
 	}
-	if !strings.Contains(f.log.String(), "panic in a call") {
+	if !strings.Contains(f.Log.String(), "panic in a call") {
 		t.Error("the panic was not logged")
 	}
 }

@@ -1,4 +1,4 @@
-package grpcapi
+package edge_test
 
 import (
 	"context"
@@ -10,7 +10,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/surgegate/surgegate/pkg/edge"
+	"github.com/surgegate/surgegate/pkg/edge/edgetest"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
@@ -38,14 +42,19 @@ func BenchmarkStartReset(b *testing.B) {
 				b.Fatal(err)
 			}
 			s := grpc.NewServer()
-			a := accepted()
-			resetv1.RegisterPasswordResetServer(s, bare{answer: &resetv1.StartResetResponse{Ticket: protoTicket(a.Ticket), PollAfter: protoPoll(a)}})
+			a := edgetest.Accepted()
+			answer := &resetv1.StartResetResponse{PollAfter: durationpb.New(a.PollAfter), Ticket: &resetv1.Ticket{
+				Id: a.Ticket.ID, State: resetv1.State(a.Ticket.State), Position: a.Ticket.Position,
+				AcceptTime: timestamppb.New(a.Ticket.AcceptTime), UpdateTime: timestamppb.New(a.Ticket.UpdateTime),
+				Eta: &resetv1.Eta{Low: durationpb.New(a.Ticket.ETA.Low), High: durationpb.New(a.Ticket.ETA.High)},
+			}}
+			resetv1.RegisterPasswordResetServer(s, bare{answer: answer})
 			go func() { _ = s.Serve(ln) }()
 			defer s.Stop()
 			hammer(b, ln.Addr().String(), callers)
 		})
 		b.Run(fmt.Sprintf("accept/%d", callers), func(b *testing.B) {
-			hammer(b, serve(b, &stubGate{}, Config{}, nil).Addrs().GRPC.String(), callers)
+			hammer(b, edgetest.Serve(b, &edgetest.Gate{}, edge.Config{}, nil).Addrs().GRPC.String(), callers)
 		})
 		// With a collector, and a hundredth of the calls kept; accept is without, and has no handler for it at all.
 		b.Run(fmt.Sprintf("traced/%d", callers), func(b *testing.B) {
@@ -58,13 +67,13 @@ func BenchmarkStartReset(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer func() { _ = x.Close(context.Background()) }()
-			hammer(b, serve(b, &stubGate{}, Config{}, func(d *Deps) { d.Trace = x.Handler }).Addrs().GRPC.String(), callers)
+			hammer(b, edgetest.Serve(b, &edgetest.Gate{}, edge.Config{}, func(d *edge.Deps) { d.Trace = x.Handler }).Addrs().GRPC.String(), callers)
 		})
 		b.Run(fmt.Sprintf("refuse/%d", callers), func(b *testing.B) {
-			g := &stubGate{start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
+			g := &edgetest.Gate{Start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
 				return gate.Answer{}, &reset.Error{Kind: reset.KindShed, Level: 2, RetryAfter: time.Minute}
 			}}
-			hammer(b, serve(b, g, Config{}, nil).Addrs().GRPC.String(), callers)
+			hammer(b, edgetest.Serve(b, g, edge.Config{}, nil).Addrs().GRPC.String(), callers)
 		})
 	}
 }
@@ -74,7 +83,7 @@ func hammer(b *testing.B, addr string, callers int) {
 	const conns = 4
 	var clients [conns]resetv1.PasswordResetClient
 	for i := range clients {
-		clients[i] = resetv1.NewPasswordResetClient(dial(b, addr, grpc.WithDisableRetry()))
+		clients[i] = resetv1.NewPasswordResetClient(edgetest.Dial(b, addr, grpc.WithDisableRetry()))
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -83,7 +92,7 @@ func hammer(b *testing.B, addr string, callers int) {
 	per := b.N/callers + 1
 	for c := range callers {
 		go func() {
-			r := &resetv1.StartResetRequest{Identifier: "alice@example.com", Client: person()}
+			r := &resetv1.StartResetRequest{Identifier: "alice@example.com", Client: edgetest.Person()}
 			ctx, cancel := context.WithCancel(context.Background()) // no deadline: the server sets one, which costs
 			defer cancel()
 			for range per {

@@ -1,4 +1,4 @@
-package grpcapi
+package edge_test
 
 import (
 	"bytes"
@@ -19,13 +19,21 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/edge"
+	"github.com/surgegate/surgegate/pkg/edge/edgetest"
 	"github.com/surgegate/surgegate/pkg/steer"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-func operatorClient(t *testing.T, f *fixture, opts ...grpc.DialOption) operatorv1.OperatorClient {
+// serveOperators starts an edge whose operators' service says who calls.
+func serveOperators(t *testing.T, cfg edge.Config, c clock.Clock) *edgetest.Server {
 	t.Helper()
-	return operatorv1.NewOperatorClient(dial(t, f.Addrs().Operator.String(), opts...))
+	return edgetest.Serve(t, &edgetest.Gate{}, cfg, func(d *edge.Deps) { d.Operator, d.Clock = caller{}, c })
+}
+
+func operatorClient(t *testing.T, f *edgetest.Server, opts ...grpc.DialOption) operatorv1.OperatorClient {
+	t.Helper()
+	return operatorv1.NewOperatorClient(edgetest.Dial(t, f.Addrs().Operator.String(), opts...))
 }
 
 // caller is a service of operators that says who calls, and watches until it is told to end.
@@ -53,7 +61,7 @@ func (caller) WatchStatus(_ *operatorv1.WatchStatusRequest, stream grpc.ServerSt
 // who tells as whom a client calls.
 func who(t *testing.T, c operatorv1.OperatorClient) (name, from string) {
 	t.Helper()
-	r, err := c.PauseLane(testContext(t), &operatorv1.PauseLaneRequest{})
+	r, err := c.PauseLane(edgetest.Context(t), &operatorv1.PauseLaneRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +70,7 @@ func who(t *testing.T, c operatorv1.OperatorClient) (name, from string) {
 
 func TestOnLoopbackAnOperatorHasNoName(t *testing.T) {
 	t.Parallel()
-	f := serve(t, &stubGate{}, Config{}, nil)
+	f := serveOperators(t, edge.Config{}, clock.System{})
 	if name, from := who(t, operatorClient(t, f)); name != "loopback" || !strings.HasPrefix(from, "127.0.0.1:") {
 		t.Errorf("%q from %q", name, from)
 	}
@@ -70,20 +78,20 @@ func TestOnLoopbackAnOperatorHasNoName(t *testing.T) {
 
 func TestAWatchEndsWhenTheServerDrains(t *testing.T) {
 	t.Parallel()
-	f := serve(t, &stubGate{}, Config{}, nil)
+	f := serveOperators(t, edge.Config{}, clock.System{})
 	client := operatorClient(t, f)
-	st, err := client.WatchStatus(testContext(t), &operatorv1.WatchStatusRequest{})
+	st, err := client.WatchStatus(edgetest.Context(t), &operatorv1.WatchStatusRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	f.Drain(testContext(t))
+	f.Drain(edgetest.Context(t))
 	if _, err := st.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "shutting down") {
 		t.Errorf("%v", err)
 	}
-	if _, err := client.GetStatus(testContext(t), &operatorv1.GetStatusRequest{}); err != nil || !f.Draining() {
+	if _, err := client.GetStatus(edgetest.Context(t), &operatorv1.GetStatusRequest{}); err != nil || !f.Draining() {
 		t.Errorf("a drain cannot be watched: %v", err)
 	}
 }
@@ -96,13 +104,13 @@ func wantRefused(t *testing.T, conn *grpc.ClientConn) {
 		t.Fatal("the service has lost its methods")
 	}
 	for _, m := range desc.Methods {
-		err := conn.Invoke(testContext(t), "/"+desc.ServiceName+"/"+m.MethodName, &emptypb.Empty{}, &emptypb.Empty{})
+		err := conn.Invoke(edgetest.Context(t), "/"+desc.ServiceName+"/"+m.MethodName, &emptypb.Empty{}, &emptypb.Empty{})
 		if status.Code(err) != codes.Unauthenticated {
 			t.Errorf("%s: %v", m.MethodName, err)
 		}
 	}
 	stream := func(method string) {
-		st, err := conn.NewStream(testContext(t), &grpc.StreamDesc{ServerStreams: true}, method)
+		st, err := conn.NewStream(edgetest.Context(t), &grpc.StreamDesc{ServerStreams: true}, method)
 		if err == nil {
 			err = st.SendMsg(&emptypb.Empty{})
 		}
@@ -141,13 +149,13 @@ func TestOperatorTokens(t *testing.T) {
 	}
 	write("# operators\n\nada: " + ada + "\n")
 	now := clock.NewManual(time.Now())
-	f := serve(t, &stubGate{}, Config{OperatorTokensFile: file}, func(d *Deps) { d.Clock = now })
+	f := serveOperators(t, edge.Config{OperatorTokensFile: file}, now)
 	try := func(token string) codes.Code {
 		var opts []grpc.DialOption
 		if token != "" {
 			opts = append(opts, grpc.WithPerRPCCredentials(bearer(token)))
 		}
-		_, err := operatorClient(t, f, opts...).GetStatus(testContext(t), &operatorv1.GetStatusRequest{})
+		_, err := operatorClient(t, f, opts...).GetStatus(edgetest.Context(t), &operatorv1.GetStatusRequest{})
 		return status.Code(err)
 	}
 	for token, want := range map[string]codes.Code{"": codes.Unauthenticated, ada: codes.OK, ada + "x": codes.Unauthenticated,
@@ -156,8 +164,8 @@ func TestOperatorTokens(t *testing.T) {
 			t.Errorf("token %q: %s, want %s", token, got, want)
 		}
 	}
-	wantRefused(t, dial(t, f.Addrs().Operator.String()))
-	wantRefused(t, dial(t, f.Addrs().Operator.String(), grpc.WithPerRPCCredentials(bearer(bob))))
+	wantRefused(t, edgetest.Dial(t, f.Addrs().Operator.String()))
+	wantRefused(t, edgetest.Dial(t, f.Addrs().Operator.String(), grpc.WithPerRPCCredentials(bearer(bob))))
 	if name, _ := who(t, operatorClient(t, f, grpc.WithPerRPCCredentials(bearer(ada)))); name != "ada" {
 		t.Errorf("called as %q", name)
 	}
@@ -177,13 +185,13 @@ func TestOperatorTokens(t *testing.T) {
 		t.Error("the last operator cannot be taken out")
 	}
 	reg := prometheus.NewRegistry()
-	_, err := New(Config{OperatorTokensFile: file}, Deps{Operator: caller{}, Registerer: reg, Gatherer: reg,
+	_, err := edge.New(edge.Config{OperatorTokensFile: file}, edge.Deps{Operator: caller{}, Registerer: reg, Gatherer: reg,
 		Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "names no operator") {
 		t.Errorf("starting with nobody in the file: %v", err)
 	}
 	for _, token := range []string{ada, bob} {
-		if strings.Contains(f.log.String(), token) {
+		if strings.Contains(f.Log.String(), token) {
 			t.Error("a token is in the log")
 		}
 	}
@@ -195,30 +203,30 @@ func TestOperatorCertificate(t *testing.T) {
 	server := ca.issue(t, "server", "server.example", 2)
 	server.ClientCAFile = ca.file
 	ada := ca.issue(t, "ada", "spiffe://example/ada", 3)
-	f := serve(t, &stubGate{}, Config{Operator: Listener{TLS: server}}, nil)
-	with := func(pair *TLS) operatorv1.OperatorClient {
+	f := serveOperators(t, edge.Config{Operator: edge.Listener{TLS: server}}, clock.System{})
+	with := func(pair *edge.TLS) operatorv1.OperatorClient {
 		return operatorClient(t, f, grpc.WithTransportCredentials(credentials.NewTLS(ca.client(t, pair))))
 	}
-	if _, err := with(nil).GetStatus(testContext(t), &operatorv1.GetStatusRequest{}); status.Code(err) != codes.Unavailable {
+	if _, err := with(nil).GetStatus(edgetest.Context(t), &operatorv1.GetStatusRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("without a certificate: %v", err)
 	}
 	if name, _ := who(t, with(&ada)); name != "spiffe://example/ada" {
 		t.Errorf("called as %q", name)
 	}
 	nobody := ca.issue(t, "nobody", "", 4)
-	wantRefused(t, dial(t, f.Addrs().Operator.String(), grpc.WithTransportCredentials(credentials.NewTLS(ca.client(t, &nobody)))))
+	wantRefused(t, edgetest.Dial(t, f.Addrs().Operator.String(), grpc.WithTransportCredentials(credentials.NewTLS(ca.client(t, &nobody)))))
 }
 
 // A name goes into answers, whose strings must be UTF-8, and onto a terminal.
 func TestAnOperatorsNameCanBeTold(t *testing.T) {
 	t.Parallel()
 	for name, line := range map[string]string{"Latin-1": "Zo\xeb", "control characters": "ada\x1b[2J"} {
-		if _, err := CountOperators([]byte(line + ":0123456789-0123456789-0123456789-0123456789\n")); err == nil ||
+		if _, err := edge.CountOperators([]byte(line + ":0123456789-0123456789-0123456789-0123456789\n")); err == nil ||
 			!strings.HasPrefix(err.Error(), "operator tokens, line 1: ") || strings.Contains(err.Error(), line) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if n, err := CountOperators([]byte("Zoë:0123456789-0123456789-0123456789-0123456789\n")); n != 1 || err != nil {
+	if n, err := edge.CountOperators([]byte("Zoë:0123456789-0123456789-0123456789-0123456789\n")); n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 }
@@ -235,10 +243,10 @@ func TestOperatorTokenOrCertificate(t *testing.T) {
 	server := ca.issue(t, "server", "server.example", 2)
 	server.ClientCAFile = ca.file
 	ada := ca.issue(t, "ada", "spiffe://example/ada", 3)
-	f := serve(t, &stubGate{}, Config{Operator: Listener{TLS: server}, OperatorTokensFile: file}, nil)
-	with := func(pair *TLS, opts ...grpc.DialOption) *grpc.ClientConn {
+	f := serveOperators(t, edge.Config{Operator: edge.Listener{TLS: server}, OperatorTokensFile: file}, clock.System{})
+	with := func(pair *edge.TLS, opts ...grpc.DialOption) *grpc.ClientConn {
 		opts = append(opts, grpc.WithTransportCredentials(credentials.NewTLS(ca.client(t, pair))))
-		return dial(t, f.Addrs().Operator.String(), opts...)
+		return edgetest.Dial(t, f.Addrs().Operator.String(), opts...)
 	}
 	wantRefused(t, with(nil))
 	if name, _ := who(t, operatorv1.NewOperatorClient(with(&ada))); name != "spiffe://example/ada" {
@@ -249,22 +257,17 @@ func TestOperatorTokenOrCertificate(t *testing.T) {
 	}
 }
 
-func FuzzParseTokens(f *testing.F) {
+func FuzzCountOperators(f *testing.F) {
 	f.Add([]byte("ada:0123456789012345678901234567890123456789\n"))
 	f.Add([]byte(":\n#\n"))
 	f.Add([]byte(" ")) // names nobody, which is no error: then nobody is let in
 	f.Fuzz(func(t *testing.T, b []byte) {
-		tokens, err := parseTokens([][]byte{b})
+		n, err := edge.CountOperators(b)
 		if err != nil {
 			return
 		}
-		if n, err := CountOperators(b); err != nil || n != len(tokens) || n > bytes.Count(b, []byte("\n"))+1 {
-			t.Fatalf("%d operators, counted %d, %v", len(tokens), n, err)
-		}
-		for _, tok := range tokens {
-			if tok.name == "" {
-				t.Fatal("an operator without a name")
-			}
+		if lines := bytes.Count(b, []byte(":")); n > lines || n > bytes.Count(b, []byte("\n"))+1 {
+			t.Fatalf("%d operators in %q", n, b)
 		}
 	})
 }

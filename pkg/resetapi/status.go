@@ -1,4 +1,4 @@
-package grpcapi
+package resetapi
 
 import (
 	"context"
@@ -75,9 +75,9 @@ func rowOf(k reset.Kind) row {
 	}
 }
 
-// statusError turns any error into the status that the caller sees and sets the pushback trailer. Nothing but the
-// public part of a *reset.Error and violations gets through.
-func statusError(ctx context.Context, now time.Time, err error) error {
+// Status returns any error of a call as the status that its caller sees, and sets the pushback trailer of the call that ctx belongs
+// to. Only the public part of a *reset.Error and field violations get through. A nil error is nil.
+func Status(ctx context.Context, now time.Time, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -166,7 +166,7 @@ func withDetails(code codes.Code, message string, details []protoadapt.MessageV1
 	}
 	with, err := s.WithDetails(details...)
 	if err != nil {
-		panic(fmt.Sprintf("grpcapi: details of a %s status: %v", code, err)) // only for OK or unmarshalable details
+		panic(fmt.Sprintf("resetapi: details of a %s status: %v", code, err)) // only for OK or unmarshalable details
 	}
 	return with
 }

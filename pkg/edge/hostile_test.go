@@ -1,4 +1,4 @@
-package grpcapi
+package edge_test
 
 import (
 	"bytes"
@@ -21,6 +21,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/surgegate/surgegate/pkg/edge"
+	"github.com/surgegate/surgegate/pkg/edge/edgetest"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/reset"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
@@ -61,19 +63,22 @@ func TestBadMessagesAreRefused(t *testing.T) {
 		{"group without end", []byte("\x0b" + canary), codes.Internal},
 	}
 	var reached atomic.Int32
-	f := serve(t, &stubGate{
-		start: func(context.Context, gate.StartRequest) (gate.Answer, error) { reached.Add(1); return accepted(), nil },
-		watch: func(context.Context, string, func(reset.Ticket) error) error { reached.Add(1); return nil },
-	}, Config{}, nil)
-	conn := dial(t, f.Addrs().GRPC.String())
+	f := edgetest.Serve(t, &edgetest.Gate{
+		Start: func(context.Context, gate.StartRequest) (gate.Answer, error) {
+			reached.Add(1)
+			return edgetest.Accepted(), nil
+		},
+		Watch: func(context.Context, string, func(reset.Ticket) error) error { reached.Add(1); return nil },
+	}, edge.Config{}, nil)
+	conn := edgetest.Dial(t, f.Addrs().GRPC.String())
 	for _, tt := range tests {
 		for _, method := range []string{resetv1.PasswordReset_StartReset_FullMethodName, resetv1.PasswordReset_WatchTicket_FullMethodName} {
 			var trailer metadata.MD
-			err := conn.Invoke(testContext(t), method, tt.message, new([]byte), grpc.ForceCodec(rawCodec{}), grpc.Trailer(&trailer))
+			err := conn.Invoke(edgetest.Context(t), method, tt.message, new([]byte), grpc.ForceCodec(rawCodec{}), grpc.Trailer(&trailer))
 			if status.Code(err) != tt.want {
 				t.Errorf("%s to %s: %v, want %s", tt.name, method, err, tt.want)
 			}
-			if len(trailer.Get(pushbackKey)) != 0 || strings.Contains(fmt.Sprint(err, trailer), canary) {
+			if len(trailer.Get("grpc-retry-pushback-ms")) != 0 || strings.Contains(fmt.Sprint(err, trailer), canary) {
 				t.Errorf("%s to %s: %v, trailer %v", tt.name, method, err, trailer)
 			}
 		}
@@ -81,7 +86,7 @@ func TestBadMessagesAreRefused(t *testing.T) {
 	if reached.Load() != 0 {
 		t.Error("a bad message reached the gate")
 	}
-	if log := f.log.String(); strings.Contains(log, canary) || strings.Contains(log, "call failed") {
+	if log := f.Log.String(); strings.Contains(log, canary) || strings.Contains(log, "call failed") {
 		t.Errorf("a bad message is in the log: %s", log)
 	}
 }
@@ -89,8 +94,8 @@ func TestBadMessagesAreRefused(t *testing.T) {
 // TestZippedMessagesAreBounded: a little gzip that unpacks to a lot is refused at the limit, not unpacked whole.
 func TestZippedMessagesAreBounded(t *testing.T) {
 	t.Parallel()
-	client := resetClient(t, serve(t, &stubGate{}, Config{}, nil))
-	_, err := client.GetTicket(testContext(t), &resetv1.GetTicketRequest{TicketId: strings.Repeat("t", 1<<20)}, grpc.UseCompressor(gzip.Name))
+	client := edgetest.Serve(t, &edgetest.Gate{}, edge.Config{}, nil).Client()
+	_, err := client.GetTicket(edgetest.Context(t), &resetv1.GetTicketRequest{TicketId: strings.Repeat("t", 1<<20)}, grpc.UseCompressor(gzip.Name))
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("%v, want RESOURCE_EXHAUSTED", err)
 	}
@@ -98,10 +103,10 @@ func TestZippedMessagesAreBounded(t *testing.T) {
 
 func TestEmptyMessage(t *testing.T) {
 	t.Parallel()
-	conn := dial(t, serve(t, &stubGate{}, Config{}, nil).Addrs().GRPC.String())
+	conn := edgetest.Dial(t, edgetest.Serve(t, &edgetest.Gate{}, edge.Config{}, nil).Addrs().GRPC.String())
 	for _, method := range []string{"StartReset", "CheckToken", "CompleteReset", "GetTicket"} {
-		err := conn.Invoke(testContext(t), "/surgegate.reset.v1.PasswordReset/"+method, []byte{}, new([]byte), grpc.ForceCodec(rawCodec{}))
-		if status.Code(err) != codes.InvalidArgument || len(violatedFields(err)) == 0 {
+		err := conn.Invoke(edgetest.Context(t), "/surgegate.reset.v1.PasswordReset/"+method, []byte{}, new([]byte), grpc.ForceCodec(rawCodec{}))
+		if status.Code(err) != codes.InvalidArgument || len(edgetest.ViolatedFields(err)) == 0 {
 			t.Errorf("%s: %v", method, err)
 		}
 	}
@@ -109,10 +114,10 @@ func TestEmptyMessage(t *testing.T) {
 
 func TestOversizeHeaders(t *testing.T) {
 	t.Parallel()
-	client := resetClient(t, serve(t, &stubGate{}, Config{}, nil))
+	client := edgetest.Serve(t, &edgetest.Gate{}, edge.Config{}, nil).Client()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_, err := client.GetTicket(withHeader(ctx, "x-junk", strings.Repeat("j", 64<<10)), &resetv1.GetTicketRequest{TicketId: "t"})
+	_, err := client.GetTicket(metadata.AppendToOutgoingContext(ctx, "x-junk", strings.Repeat("j", 64<<10)), &resetv1.GetTicketRequest{TicketId: "t"})
 	if err == nil {
 		t.Error("64 KiB of headers were taken")
 	}
@@ -124,7 +129,7 @@ func TestOversizeHeaders(t *testing.T) {
 // TestHalfOpenConnections: peers that say nothing, or half of a handshake, are gone after ConnectionTimeout.
 func TestHalfOpenConnections(t *testing.T) {
 	t.Parallel()
-	f := serve(t, &stubGate{}, Config{ConnectionTimeout: 200 * time.Millisecond}, nil)
+	f := edgetest.Serve(t, &edgetest.Gate{}, edge.Config{ConnectionTimeout: 200 * time.Millisecond}, nil)
 	for _, first := range []string{"", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: x\r\n", http2.ClientPreface} {
 		conn, err := net.Dial("tcp", f.Addrs().GRPC.String())
 		if err != nil {
@@ -145,21 +150,21 @@ func TestHalfOpenConnections(t *testing.T) {
 
 func TestConnectionCap(t *testing.T) {
 	t.Parallel()
-	f := serve(t, &stubGate{}, Config{MaxConnections: 2}, nil)
-	ctx := testContext(t)
+	f := edgetest.Serve(t, &edgetest.Gate{}, edge.Config{MaxConnections: 2}, nil)
+	ctx := edgetest.Context(t)
 	var conns []*grpc.ClientConn
 	for range 2 {
-		conn := dial(t, f.Addrs().GRPC.String())
+		conn := edgetest.Dial(t, f.Addrs().GRPC.String())
 		if _, err := resetv1.NewPasswordResetClient(conn).GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
 			t.Fatal(err)
 		}
 		conns = append(conns, conn)
 	}
-	third := resetClient(t, f)
+	third := f.Client()
 	if _, err := third.GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}); status.Code(err) != codes.Unavailable {
 		t.Errorf("a third connection: %v", err)
 	}
-	if n := value(f.metrics.refusedConns[listenerGRPC]); n < 1 {
+	if n := f.Metric("surgegate_grpc_refused_connections_total", "listener", "grpc"); n < 1 {
 		t.Errorf("%v refused", n)
 	}
 	if err := conns[0].Close(); err != nil {
@@ -174,16 +179,16 @@ func TestConnectionCap(t *testing.T) {
 func TestManyWatches(t *testing.T) {
 	t.Parallel()
 	const limit = 300
-	g := &stubGate{watch: func(ctx context.Context, _ string, send func(reset.Ticket) error) error {
-		if err := send(accepted().Ticket); err != nil {
+	g := &edgetest.Gate{Watch: func(ctx context.Context, _ string, send func(reset.Ticket) error) error {
+		if err := send(edgetest.Accepted().Ticket); err != nil {
 			return err
 		}
 		<-ctx.Done()
 		return ctx.Err()
 	}}
-	f := serve(t, g, Config{MaxWatches: limit}, nil)
-	client := resetClient(t, f)
-	ctx, cancel := context.WithCancel(testContext(t))
+	f := edgetest.Serve(t, g, edge.Config{MaxWatches: limit}, nil)
+	client := f.Client()
+	ctx, cancel := context.WithCancel(edgetest.Context(t))
 	defer cancel()
 	var wg sync.WaitGroup
 	var open, refused atomic.Int32
@@ -210,7 +215,7 @@ func TestManyWatches(t *testing.T) {
 	if _, err := client.GetTicket(ctx, &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
 		t.Errorf("beside the watches: %v", err)
 	}
-	other := resetClient(t, f)
+	other := f.Client()
 	st, err := other.WatchTicket(ctx, &resetv1.WatchTicketRequest{TicketId: "t"})
 	if err == nil {
 		_, err = st.Recv()
@@ -225,25 +230,25 @@ func TestManyWatches(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	blocked := make(chan struct{})
-	g := &stubGate{watch: func(ctx context.Context, _ string, send func(reset.Ticket) error) error {
+	g := &edgetest.Gate{Watch: func(ctx context.Context, _ string, send func(reset.Ticket) error) error {
 		for i := 0; ctx.Err() == nil; i++ {
 			if i == 500 { // about 25 KiB: well on the way to the window of 64 KiB, where Send blocks
 				close(blocked)
 			}
-			if err := send(accepted().Ticket); err != nil {
+			if err := send(edgetest.Accepted().Ticket); err != nil {
 				return err
 			}
 		}
 		return ctx.Err()
 	}}
-	f := serve(t, g, Config{}, nil)
-	client := resetClient(t, f)
-	if _, err := client.WatchTicket(testContext(t), &resetv1.WatchTicketRequest{TicketId: "t"}); err != nil {
+	f := edgetest.Serve(t, g, edge.Config{}, nil)
+	client := f.Client()
+	if _, err := client.WatchTicket(edgetest.Context(t), &resetv1.WatchTicketRequest{TicketId: "t"}); err != nil {
 		t.Fatal(err)
 	}
 	<-blocked
 	for range 100 {
-		if _, err := client.GetTicket(testContext(t), &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
+		if _, err := client.GetTicket(edgetest.Context(t), &resetv1.GetTicketRequest{TicketId: "t"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -261,7 +266,7 @@ func TestRapidReset(t *testing.T) {
 	t.Parallel()
 	const limit = 50
 	var now, most atomic.Int32
-	g := &stubGate{get: func(ctx context.Context, _ string) (gate.Answer, error) {
+	g := &edgetest.Gate{Get: func(ctx context.Context, _ string) (gate.Answer, error) {
 		n := now.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
@@ -269,8 +274,8 @@ func TestRapidReset(t *testing.T) {
 		now.Add(-1)
 		return gate.Answer{}, ctx.Err()
 	}}
-	f := serve(t, g, Config{MaxConcurrentStreams: limit}, nil)
-	client := resetClient(t, f)
+	f := edgetest.Serve(t, g, edge.Config{MaxConcurrentStreams: limit}, nil)
+	client := f.Client()
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -290,7 +295,7 @@ func TestRapidReset(t *testing.T) {
 // TestPingFlood: a peer that pings without pause is sent away.
 func TestPingFlood(t *testing.T) {
 	t.Parallel()
-	f := serve(t, &stubGate{}, Config{}, nil)
+	f := edgetest.Serve(t, &edgetest.Gate{}, edge.Config{}, nil)
 	conn, err := net.Dial("tcp", f.Addrs().GRPC.String())
 	if err != nil {
 		t.Fatal(err)
