@@ -14,7 +14,6 @@ import (
 	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/replay"
 	"github.com/surgegate/surgegate/loadtest/scrape"
-	"github.com/surgegate/surgegate/loadtest/uninstrumented"
 	"github.com/surgegate/surgegate/pkg/stormlog"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -67,11 +66,9 @@ func (c *caller) call(ctx context.Context) {
 }
 
 // closed calls with 256 callers for a round and returns calls a second.
-func (c *caller) closed(ctx context.Context, s *suite) float64 { return c.closedFor(ctx, s, roundTime) }
-
-func (c *caller) closedFor(ctx context.Context, s *suite, d time.Duration) float64 {
+func (c *caller) closed(ctx context.Context, s *suite) float64 {
 	begin := s.Clock.Now()
-	end := begin.Add(d)
+	end := begin.Add(roundTime)
 	before := c.next.Load()
 	var group sync.WaitGroup
 	for range callers {
@@ -113,7 +110,6 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 	toEcho.closed(ctx, s) // warm-up
 	toGateway.closed(ctx, s)
 	var ratios, accepts, echoes []float64
-	echoCost, acceptCost := cost(bare, toEcho), cost(gateway, toGateway)
 	for range s.Rounds {
 		e, a := toEcho.closed(ctx, s), toGateway.closed(ctx, s)
 		ratios, accepts, echoes = append(ratios, a/e), append(accepts, a), append(echoes, e)
@@ -124,21 +120,15 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 		Name: "durable StartReset accepts ÷ bare gRPC echo, 256 callers, 200 look-ups/s behind", Value: rate, Unit: "calls/s",
 		Reference: median(echoes), Ratio: ratio, Goal: "ratio ≥ 0.50 (aim 0.70)", OK: ratio >= 0.5,
 	}}
-	spent, reference := acceptCost(), echoCost()
-	rows = append(rows, Row{
-		Name: "processor time of an accept at the server, its share of the work behind it included", Value: spent, Unit: "µs",
-		Reference: reference, Ratio: spent / reference, Goal: "–", OK: true,
-	})
-	echo50, echo99, err := toEcho.open(ctx, s, rate/2)
+	echo99, err := toEcho.open(ctx, s, rate/2)
 	if err != nil {
 		return rows, err
 	}
-	p50, p99, err := toGateway.open(ctx, s, rate/2)
+	p99, err := toGateway.open(ctx, s, rate/2)
 	if err != nil {
 		return rows, err
 	}
 	rows = append(rows,
-		Row{Name: "accept latency p50 at half of that rate", Value: p50, Unit: "ms", Reference: echo50, Goal: "–", OK: true},
 		Row{Name: "accept latency p99 at half of that rate", Value: p99, Unit: "ms", Reference: echo99, Goal: "≤ 15 (aim 5)", OK: p99 <= 15})
 	for name, c := range map[string]*caller{"echo": toEcho, "surgegate": toGateway} {
 		if n := c.failed.Load(); n > 0 {
@@ -148,8 +138,8 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 	return rows, nil
 }
 
-// open calls at a fixed rate from an absolute schedule, and returns latencies from the intended times in ms.
-func (c *caller) open(ctx context.Context, s *suite, rate float64) (p50, p99 float64, err error) {
+// open calls at a fixed rate from an absolute schedule, and returns the 99th percentile of the latencies from the intended times, in ms.
+func (c *caller) open(ctx context.Context, s *suite, rate float64) (p99 float64, err error) {
 	items := make([]replay.Item[struct{}], int(rate*latencyTime.Seconds()))
 	for i := range items {
 		items[i].At = time.Duration(float64(i) / rate * float64(time.Second))
@@ -164,10 +154,10 @@ func (c *caller) open(ctx context.Context, s *suite, rate float64) (p50, p99 flo
 			defer mu.Unlock()
 			_ = h.RecordValue(max(1, took.Microseconds())) // over a minute: the errors tell
 		})
-	return float64(h.ValueAtQuantile(50)) / 1000, float64(h.ValueAtQuantile(99)) / 1000, err
+	return float64(h.ValueAtQuantile(99)) / 1000, err
 }
 
-// recording is what serve --record costs: the same accepts with and without, in turns.
+// recording measures what serve --record costs: the same accepts with and without it, in turns.
 func (s *suite) recording(ctx context.Context) ([]Row, error) {
 	const store = "{sqlite: {sample: true}, pace: {rate: 200}}"
 	plain, err := s.gateway(ctx, "not-recorded", store, "")
@@ -212,101 +202,14 @@ func (s *suite) recording(ctx context.Context) ([]Row, error) {
 	}}, nil
 }
 
-// metrics is what watching costs: the same accepts by the program as it is, scraped twice a second, and by the same source
-// built without its instrumentation, in turns; and what a scrape and an operator's status take in a storm.
-func (s *suite) metrics(ctx context.Context) ([]Row, error) {
-	bare := filepath.Join(s.dir, "surgegate-uninstrumented")
-	if err := uninstrumented.Build(ctx, uninstrumented.Config{Package: "./cmd/surgegate", Out: bare}); err != nil {
-		return nil, err
-	}
-	const store = "{sqlite: {sample: true}, pace: {rate: 200}}"
-	plain, err := s.program(ctx, bare, "unmeasured", store, "")
-	if err != nil {
-		return nil, err
-	}
-	defer plain.Stop()
-	measured, err := s.program(ctx, s.Surgegate, "measured", store, "")
-	if err != nil {
-		return nil, err
-	}
-	defer measured.Stop()
-	without, err := newCaller(plain.Address)
-	if err != nil {
-		return nil, err
-	}
-	defer without.close()
-	with, err := newCaller(measured.Address)
-	if err != nil {
-		return nil, err
-	}
-	defer with.close()
-	watch := scrape.Config{HTTP: measured.http, Operator: measured.operator, Every: pairTime * 3 / 5, Ask: time.Hour}
-	without.closed(ctx, s) // warm-up
-	with.closed(ctx, s)
-	costWithout, costWith := cost(plain.Process, without), cost(measured.Process, with)
-	var ratios, rates, references []float64
-	for i := range pairs * s.Rounds {
-		reference := 0.
-		if i%2 == 0 { // each of them first as often as the other, because the second has the dirty pages of the first
-			reference = without.closedFor(ctx, s, pairTime)
-		}
-		rate, err := s.scraped(ctx, with, watch)
-		if err != nil {
-			return nil, err
-		}
-		if reference == 0 {
-			reference = without.closedFor(ctx, s, pairTime)
-		}
-		ratios, rates, references = append(ratios, rate/reference), append(rates, rate), append(references, reference)
-	}
-	low, high := quartiles(ratios)
-	fmt.Fprintf(s.Output, "  %d pairs, half of their ratios are from %.3f to %.3f\n", len(ratios), low, high)
-	ratio := median(ratios)
-	timeWith, timeWithout := costWith(), costWithout()
-	rows := []Row{{
-		Name: "accepts with metrics, scraped every 5 s ÷ by the same source built without", Value: median(rates), Unit: "calls/s",
-		Reference: median(references), Ratio: ratio, Goal: "ratio ≥ 0.97", OK: ratio >= .97,
-	}, {
-		Name: "the same: processor time of an accept at the server", Value: timeWith, Unit: "µs", Reference: timeWithout, Ratio: timeWith / timeWithout,
-		Goal: "–", OK: true,
-	}}
-	watched, err := s.watched(ctx)
-	return append(rows, watched...), err
-}
-
-// cost begins to count processor time; what it returns tells the microseconds of each call since.
-func cost(p *process.Process, c *caller) func() float64 {
-	used, calls := p.ProcessorTime(), c.next.Load()
-	return func() float64 {
-		return float64((p.ProcessorTime() - used).Microseconds()) / float64(c.next.Load()-calls)
-	}
-}
-
-// A goal of 0.97 is nearer to 1 than what two rounds of seconds differ by on a machine that does other things besides: so
-// the median of many pairs. A round has one scrape in its middle, as often as Prometheus comes.
-const (
-	pairs    = 3 // for each of Options.Rounds
-	pairTime = 5 * time.Second
-)
-
-// scraped is closed with somebody watching.
-func (s *suite) scraped(ctx context.Context, c *caller, watch scrape.Config) (rate float64, err error) {
-	watching, stop := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	group.Go(func() { _, err = scrape.Watch(watching, watch, s.Clock) })
-	rate = c.closedFor(ctx, s, pairTime)
-	stop()
-	group.Wait()
-	return rate, err
-}
-
 // overloaded is a store so slow, in look-ups a second, that 256 callers offer more than a hundred times what it takes even on
 // a machine that is busy with other things.
 const overloaded = 10
 
-// watched scrapes and asks for the status while the store is offered more than a hundred times of what it takes.
-func (s *suite) watched(ctx context.Context) ([]Row, error) {
-	gateway, err := s.program(ctx, s.Surgegate, "watched", fmt.Sprintf("{sqlite: {sample: true}, pace: {rate: %d}}", overloaded), "")
+// metrics measures the size and the time of a scrape, and the time of an operator's GetStatus, while 256 callers offer more than
+// a hundred times what the store takes.
+func (s *suite) metrics(ctx context.Context) ([]Row, error) {
+	gateway, err := s.program(ctx, "watched", fmt.Sprintf("{sqlite: {sample: true}, pace: {rate: %d}}", overloaded), "")
 	if err != nil {
 		return nil, err
 	}

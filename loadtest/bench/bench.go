@@ -176,16 +176,10 @@ func (s *suite) backlog(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	ratio, cost, reference := f.Through/f.OneRow, f.Gateway+f.Server, f.OneRowCost+f.ClientCost
+	ratio := f.Through / f.OneRow
 	return []Row{{
 		Name:  fmt.Sprintf("PostgreSQL through surgegate with a backlog ÷ one-row transactions over their best %d connections", f.Connections),
 		Value: f.Through, Unit: "resets/s", Reference: f.OneRow, Ratio: ratio, Goal: "ratio ≥ 1.5", OK: ratio >= 1.5,
-	}, {
-		Name: "the same over the whole line, finding out included", Value: f.Whole, Unit: "resets/s", Reference: f.OneRow,
-		Ratio: f.Whole / f.OneRow, Goal: "–", OK: true,
-	}, {
-		Name: "processor time of a reset: gateway and PostgreSQL, its mail included; beside it a one-row transaction's, client and PostgreSQL", Value: cost, Unit: "µs",
-		Reference: reference, Ratio: cost / reference, Goal: "–", OK: true,
 	}}, nil
 }
 
@@ -214,14 +208,6 @@ func median(v []float64) float64 {
 		return 0
 	}
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
-}
-
-func quartiles(v []float64) (low, high float64) {
-	s := slices.Sorted(slices.Values(v))
-	if len(s) == 0 {
-		return 0, 0
-	}
-	return s[len(s)/4], s[3*len(s)/4]
 }
 
 // agreement holds the simulator to a real run.

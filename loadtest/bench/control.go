@@ -1,11 +1,9 @@
 package bench
 
 import (
-	"container/heap"
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,13 +50,11 @@ type simulated struct {
 	} `json:"arms"`
 	Cost struct {
 		Seconds        float64 `json:"seconds"`
-		EventNS        float64 `json:"event_ns"`
 		PeakResidentMB float64 `json:"peak_resident_mb"`
 	} `json:"cost"`
 }
 
-// simulate runs a whole storm of 30 million mailed people over 48 h in a process of its own with one core, and beside it a
-// bare binary heap with as many events pending as there are people on a bad hour.
+// simulate runs a whole storm of 30 million mailed people over 48 h in a process of its own with one core.
 func (s *suite) simulate(ctx context.Context) ([]Row, error) {
 	path := filepath.Join(s.dir, "simulated.json")
 	cmd := exec.CommandContext(ctx, s.Self, "simulate", "--people", "30e6", "--store-rate", "800", "--mail-rate", "5000",
@@ -79,43 +75,8 @@ func (s *suite) simulate(ctx context.Context) ([]Row, error) {
 		return nil, fmt.Errorf("storm simulate told of %d arms", len(r.Arms))
 	}
 	name := fmt.Sprintf("simulating 30 M mailed people over 48 h (%.3g M came, %.0f M events) on one core", float64(r.Arms[0].People)/1e6, float64(r.Arms[0].Events)/1e6)
-	bare := s.bareHeap()
 	return []Row{
 		{Name: name, Value: r.Cost.Seconds, Unit: "s", Goal: "≤ 60", OK: r.Cost.Seconds <= 60},
 		{Name: "the same: peak memory of the process", Value: r.Cost.PeakResidentMB, Unit: "MiB", Goal: "≤ 2048", OK: r.Cost.PeakResidentMB <= 2048},
-		{
-			Name: "the same: an event, all decisions included; beside it one in and out of a bare heap of a million", Value: r.Cost.EventNS, Unit: "ns",
-			Reference: bare, Ratio: r.Cost.EventNS / bare, Goal: "–", OK: true,
-		},
 	}, nil
-}
-
-// pending is the heap of the reference.
-type pending []int64
-
-func (p pending) Len() int           { return len(p) }
-func (p pending) Less(i, j int) bool { return p[i] < p[j] }
-func (p pending) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
-func (p *pending) Push(v any)        { *p = append(*p, v.(int64)) }
-func (p *pending) Pop() any {
-	last := (*p)[len(*p)-1]
-	*p = (*p)[:len(*p)-1]
-	return last
-}
-
-// bareHeap is what it costs, in ns, to take an event out of a heap of a million and to put another in.
-func (s *suite) bareHeap() float64 {
-	const events, turns = 1_000_000, 2_000_000
-	r := rand.New(rand.NewPCG(1, 1)) // a benchmark's draw, no secret
-	h := make(pending, events)
-	for i := range h {
-		h[i] = r.Int64N(events)
-	}
-	heap.Init(&h)
-	begin := s.Clock.Now()
-	for range turns {
-		at, _ := heap.Pop(&h).(int64)
-		heap.Push(&h, at+r.Int64N(events))
-	}
-	return float64(s.Clock.Now().Sub(begin).Nanoseconds()) / turns
 }

@@ -9,12 +9,11 @@
 //	PostgreSQL batch writes/s  one-row transactions/s at their best concurrency      ratio
 //	goodput and its kin        the best of six limiters, in virtual time             one row a store model, and the worst
 //	generator                  ghz and k6 against the same echo                          see loadtest/generator
-//	a simulated storm          one event in and out of a bare heap                   seconds, memory, ns an event
+//	a simulated storm          –                                                     seconds, memory
 //	a simulated storm          the same through the real gateway and victim            ratios, see loadtest/agreement
 //	synth                      –                                                     events/s of a trace to disk
 //	record                     accepts without a recording                           ratio, median of interleaved rounds
-//	metrics                    accepts of the same source built without metrics      ratio, median of pairs of a second each
-//	a scrape, GetStatus        –                                                     bytes and time while 100 times too much is offered
+//	metrics                    –                                                     bytes of a scrape, its time and GetStatus's, at 100 times too much offered
 //	capacity                   see loadtest/capacity: the whole program against stores that fall over
 //	observe                    see loadtest/honest: how long until a fault that nobody announces can be named
 //

@@ -72,13 +72,9 @@ func (s *suite) starved(ctx context.Context) ([]Row, error) {
 	const where = "gateway and a busy loop on one core: "
 	return []Row{
 		{Name: where + "store crashes after the first minute", Value: float64(o.LateCrashes), Unit: "crashes", Goal: "0", OK: o.LateCrashes == 0},
-		{Name: where + "store crashes in all", Value: float64(o.Arm.StoreCrashes), Unit: "crashes", Goal: "–", OK: true},
 		{
 			Name: where + "people served; beside it people accepted", Value: float64(o.Arm.Completed), Unit: "people", Reference: float64(o.Arm.Accepted),
 			Goal: "all", OK: o.Arm.Completed == o.Arm.Accepted,
-		},
-		{
-			Name: where + "most limit of calls at once ÷ calls in flight when it was last raised", Value: o.MostAhead, Unit: "times", Goal: "–", OK: true,
 		},
 	}, broken("starved", o)
 }

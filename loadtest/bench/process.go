@@ -21,7 +21,7 @@ func (s *suite) start(ctx context.Context, address, name string, args ...string)
 
 // gateway starts surgegate with its store as given, in YAML, and further arguments.
 func (s *suite) gateway(ctx context.Context, name, store, rest string, args ...string) (*process.Process, error) {
-	gateway, err := s.program(ctx, s.Surgegate, name, store, rest, args...)
+	gateway, err := s.program(ctx, name, store, rest, args...)
 	return gateway.Process, err
 }
 
@@ -31,8 +31,8 @@ type served struct {
 	operator, http string
 }
 
-// program is gateway for a program of its own.
-func (s *suite) program(ctx context.Context, path, name, store, rest string, args ...string) (served, error) {
+// program is gateway that also tells the addresses of the other listeners.
+func (s *suite) program(ctx context.Context, name, store, rest string, args ...string) (served, error) {
 	var addresses [3]string
 	for i := range addresses {
 		var err error
@@ -59,7 +59,7 @@ admission:
 	if err := os.WriteFile(file, []byte(cfg), 0o600); err != nil {
 		return served{}, err
 	}
-	p, err := s.start(ctx, addresses[0], path, append([]string{"serve", "--config", file}, args...)...)
+	p, err := s.start(ctx, addresses[0], s.Surgegate, append([]string{"serve", "--config", file}, args...)...)
 	return served{Process: p, operator: addresses[1], http: addresses[2]}, err
 }
 

@@ -138,7 +138,7 @@ func (s *suite) postgres(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ratios, batches, singles, costs, batchCosts, singleCosts []float64
+	var ratios, batches, singles []float64
 	for range 3 {
 		one, oneCost, err := r.rate(ctx, many, r.single)
 		if err != nil {
@@ -151,15 +151,11 @@ func (s *suite) postgres(ctx context.Context) ([]Row, error) {
 		fmt.Fprintf(s.Output, "  one-row %.0f/s, batches %.0f/s, ratio %.2f; processor time of the server %.1f µs and %.1f µs a write\n",
 			one, batch, batch/one, oneCost, batchCost)
 		singles, batches, ratios = append(singles, one), append(batches, batch), append(ratios, batch/one)
-		singleCosts, batchCosts, costs = append(singleCosts, oneCost), append(batchCosts, batchCost), append(costs, batchCost/oneCost)
 	}
 	ratio := median(ratios)
 	return []Row{{
 		Name:  fmt.Sprintf("PostgreSQL writes in batches of %d over %d connections ÷ one-row transactions over their best %d", postgresBatch, few, many),
 		Value: median(batches), Unit: "writes/s", Reference: median(singles), Ratio: ratio, Goal: "ratio ≥ 5", OK: ratio >= 5,
-	}, {
-		Name: "processor time of the PostgreSQL server for a write in a batch", Value: median(batchCosts), Unit: "µs",
-		Reference: median(singleCosts), Ratio: median(costs), Goal: "–", OK: true,
 	}}, nil
 }
 

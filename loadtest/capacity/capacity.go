@@ -19,7 +19,7 @@ type Options struct {
 	Out       string   // folder of capacity.json and capacity.html
 	Surgegate string   // the binary
 	Self      string   // this program, whose "victim --child" is the store
-	Parts     []string // of Names; none: all but baselines
+	Parts     []string // of Names; none: all
 	Models    []string // of ModelNames; none: all
 	Seed      uint64
 	Output    io.Writer
@@ -33,18 +33,16 @@ type suite struct {
 }
 
 type part struct {
-	name  string
-	run   func(*suite, context.Context) ([]Figure, error)
-	extra bool // only when it is named: the other parts take four minutes
+	name string
+	run  func(*suite, context.Context) ([]Figure, error)
 }
 
 func parts() []part {
 	return []part{
-		{"storm", (*suite).storm, false},
-		{"answers", (*suite).answers, false},
-		{"models", (*suite).models, false},
-		{"quiet", (*suite).quiet, false},
-		{"baselines", (*suite).baselines, true},
+		{"storm", (*suite).storm},
+		{"answers", (*suite).answers},
+		{"models", (*suite).models},
+		{"quiet", (*suite).quiet},
 	}
 }
 
@@ -96,7 +94,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	var rows []Figure
 	var errs []error
 	for _, p := range parts() {
-		wanted := slices.Contains(o.Parts, p.name) || len(o.Parts) == 0 && !p.extra
+		wanted := slices.Contains(o.Parts, p.name) || len(o.Parts) == 0
 		if ctx.Err() != nil || !wanted {
 			continue
 		}

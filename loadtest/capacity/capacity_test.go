@@ -400,7 +400,7 @@ func TestPageStandsAlone(t *testing.T) {
 	t.Parallel()
 	r := Report{
 		Figures: []Figure{{Name: "goodput <script>", Value: .97, OK: true}, {Name: "crashes", Value: 3}},
-		Results: []Result{{Name: "usl", About: "a store", Driver: "surgegate", Knee: 12, Recovery: -1, Points: looks(
+		Results: []Result{{Name: "usl", About: "a store", Knee: 12, Recovery: -1, Points: looks(
 			Point{Up: true, Best: 10}, Point{Up: true, Best: 10, work: 4, seconds: 1}, Point{})}, {Name: "empty"}},
 	}
 	html, err := page(r)

@@ -6,7 +6,6 @@
 //	answers    alone              the accept path at 10x with the hash pool busy, beside unloaded
 //	models     all models at once goodput, inside ÷ knee, deaths, recovery, ETAs of each store model
 //	quiet      alone              what it costs when nothing happens
-//	baselines  all at once        the same stores driven by loadtest/baseline without a gateway; only when named
 //
 // # The reference
 //

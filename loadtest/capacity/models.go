@@ -10,12 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/baseline"
-	"github.com/surgegate/surgegate/loadtest/drive"
 	"github.com/surgegate/surgegate/loadtest/replay"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/loadtest/victim/preset"
-	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
 
 // model is a store and what happens to it.
@@ -87,7 +84,6 @@ func models() []model {
 type Result struct {
 	Name       string  `json:"name"`
 	About      string  `json:"about"`
-	Driver     string  `json:"driver"` // surgegate, or a baseline
 	Reference  float64 `json:"best_per_s"`
 	Knee       float64 `json:"knee"`
 	Goodput    float64 `json:"goodput"`         // ÷ best, from foundOut on, outages out
@@ -206,7 +202,7 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	}
 	end := s.Clock.Now()
 	r := &Result{
-		Name: m.name, About: m.about, Driver: "surgegate", Reference: reference, Knee: m.store.Best(), Points: w.stop(),
+		Name: m.name, About: m.about, Reference: reference, Knee: m.store.Best(), Points: w.stop(),
 		Refused: c.tally(1, completions).refused, LagP99: float64(report.LagP99) / float64(time.Millisecond),
 	}
 	r.judge(m)
@@ -216,101 +212,6 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	}
 	r.Waits.judge(c.promises(), applied, end, func(int) bool { return true })
 	return r, st.stop()
-}
-
-// baselineModels are the stores that tell the baselines apart at a glance: one that gets slower past its knee, one that
-// dies there. pacelab has all of them.
-func baselineModels() []string { return []string{"contention", "fragile"} }
-
-// baselines drives the same stores by what people use today, without a gateway, all at once.
-func (s *suite) baselines(ctx context.Context) ([]Figure, error) {
-	var (
-		list []*Result
-		mu   sync.Mutex
-		errs []error
-		work sync.WaitGroup
-	)
-	for _, m := range models() {
-		if !slices.Contains(baselineModels(), m.name) {
-			continue
-		}
-		for _, name := range baseline.Names() {
-			r := &Result{Name: m.name, About: m.about, Driver: name}
-			list = append(list, r)
-			work.Go(func() {
-				if err := s.baseline(ctx, m, r); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					errs = append(errs, fmt.Errorf("%s, %s: %w", m.name, name, err))
-				}
-			})
-		}
-	}
-	work.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	var rows []Figure
-	for _, r := range list {
-		s.results = append(s.results, *r)
-		fmt.Fprintf(s.Output, "  %-12s %-10s goodput %.3f (finding out %.3f)  inside ÷ knee %.2f, peak %.2f  deaths %d\n",
-			r.Name, r.Driver, r.Goodput, r.FindingOut, r.Holding, r.Peak, r.Deaths)
-		rows = append(rows, Figure{
-			Name:  r.Driver + " alone, " + r.Name + " (" + r.About + "): goodput ÷ best, standing backlog",
-			Value: r.Goodput, Unit: "ratio", Reference: r.Reference, Goal: "–", OK: true,
-		})
-	}
-	return rows, nil
-}
-
-func (s *suite) baseline(ctx context.Context, m model, r *Result) error {
-	m.store.Seed = s.Seed
-	dir := filepath.Join(s.dir, "baselines", r.Driver, m.name)
-	first, err := startStore(ctx, s.Options, dir, m.store)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = first.stop() }()
-	if r.Reference, err = first.reference(ctx, time.Second, referenceTime); err != nil {
-		return err
-	}
-	if err := first.stop(); err != nil {
-		return err
-	}
-	st, err := startStore(ctx, s.Options, dir, m.store)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = st.stop() }()
-	st.next.Store(first.next.Load())
-	conn, err := dial(st.cfg.Address)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	client := credstorev1.NewCredentialStoreClient(conn)
-	// The bucket has the rate that the store was just measured at: more than any operator knows.
-	pacer, err := baseline.New(r.Driver, baseline.Config{Batch: 1, Rate: r.Reference, Seed: s.Seed})
-	if err != nil {
-		return err
-	}
-	d, err := drive.New(1, drive.Deps{Pacer: pacer, Clock: s.Clock, Call: func(ctx context.Context, items int) error {
-		return st.set(ctx, client, items)
-	}})
-	if err != nil {
-		return err
-	}
-	begin := s.Clock.Now()
-	w := startWatch(ctx, &watch{store: st, limit: func() float64 { return float64(d.Limit()) }, reference: r.Reference, begin: begin})
-	run, cancel := context.WithDeadline(ctx, begin.Add(judged))
-	defer cancel()
-	d.Run(run)
-	r.Points, r.Knee = w.stop(), m.store.Best()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	r.judge(m)
-	return st.stop()
 }
 
 // happen makes the events come.
