@@ -77,8 +77,7 @@ func (s *Server) statusOf(ctx context.Context, method string, err error) error {
 	if e := (*edgeError)(nil); errors.As(err, &e) {
 		return e.status
 	}
-	var bad reset.Violations
-	if !errors.As(err, &bad) && reset.KindOf(err) == reset.KindInternal && ctx.Err() == nil {
+	if reset.KindOf(err) == reset.KindInternal && ctx.Err() == nil {
 		s.internal.write(ctx, s, "call failed", "method", method, "error", err)
 	}
 	return resetapi.Status(ctx, s.clock.Now(), err)

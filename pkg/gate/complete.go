@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/queue"
@@ -33,12 +31,12 @@ func (g *Gate) CheckToken(ctx context.Context, tok string, c Client) (time.Time,
 }
 
 func (g *Gate) checkToken(ctx context.Context, now time.Time, tok string, c Client) (time.Time, error) {
+	if err := checkTokenRequest(tok, c); err != nil {
+		return time.Time{}, err
+	}
 	permit, err := g.d.Admission.Admit(now, request(admission.OpCheckToken, c))
 	if err != nil {
 		return time.Time{}, err
-	}
-	if err := checkClient(c); err != nil {
-		return time.Time{}, g.refused(permit, err)
 	}
 	claims, err := g.d.Tokens.Verify(tok, now)
 	if err != nil {
@@ -71,15 +69,15 @@ func (g *Gate) CompleteReset(ctx context.Context, r CompleteRequest) (Answer, er
 }
 
 func (g *Gate) complete(ctx context.Context, now time.Time, r CompleteRequest) (queue.Verdict, error) {
+	if err := r.check(); err != nil {
+		return queue.Verdict{}, err
+	}
 	if err := g.ready(); err != nil {
 		return queue.Verdict{}, err
 	}
 	permit, err := g.d.Admission.Admit(now, request(admission.OpComplete, r.Client))
 	if err != nil {
 		return queue.Verdict{}, err
-	}
-	if err := checkCompletion(&r); err != nil {
-		return queue.Verdict{}, g.refused(permit, err)
 	}
 	verdict, err := g.enqueueCompletion(ctx, now, r)
 	if err != nil {
@@ -89,29 +87,6 @@ func (g *Gate) complete(ctx context.Context, now time.Time, r CompleteRequest) (
 		g.completeSince.Add(1)
 	}
 	return verdict, nil
-}
-
-// checkCompletion judges the fields whose faults say nothing of a token or a password: these are not charged.
-func checkCompletion(r *CompleteRequest) error {
-	if err := checkClient(r.Client); err != nil {
-		return err
-	}
-	switch {
-	case r.Token == "":
-		return invalid("token", "A token must be given.")
-	case r.NewPassword == "":
-		return invalid("new_password", "A new password must be given.")
-	case r.SignOut > reset.SignOutEverywhere:
-		return invalid("sign_out", "Unknown choice.")
-	}
-	if r.RequestID != "" {
-		// Parse takes other spellings too; the 36 characters of RFC 9562 are what the API asks for.
-		if len(r.RequestID) != 36 || uuid.Validate(r.RequestID) != nil {
-			return invalid("request_id", "A request id is a UUID such as 123e4567-e89b-12d3-a456-426614174000.")
-		}
-		r.RequestID = strings.ToLower(r.RequestID)
-	}
-	return nil
 }
 
 func (g *Gate) enqueueCompletion(ctx context.Context, now time.Time, r CompleteRequest) (queue.Verdict, error) {
@@ -214,7 +189,7 @@ func (g *Gate) completion(ctx context.Context, now time.Time, r CompleteRequest,
 	job.Payload = sealed
 	raise := &queue.MarkRaise{Account: account, TokenMark: claims.Mark, ExpireTime: accepted.Add(g.cfg.MaxTokenTTL + markMargin)}
 	if r.RequestID != "" {
-		raise.Request = g.d.Index.Request(r.Token, r.RequestID)
+		raise.Request = g.d.Index.Request(r.Token, strings.ToLower(r.RequestID))
 	}
 	return queue.Item{Job: job, Mark: raise}, nil
 }

@@ -3,11 +3,13 @@
 //
 // # Order of checks
 //
-//	StartReset     draining ─► known NOT_DURABLE ─► admission ─► identifier ─► time bound ─► seal ─► enqueue ─► ticket
-//	CheckToken                                      admission ─► signature, purpose, expiry ─► mark
-//	CompleteReset  draining ─► known NOT_DURABLE ─► admission ─► fields ─► signature, purpose ─► mark, expiry (or replay)
+//	StartReset     fields ─► draining ─► known NOT_DURABLE ─► admission ─► time bound ─► seal ─► enqueue ─► ticket
+//	CheckToken     fields ─► admission ─► signature, purpose, expiry ─► mark
+//	CompleteReset  fields ─► draining ─► known NOT_DURABLE ─► admission ─► signature, purpose ─► mark, expiry (or replay)
 //	               ─► policy ─► store described ─► time bound ─► seal ─► enqueue with the mark ─► ticket
 //	GetTicket, WatchTicket                          ticket id ─► status
+//
+// Fields are judged here and nowhere else (fields.go). All bad fields of a call are named at once, and such a call spends nothing.
 //
 // The front never looks an account up: what a StartReset costs and answers follows from the client, from global state
 // and from what was submitted. An identifier is trimmed and brought to NFC, its case is left alone: what equals what is

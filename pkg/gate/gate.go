@@ -126,9 +126,19 @@ type Deps struct {
 type Client struct {
 	IP      netip.Addr
 	ID      string // at most 128 bytes
-	Locale  string // BCP 47, at most 35 bytes (RFC 5646, 4.4.1)
-	Suspect bool   // probably automated: stands behind the others
+	Locale  string // BCP 47, at most 35 bytes
+	Verdict Verdict
 }
+
+// Verdict is what the caller's bot detection says of a client. Its values equal the API's.
+type Verdict uint8
+
+// The verdicts. A suspect stands behind the others.
+const (
+	VerdictNone    Verdict = 0
+	VerdictHuman   Verdict = 1
+	VerdictSuspect Verdict = 2
+)
 
 // StartRequest asks for a link.
 type StartRequest struct {
@@ -139,8 +149,8 @@ type StartRequest struct {
 
 // CompleteRequest trades a token for a new password.
 type CompleteRequest struct {
-	Token       string
-	NewPassword string
+	Token       string // 1 to 2048 bytes
+	NewPassword string // 1 to 4096 bytes
 	SignOut     reset.SignOut
 	Client      Client
 	Wait        time.Duration // 0 to 30 s

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"errors"
 	"strings"
 	"time"
 
@@ -139,11 +138,7 @@ func verdictOf(v queue.Verdict) string {
 // count records a call's verdict and what it took, with its trace as the exemplar.
 func (m *metrics) count(c call, verdict string, err error, took time.Duration, trace reset.Trace) {
 	if err != nil {
-		var e *reset.Error
-		if !errors.As(err, &e) {
-			e = &reset.Error{}
-		}
-		verdict = kindVerdict(e.Kind)
+		verdict = kindVerdict(reset.KindOf(err))
 	}
 	counter, ok := m.requests[c][verdict]
 	if !ok { // verdictsOf is wrong: better a series too many than a call that is not counted

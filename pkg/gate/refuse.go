@@ -61,10 +61,6 @@ func refuseUsed(cause error) *reset.Error {
 	return &reset.Error{Kind: reset.KindTokenUsed, Detail: "This link has been used: ask for a new one.", Cause: cause}
 }
 
-func invalid(field, detail string) *reset.Error {
-	return &reset.Error{Kind: reset.KindInvalid, Field: field, Detail: detail}
-}
-
 func notFound(cause error) *reset.Error {
 	return &reset.Error{Kind: reset.KindNotFound, Detail: "No such ticket: it never was, or it ended too long ago.", Cause: cause}
 }

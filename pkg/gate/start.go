@@ -2,23 +2,12 @@ package gate
 
 import (
 	"context"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/seal"
-)
-
-const (
-	maxIdentifier = 320 // bytes: 64 of a mailbox, @, 255 of a domain
-	maxClientID   = 128 // bytes
-	maxLocale     = 35  // bytes (RFC 5646, 4.4.1)
 )
 
 // StartReset asks for a link to be mailed to whoever owns the identifier, and answers with a ticket of this call's own.
@@ -36,6 +25,10 @@ func (g *Gate) StartReset(ctx context.Context, r StartRequest) (Answer, error) {
 }
 
 func (g *Gate) start(ctx context.Context, now time.Time, r StartRequest) (queue.Verdict, error) {
+	identifier, err := r.check()
+	if err != nil {
+		return queue.Verdict{}, err
+	}
 	if err := g.ready(); err != nil {
 		return queue.Verdict{}, err
 	}
@@ -43,7 +36,7 @@ func (g *Gate) start(ctx context.Context, now time.Time, r StartRequest) (queue.
 	if err != nil {
 		return queue.Verdict{}, err
 	}
-	verdict, err := g.enqueueStart(ctx, now, r)
+	verdict, err := g.enqueueStart(ctx, now, identifier, r.Client)
 	if err != nil {
 		return queue.Verdict{}, g.refused(permit, err)
 	}
@@ -51,15 +44,9 @@ func (g *Gate) start(ctx context.Context, now time.Time, r StartRequest) (queue.
 	return verdict, nil
 }
 
-func (g *Gate) enqueueStart(ctx context.Context, now time.Time, r StartRequest) (queue.Verdict, error) {
-	if err := checkClient(r.Client); err != nil {
-		return queue.Verdict{}, err
-	}
-	identifier, err := normalise(r.Identifier)
-	if err != nil {
-		return queue.Verdict{}, err
-	}
-	class := classOf(r.Client)
+// enqueueStart makes a start durable if it can be finished in time. identifier is as it is looked up.
+func (g *Gate) enqueueStart(ctx context.Context, now time.Time, identifier string, c Client) (queue.Verdict, error) {
+	class := classOf(c)
 	eta := g.newcomer(g.view.Load(), reset.LaneStart, class, now)
 	if over, full := g.cfg.over(reset.LaneStart, eta); full {
 		return queue.Verdict{}, refuseFull(over, g.missed(reset.LaneStart, eta, over))
@@ -72,11 +59,12 @@ func (g *Gate) enqueueStart(ctx context.Context, now time.Time, r StartRequest) 
 		Key:        g.d.Index.Identifier(identifier),
 		AcceptTime: now.UTC().Truncate(time.Microsecond),
 	}
-	payload := reset.StartPayload{Identifier: identifier, Locale: r.Client.Locale, Purpose: reset.PurposeLink}
-	job.Payload, err = g.d.Sealer.Seal(ctx, seal.AudiencePII, binding(job), payload.Marshal())
+	payload := reset.StartPayload{Identifier: identifier, Locale: c.Locale, Purpose: reset.PurposeLink}
+	sealed, err := g.d.Sealer.Seal(ctx, seal.AudiencePII, binding(job), payload.Marshal())
 	if err != nil {
 		return queue.Verdict{}, g.queueError(err, reset.LaneStart)
 	}
+	job.Payload = sealed
 	return g.enqueue(ctx, queue.Item{Job: job})
 }
 
@@ -95,51 +83,15 @@ func (g *Gate) enqueue(ctx context.Context, item queue.Item) (queue.Verdict, err
 	return verdict, nil
 }
 
-// normalise returns the identifier exactly as it is looked up: trimmed and in NFC; case is the store's business.
-func normalise(identifier string) (string, error) {
-	const field = "identifier"
-	identifier = strings.TrimSpace(identifier)
-	switch {
-	case identifier == "":
-		return "", invalid(field, "An identifier is an e-mail address or a user name: it must not be empty.")
-	case len(identifier) > maxIdentifier:
-		return "", invalid(field, "An identifier has at most 320 bytes.")
-	case !utf8.ValidString(identifier):
-		return "", invalid(field, "An identifier is valid UTF-8.")
-	case strings.ContainsFunc(identifier, unicode.IsControl):
-		return "", invalid(field, "An identifier holds no control characters.")
-	}
-	if identifier = norm.NFC.String(identifier); len(identifier) > maxIdentifier { // NFC makes some characters longer
-		return "", invalid(field, "An identifier has at most 320 bytes in NFC.")
-	}
-	return identifier, nil
-}
-
-func checkClient(c Client) error {
-	switch {
-	case len(c.ID) > maxClientID:
-		return invalid("client.id", "A client id has at most 128 bytes.")
-	case len(c.Locale) > maxLocale || strings.ContainsFunc(c.Locale, notInTag):
-		return invalid("client.locale", "A locale is a BCP 47 tag of at most 35 bytes.")
-	default:
-		return nil
-	}
-}
-
-// notInTag tells what no BCP 47 tag holds; the underscore is how many platforms spell its hyphen.
-func notInTag(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
-}
-
 func classOf(c Client) reset.Class {
-	if c.Suspect {
+	if c.Verdict == VerdictSuspect {
 		return reset.ClassSuspect
 	}
 	return reset.ClassInteractive
 }
 
 func request(op admission.Op, c Client) admission.Request {
-	return admission.Request{Op: op, IP: c.IP, ClientID: c.ID, Suspect: c.Suspect}
+	return admission.Request{Op: op, IP: c.IP, ClientID: c.ID, Suspect: c.Verdict == VerdictSuspect}
 }
 
 // binding is what a sealed payload is bound to; the worker builds the same from the job that it leases.

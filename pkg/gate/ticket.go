@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	maxWait = 30 * time.Second
 	// deadlineMargin leaves the answer time to reach the caller before its deadline.
 	deadlineMargin = 50 * time.Millisecond
 	// A watcher looks for a new position every tenth of the ETA within these, and is told of one that has not halved
@@ -137,7 +136,11 @@ func (g *Gate) nextLook(ref reset.Ref, st queue.Status, t reset.Ticket, now time
 	return look
 }
 
+// open returns the place in line that a ticket's id stands for.
 func (g *Gate) open(id string) (reset.Ref, error) {
+	if err := checkTicketID(id); err != nil {
+		return reset.Ref{}, err
+	}
 	ref, err := g.d.Tickets.Open(id)
 	if err != nil {
 		return reset.Ref{}, notFound(err)
@@ -234,7 +237,6 @@ func (g *Gate) allowedWait(ctx context.Context, wait time.Duration, now time.Tim
 	if level, _ := g.d.Admission.Level(); level >= 1 {
 		return 0 // from level 1 on, tickets are answered at once (pkg/README.md, "Brownout")
 	}
-	wait = min(wait, maxWait)
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, deadline.Sub(now)-deadlineMargin)
 	}

@@ -199,7 +199,7 @@ func TestUnknownTickets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, options{})
 	real := w.start(gate.StartRequest{Identifier: "ada", Client: w.client("192.0.2.1")}).Ticket.ID
-	for name, id := range map[string]string{"empty": "", "garbage": "garbage", "64 KiB": strings.Repeat("A", 64<<10), "NUL": "\x00",
+	for name, id := range map[string]string{"garbage": "garbage", "256 bytes": strings.Repeat("A", 256), "NUL": "\x00",
 		"changed": flip(real), "longer": real + "A", "padded": real + "=", "cut": real[1:]} {
 		_, err := w.gate.GetTicket(t.Context(), id)
 		if reset.KindOf(err) != reset.KindNotFound {

@@ -99,11 +99,15 @@ func (e *Error) Info() string {
 	}
 }
 
-// KindOf returns the kind of the first Error in err's chain, KindInternal if there is none.
+// KindOf returns the kind of the first Error in err's chain. Violations are KindInvalid, everything else is KindInternal.
 func KindOf(err error) Kind {
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Kind
+	}
+	var bad Violations
+	if errors.As(err, &bad) {
+		return KindInvalid
 	}
 	return KindInternal
 }

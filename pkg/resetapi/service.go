@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -67,14 +66,9 @@ func New(d Deps) (*Service, error) {
 
 // StartReset implements the call.
 func (s *Service) StartReset(ctx context.Context, r *resetv1.StartResetRequest) (*resetv1.StartResetResponse, error) {
-	var bad reset.Violations
-	checkText(&bad, "identifier", r.GetIdentifier(), maxIdentifier)
-	client := s.client(ctx, r.GetClient(), &bad)
-	wait := checkWait(&bad, r.GetWait())
-	if err := bad.Err(); err != nil {
-		return nil, err
-	}
-	a, err := s.gate.StartReset(ctx, gate.StartRequest{Identifier: r.GetIdentifier(), Client: client, Wait: wait})
+	a, err := s.gate.StartReset(ctx, gate.StartRequest{
+		Identifier: r.GetIdentifier(), Client: s.client(ctx, r.GetClient()), Wait: waitOf(r.GetWait()),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -83,13 +77,7 @@ func (s *Service) StartReset(ctx context.Context, r *resetv1.StartResetRequest) 
 
 // CheckToken implements the call.
 func (s *Service) CheckToken(ctx context.Context, r *resetv1.CheckTokenRequest) (*resetv1.CheckTokenResponse, error) {
-	var bad reset.Violations
-	checkToken(&bad, r.GetToken())
-	client := s.client(ctx, r.GetClient(), &bad)
-	if err := bad.Err(); err != nil {
-		return nil, err
-	}
-	expire, err := s.gate.CheckToken(ctx, r.GetToken(), client)
+	expire, err := s.gate.CheckToken(ctx, r.GetToken(), s.client(ctx, r.GetClient()))
 	if err != nil {
 		return nil, err
 	}
@@ -98,34 +86,9 @@ func (s *Service) CheckToken(ctx context.Context, r *resetv1.CheckTokenRequest) 
 
 // CompleteReset implements the call.
 func (s *Service) CompleteReset(ctx context.Context, r *resetv1.CompleteResetRequest) (*resetv1.CompleteResetResponse, error) {
-	var bad reset.Violations
-	checkToken(&bad, r.GetToken())
-	switch n := len(r.GetNewPassword()); {
-	case n == 0:
-		bad.Add("new_password", "required")
-	case n > maxPassword:
-		bad.Add("new_password", "at most 4096 bytes")
-	}
-	if choice := r.GetSignOut(); choice < resetv1.SignOut_SIGN_OUT_UNSPECIFIED || choice > resetv1.SignOut_SIGN_OUT_EVERYWHERE {
-		bad.Add("sign_out", "unknown value")
-	}
-	client := s.client(ctx, r.GetClient(), &bad)
-	wait := checkWait(&bad, r.GetWait())
-	requestID := r.GetRequestId()
-	if requestID != "" {
-		// uuid.Parse takes braces and urn: too; those are other spellings of one id, which a replay must not depend on.
-		id, err := uuid.Parse(requestID)
-		if err != nil || len(requestID) != 36 {
-			bad.Add("request_id", "must be a UUID such as 123e4567-e89b-12d3-a456-426614174000, or empty")
-		}
-		requestID = id.String()
-	}
-	if err := bad.Err(); err != nil {
-		return nil, err
-	}
 	a, err := s.gate.CompleteReset(ctx, gate.CompleteRequest{
-		Token: r.GetToken(), NewPassword: r.GetNewPassword(), SignOut: reset.SignOut(r.GetSignOut()),
-		Client: client, Wait: wait, RequestID: requestID,
+		Token: r.GetToken(), NewPassword: r.GetNewPassword(), SignOut: enumOf[reset.SignOut](r.GetSignOut()),
+		Client: s.client(ctx, r.GetClient()), Wait: waitOf(r.GetWait()), RequestID: r.GetRequestId(),
 	})
 	if err != nil {
 		return nil, err
@@ -135,9 +98,6 @@ func (s *Service) CompleteReset(ctx context.Context, r *resetv1.CompleteResetReq
 
 // GetTicket implements the call.
 func (s *Service) GetTicket(ctx context.Context, r *resetv1.GetTicketRequest) (*resetv1.GetTicketResponse, error) {
-	if err := checkTicketID(r.GetTicketId()); err != nil {
-		return nil, err
-	}
 	a, err := s.gate.GetTicket(ctx, r.GetTicketId())
 	if err != nil {
 		return nil, err
@@ -148,9 +108,6 @@ func (s *Service) GetTicket(ctx context.Context, r *resetv1.GetTicketRequest) (*
 // WatchTicket implements the call. A caller that does not read blocks only its own Send. It is gone at the latest when its
 // connection has reached its age limit.
 func (s *Service) WatchTicket(r *resetv1.WatchTicketRequest, stream grpc.ServerStreamingServer[resetv1.WatchTicketResponse]) error {
-	if err := checkTicketID(r.GetTicketId()); err != nil {
-		return err
-	}
 	ctx := stream.Context()
 	release, ok := s.watches.acquire(s.caller(ctx).Addr)
 	if !ok {

@@ -2,13 +2,18 @@ package resetapi_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -16,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/edge/edgetest"
 	"github.com/surgegate/surgegate/pkg/gate"
@@ -25,9 +31,49 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// violatedFields returns the fields that an error's BadRequest names, sorted and each once.
+func violatedFields(err error) []string {
+	fields := map[string]bool{}
+	for _, d := range status.Convert(err).Details() {
+		if b, ok := d.(*errdetails.BadRequest); ok {
+			for _, v := range b.GetFieldViolations() {
+				fields[v.GetField()] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(fields))
+}
+
+// closedDoor is an admission that lets nobody in.
+type closedDoor struct{}
+
+func (closedDoor) Admit(time.Time, admission.Request) (admission.Permit, error) {
+	return admission.Permit{}, &reset.Error{Kind: reset.KindShed, Level: 2}
+}
+func (closedDoor) Level() (int, string) { return 2, "a test" }
+
+// noTickets knows no ticket.
+type noTickets struct{ gate.Tickets }
+
+func (noTickets) Open(string) (reset.Ref, error) { return reset.Ref{}, errors.New("unknown") }
+
+// newClosedGate returns a real gate that judges the fields of a call and then refuses it.
+func newClosedGate(t *testing.T) *gate.Gate {
+	t.Helper()
+	g, err := gate.New(gate.Config{}, gate.Deps{
+		Queue: struct{ gate.Queue }{}, Admission: closedDoor{}, Tokens: struct{ gate.Verifier }{}, Sealer: struct{ gate.Sealer }{},
+		Tickets: noTickets{}, Index: struct{ gate.Index }{}, Policy: struct{ gate.Policy }{}, Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestFields sends good and bad fields over the wire to a real gate.
 func TestFields(t *testing.T) {
 	t.Parallel()
-	client := edgetest.Serve(t, &edgetest.Gate{}, edge.Config{}, nil).Client()
+	client := edgetest.Serve(t, newClosedGate(t), edge.Config{}, nil).Client()
 	long := func(n int) string { return strings.Repeat("x", n) }
 	start := func(change func(*resetv1.StartResetRequest)) func(context.Context) error {
 		r := &resetv1.StartResetRequest{Identifier: "alice@example.com", Client: edgetest.Person()}
@@ -42,7 +88,7 @@ func TestFields(t *testing.T) {
 	tests := []struct {
 		name string
 		call func(context.Context) error
-		want string // fields, empty: accepted
+		want string // the fields at fault; empty: none is
 	}{
 		{"plain start", start(func(*resetv1.StartResetRequest) {}), ""},
 		{"identifier missing", start(func(r *resetv1.StartResetRequest) { r.Identifier = "" }), "identifier"},
@@ -64,6 +110,14 @@ func TestFields(t *testing.T) {
 		{"wait over 30 s", start(func(r *resetv1.StartResetRequest) { r.Wait = durationpb.New(30*time.Second + 1) }), "wait"},
 		{"wait negative", start(func(r *resetv1.StartResetRequest) { r.Wait = durationpb.New(-1) }), "wait"},
 		{"wait not a duration", start(func(r *resetv1.StartResetRequest) { r.Wait = &durationpb.Duration{Seconds: 1, Nanos: -1} }), "wait"},
+		{"empty start", func(ctx context.Context) error {
+			_, err := client.StartReset(ctx, &resetv1.StartResetRequest{})
+			return err
+		}, "client.ip identifier"},
+		{"empty completion", func(ctx context.Context) error {
+			_, err := client.CompleteReset(ctx, &resetv1.CompleteResetRequest{})
+			return err
+		}, "client.ip new_password token"},
 		{"two at once", start(func(r *resetv1.StartResetRequest) { r.Identifier, r.Client = "", nil }), "client.ip identifier"},
 		{"plain completion", complete(func(*resetv1.CompleteResetRequest) {}), ""},
 		{"token and password missing", complete(func(r *resetv1.CompleteResetRequest) { r.Token, r.NewPassword = "", "" }), "new_password token"},
@@ -94,12 +148,12 @@ func TestFields(t *testing.T) {
 	for _, tt := range tests {
 		err := tt.call(edgetest.Context(t))
 		if tt.want == "" {
-			if err != nil {
+			if status.Code(err) != codes.ResourceExhausted {
 				t.Errorf("%s: %v", tt.name, err)
 			}
 			continue
 		}
-		if got := strings.Join(edgetest.ViolatedFields(err), " "); status.Code(err) != codes.InvalidArgument || got != tt.want {
+		if got := strings.Join(violatedFields(err), " "); status.Code(err) != codes.InvalidArgument || got != tt.want {
 			t.Errorf("%s: %s with violations %q, want %q", tt.name, status.Code(err), got, tt.want)
 		}
 		if strings.Contains(err.Error(), "xxx") {
@@ -130,7 +184,7 @@ func TestWhatTheGateGets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantClient := gate.Client{IP: netip.MustParseAddr("192.0.2.7"), ID: "device", Locale: "pt-BR", Suspect: true}
+	wantClient := gate.Client{IP: netip.MustParseAddr("192.0.2.7"), ID: "device", Locale: "pt-BR", Verdict: gate.VerdictSuspect}
 	if want := (gate.StartRequest{Identifier: "alice", Client: wantClient, Wait: time.Second}); start != want {
 		t.Errorf("start request %+v, want %+v", start, want)
 	}
@@ -146,7 +200,7 @@ func TestWhatTheGateGets(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := gate.CompleteRequest{Token: "t", NewPassword: "p", Client: wantClient, SignOut: reset.SignOutEverywhere,
-		RequestID: "123e4567-e89b-12d3-a456-426614174000"}
+		RequestID: "123E4567-E89B-12D3-A456-426614174000"}
 	if complete != want {
 		t.Error("the completion request is not what was sent")
 	}

@@ -5,21 +5,18 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 
 	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/gate"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/resetapi"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -110,7 +107,7 @@ type Server struct {
 }
 
 // Serve starts an edge over a gate. change may replace its dependencies; nil changes nothing.
-func Serve(t testing.TB, g *Gate, cfg edge.Config, change func(*edge.Deps)) *Server {
+func Serve(t testing.TB, g resetapi.Gate, cfg edge.Config, change func(*edge.Deps)) *Server {
 	t.Helper()
 	s := &Server{Log: &Log{}, Registry: prometheus.NewRegistry(), t: t}
 	for _, l := range []*edge.Listener{&cfg.GRPC, &cfg.Operator, &cfg.HTTP} {
@@ -195,16 +192,3 @@ func Context(t testing.TB) context.Context {
 
 // Person returns a Client as a trusted caller sends it.
 func Person() *resetv1.Client { return &resetv1.Client{Ip: "192.0.2.7", Id: "device", Locale: "pt-BR"} }
-
-// ViolatedFields returns the fields that an error's BadRequest names, sorted and each once.
-func ViolatedFields(err error) []string {
-	fields := map[string]bool{}
-	for _, d := range status.Convert(err).Details() {
-		if b, ok := d.(*errdetails.BadRequest); ok {
-			for _, v := range b.GetFieldViolations() {
-				fields[v.GetField()] = true
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(fields))
-}
