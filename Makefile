@@ -31,8 +31,18 @@ help: ## List the targets
 .PHONY: build
 build: $(BIN)/surgegate $(BIN)/surgectl $(BIN)/storm ## Build the programs into build/bin
 
-$(BIN)/surgegate $(BIN)/surgectl $(BIN)/storm: $(BIN)/%: $(GO_FILES) go.mod go.sum
-	go build -trimpath -o $@ ./cmd/$*
+$(BIN)/surgegate $(BIN)/surgectl $(BIN)/storm: $(BIN)/%: $(GO_FILES) go.mod go.sum build/version
+	$(GO_BUILD) -o $@ ./cmd/$*
+
+# Static programs, which know their version in a Git worktree and without a repository too.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo devel)
+COMMIT ?= $(shell c=$$(git rev-parse --short=12 HEAD 2>/dev/null) && git diff --quiet HEAD && echo $$c || echo $${c:+$$c-dirty})
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X $(VERSION_PACKAGE).linkedVersion=$(VERSION) -X $(VERSION_PACKAGE).linkedCommit=$(COMMIT)'
+VERSION_PACKAGE = github.com/surgegate/surgegate/pkg/version
+
+# Changes only when the version does: then the programs are linked again.
+build/version: FORCE
+	@mkdir -p build; echo '$(VERSION) $(COMMIT)' | cmp -s - $@ || echo '$(VERSION) $(COMMIT)' > $@
 
 .PHONY: demo
 demo: build ## Replay one reset storm twice: straight at a store that falls over, then through surgegate

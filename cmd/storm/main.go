@@ -19,6 +19,7 @@ import (
 	"github.com/surgegate/surgegate/loadtest/compare"
 	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/rehearse"
+	"github.com/surgegate/surgegate/pkg/version"
 )
 
 // Exit codes beside 0 and 1.
@@ -53,7 +54,7 @@ func exitCode(err error) int {
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "storm", Short: "Reset storms: a store that falls over, and what happens to people",
-		SilenceUsage: true, SilenceErrors: true,
+		SilenceUsage: true, SilenceErrors: true, Version: version.Current().Full(),
 	}
 	cmd.AddCommand(demoCommand(), runCommand(), compareCommand(), synthCommand(), simulateCommand(), reportCommand(),
 		benchCommand(), benchServeCommand(), victimCommand(), directCommand())

@@ -25,6 +25,7 @@ import (
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/pkg/version"
 )
 
 func main() { os.Exit(run()) }
@@ -95,7 +96,7 @@ func newRoot(o *options, getenv func(string) string) *cobra.Command {
 	defaults := connect.Config{}.WithDefaults()
 	root := &cobra.Command{
 		Use: "surgectl", Short: "See a surgegate and steer it through a storm", Long: long,
-		SilenceUsage: true, SilenceErrors: true,
+		SilenceUsage: true, SilenceErrors: true, Version: version.Current().Full(),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return fmt.Errorf("there is no command %q", args[0])

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/surgegate/surgegate/pkg/app"
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/version"
 )
 
 func main() { os.Exit(run()) }
@@ -24,7 +24,7 @@ func run() int {
 	root := &cobra.Command{
 		Use:           "surgegate",
 		Short:         "A password-reset gateway that stays up when everybody resets at once",
-		Version:       version(),
+		Version:       version.Current().Full(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -41,14 +41,6 @@ func untilSignal() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
-}
-
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
 }
 
 func serve() *cobra.Command {

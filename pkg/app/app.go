@@ -31,6 +31,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/tracing"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
+	"github.com/surgegate/surgegate/pkg/version"
 )
 
 // Options are what a process is given.
@@ -92,9 +93,13 @@ func Run(ctx context.Context, o Options) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	unread := limitMemory()
 	a, err := New(ctx, o)
 	if err != nil {
 		return err
+	}
+	if unread != nil {
+		a.log.Warn("the cgroup's memory limit cannot be read: set GOMEMLIMIT, or brownout does not see memory", "error", unread.Error())
 	}
 	if err := a.Start(ctx); err != nil {
 		return errors.Join(err, a.close())
@@ -130,6 +135,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.close())
 		}
 	}()
+	logStart(a.log, version.Current())
 	if err := a.limitFiles(); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/stormlog"
 	"github.com/surgegate/surgegate/pkg/token"
+	"github.com/surgegate/surgegate/pkg/version"
 )
 
 // parts are what gate and dispatch are made of.
@@ -250,7 +251,7 @@ func (a *App) openSteering(ctx context.Context, load func() (config.Config, erro
 		},
 		Process:  a.process,
 		Draining: func() bool { return a.server.Draining() },
-		Version:  version(), Clock: a.clock,
+		Version:  version.Current().String(), Clock: a.clock,
 	})
 	return err
 }

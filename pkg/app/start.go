@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"regexp"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/tracing"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
+	"github.com/surgegate/surgegate/pkg/version"
 )
 
 // newLogger returns the log and what its level can be changed with.
@@ -41,13 +40,6 @@ func logLevel(c config.Log) (level slog.Level) {
 	return level
 }
 
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
-
 // goCollector has what tells of memory and of the collector under load. The default set has 25 series of the heap's
 // inner life besides, with more bytes of help than the whole queue.
 func goCollector() prometheus.Collector {
@@ -58,9 +50,10 @@ func goCollector() prometheus.Collector {
 
 // buildInfo is a series that says what runs, so that a dashboard can mark when that changed.
 func buildInfo() prometheus.Collector {
+	b := version.Current()
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "surgegate_build_info", Help: "1, with the version of surgegate and of the Go that built it.",
-		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
+		Name: "surgegate_build_info", Help: "1, with the version and the commit of surgegate and the Go that built it.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "goversion": b.Go},
 	})
 	g.Set(1)
 	return g
@@ -147,9 +140,7 @@ func (a *App) openTraces(ctx context.Context) error {
 		a.log.Warn("trace.insecure: spans go to the collector over an open line", "endpoint", a.cfg.Trace.Endpoint)
 	}
 	cfg := a.cfg.Traces()
-	if info, ok := debug.ReadBuildInfo(); ok {
-		cfg.Version = info.Main.Version
-	}
+	cfg.Version = version.Current().Version
 	if a.traces, err = otlp.New(ctx, cfg, otlp.Deps{Dropped: dropped, Clock: a.clock, Logger: a.log}); err != nil {
 		return err
 	}

@@ -279,6 +279,25 @@ func TestTheEnvironmentOverridesAndIsChecked(t *testing.T) {
 	}
 }
 
+// A pod beside Services called surgegate and surgegate-operator gets these from Kubernetes; Docker's links look alike.
+func TestLoad_PassesOverServiceLinks(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load("", []string{
+		"SURGEGATE_SERVICE_HOST=10.0.0.1", "SURGEGATE_SERVICE_PORT=7600", "SURGEGATE_SERVICE_PORT_GRPC=7600",
+		"SURGEGATE_SERVICE_PORT_GRPC_WEB=7603", "SURGEGATE_PORT=tcp://10.0.0.1:7600", "SURGEGATE_PORT_7600_TCP=tcp://10.0.0.1:7600",
+		"SURGEGATE_PORT_7600_TCP_PROTO=tcp", "SURGEGATE_PORT_7600_TCP_PORT=7600", "SURGEGATE_PORT_7600_TCP_ADDR=10.0.0.1",
+		"SURGEGATE_OPERATOR_SERVICE_HOST=fd00::1", "SURGEGATE_OPERATOR_PORT=udp://[fd00::1]:7601", "SURGEGATE_DASHBOARDS=/srv",
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, misspelt := range []string{"SURGEGATE_PORT=7600", "SURGEGATE_LISTEN_PORT=7600", "SURGEGATE_SERVICE=x", "SURGEGATE_STORE_POSTGRES_PORT=5432"} {
+		if _, err := config.Load("", []string{misspelt}); err == nil || !strings.Contains(err.Error(), "unknown variable") {
+			t.Errorf("%s: %v", misspelt, err)
+		}
+	}
+}
+
 func TestAStoreMayComeFromTheEnvironmentAlone(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load("", []string{"SURGEGATE_STORE_GRPC_ADDRESS=127.0.0.1:7700", "SURGEGATE_STORE_GRPC_INSECURE=true"})

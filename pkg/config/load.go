@@ -201,6 +201,9 @@ func override(c *Config, environ []string) (map[string]string, error) {
 			continue
 		}
 		l, ok := known[name]
+		if !ok && isServiceLink(name, value) {
+			continue
+		}
 		if !ok {
 			errs = append(errs, FieldError{Where: name, Problem: "unknown variable: `surgegate check --explain` lists every one"})
 			continue
@@ -216,9 +219,19 @@ func override(c *Config, environ []string) (map[string]string, error) {
 	return set, errors.Join(errs...)
 }
 
-// isReserved tells variables that the tests of this repository use from overrides.
+// serviceLink matches variables that Kubernetes and Docker set in a container for a service, beside NAME_PORT=tcp://…:
+// SURGEGATE_SERVICE_HOST, SURGEGATE_SERVICE_PORT_GRPC, SURGEGATE_PORT_7600_TCP_ADDR.
+var serviceLink = regexp.MustCompile(`_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
+
+// isServiceLink reports whether a variable that is no key comes from Kubernetes or Docker: they set some for each service whose
+// name begins with surgegate.
+func isServiceLink(name, value string) bool {
+	return serviceLink.MatchString(name) || strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+}
+
+// isReserved tells variables that the tests and tools of this repository use from overrides.
 func isReserved(name string) bool {
-	return strings.HasPrefix(name, "SURGEGATE_CRASH_") || strings.HasPrefix(name, "SURGEGATE_BENCH_") ||
+	return name == "SURGEGATE_DASHBOARDS" || strings.HasPrefix(name, "SURGEGATE_CRASH_") || strings.HasPrefix(name, "SURGEGATE_BENCH_") ||
 		strings.HasPrefix(name, "SURGEGATE_TEST_")
 }
 
