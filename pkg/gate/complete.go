@@ -13,54 +13,21 @@ import (
 	"github.com/surgegate/surgegate/pkg/token"
 )
 
-// bcryptMaxBytes is where bcrypt stops reading a password.
+// bcryptMaxBytes is how much of a password bcrypt reads.
 const bcryptMaxBytes = 72
 
-// markMargin is how much longer than any token a mark is kept: a token signed while its account's completion is being
-// accepted, or by a worker whose clock is ahead, expires a little later than the longest TTL from here, and would be
-// good again once the mark is gone.
+// markMargin is how much longer than any token a mark is kept. A token that is signed while its account's completion is being
+// accepted, or by a worker whose clock is ahead, expires a little later than the longest TTL from here. Without the margin it would
+// be good again once the mark is gone.
 const markMargin = time.Hour
 
-// CheckToken returns until when a good token can be used. It consumes nothing: mail scanners follow links.
-func (g *Gate) CheckToken(ctx context.Context, tok string, c Client) (time.Time, error) {
-	begin := g.clock.Now()
-	expire, err := g.checkToken(ctx, begin, tok, c)
-	g.decided(ctx, callCheckToken, c, err)
-	g.metrics.count(callCheckToken, verdictOK, err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
-	return expire, err
-}
-
-func (g *Gate) checkToken(ctx context.Context, now time.Time, tok string, c Client) (time.Time, error) {
-	if err := checkTokenRequest(tok, c); err != nil {
-		return time.Time{}, err
-	}
-	permit, err := g.d.Admission.Admit(now, request(admission.OpCheckToken, c))
-	if err != nil {
-		return time.Time{}, err
-	}
-	claims, err := g.d.Tokens.Verify(tok, now)
-	if err != nil {
-		return time.Time{}, g.charged(permit, err)
-	}
-	mark, err := g.d.Queue.Mark(ctx, g.d.Index.Account(claims.AccountID))
-	if err != nil {
-		return time.Time{}, g.refused(permit, g.queueError(err, reset.LaneHash))
-	}
-	if spent(mark, claims) {
-		return time.Time{}, g.charged(permit, refuseUsed(nil))
-	}
-	return claims.ExpireTime, nil
-}
-
-// spent tells whether a completion has been accepted since the token was signed.
-func spent(mark uint64, claims token.Claims) bool { return mark != 0 && mark != claims.Mark }
-
-// CompleteReset trades a token for a new password. The token is consumed when the completion is accepted.
+// CompleteReset trades a token for a new password. The token is used up when the completion is accepted. Errors are *reset.Error, or
+// reset.Violations that name every bad field.
 func (g *Gate) CompleteReset(ctx context.Context, r CompleteRequest) (Answer, error) {
 	begin := g.clock.Now()
 	verdict, err := g.complete(ctx, begin, r)
 	if err != nil {
-		g.decided(ctx, callComplete, r.Client, err)
+		g.logRefusal(ctx, callComplete, r.Client, err)
 		g.metrics.count(callComplete, "", err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 		return Answer{}, err
 	}
@@ -72,56 +39,80 @@ func (g *Gate) complete(ctx context.Context, now time.Time, r CompleteRequest) (
 	if err := r.check(); err != nil {
 		return queue.Verdict{}, err
 	}
-	if err := g.ready(); err != nil {
+	if err := g.checkOpen(); err != nil {
 		return queue.Verdict{}, err
 	}
-	permit, err := g.d.Admission.Admit(now, request(admission.OpComplete, r.Client))
+	permit, err := g.d.Admission.Admit(now, admissionRequest(admission.OpComplete, r.Client))
 	if err != nil {
 		return queue.Verdict{}, err
 	}
 	verdict, err := g.enqueueCompletion(ctx, now, r)
 	if err != nil {
-		return queue.Verdict{}, g.charged(permit, err)
+		return queue.Verdict{}, g.chargeRefusal(permit, err)
 	}
 	if !verdict.Replayed {
-		g.completeSince.Add(1)
+		g.completionsSinceView.Add(1)
 	}
 	return verdict, nil
 }
 
+// completion is a request for one whose token has been read.
+type completion struct {
+	CompleteRequest
+	claims  token.Claims
+	account reset.Key
+	now     time.Time
+}
+
+// enqueueCompletion makes a completion durable, or finds the ticket of the earlier call that it repeats.
 func (g *Gate) enqueueCompletion(ctx context.Context, now time.Time, r CompleteRequest) (queue.Verdict, error) {
-	claims, refusal := g.d.Tokens.Verify(r.Token, now)
-	expired := refusal != nil && reset.KindOf(refusal) == reset.KindTokenExpired
-	if expired && r.RequestID != "" {
-		// Only a replay is left to it: read who it was for, as of a time when no token had expired.
-		var err error
-		if claims, err = g.d.Tokens.Verify(r.Token, time.Time{}); err != nil {
-			return queue.Verdict{}, refusal
-		}
-	} else if refusal != nil {
-		return queue.Verdict{}, refusal
-	}
-	account := g.d.Index.Account(claims.AccountID)
-	mark, err := g.d.Queue.Mark(ctx, account)
+	claims, expired, err := g.verify(r, now)
 	if err != nil {
+		return queue.Verdict{}, err
+	}
+	c := completion{CompleteRequest: r, claims: claims, account: g.d.Index.Account(claims.AccountID), now: now}
+	mark, err := g.d.Queue.Mark(ctx, c.account)
+	switch {
+	case err != nil:
 		return queue.Verdict{}, g.queueError(err, reset.LaneHash)
+	case isSpent(mark, claims) && r.RequestID != "":
+		return g.replay(ctx, c, expired)
+	case isSpent(mark, claims):
+		return queue.Verdict{}, refuseUsed(nil)
+	case expired != nil:
+		return queue.Verdict{}, expired
 	}
-	if spent(mark, claims) {
-		if r.RequestID == "" {
-			return queue.Verdict{}, refuseUsed(nil)
-		}
-		return g.replay(ctx, now, r, claims, account, refusal)
+	return g.acceptCompletion(ctx, c)
+}
+
+// verify reads the token of a request. A token that has expired can still lead to a replay, so it is no error if the request has an id:
+// its claims are returned, and expired is the refusal for all other cases.
+func (g *Gate) verify(r CompleteRequest, now time.Time) (claims token.Claims, expired, err error) {
+	claims, err = g.d.Tokens.Verify(r.Token, now)
+	if err == nil {
+		return claims, nil, nil
 	}
-	if expired {
-		return queue.Verdict{}, refusal
+	if reset.KindOf(err) != reset.KindTokenExpired || r.RequestID == "" {
+		return token.Claims{}, nil, err
 	}
+	expired = err
+	// No token had expired at the zero time, so this judges everything else about the token.
+	if claims, err = g.d.Tokens.Verify(r.Token, time.Time{}); err != nil {
+		return token.Claims{}, nil, expired
+	}
+	return claims, expired, nil
+}
+
+// acceptCompletion judges the password and makes the completion durable if it can be finished in time.
+func (g *Gate) acceptCompletion(ctx context.Context, c completion) (queue.Verdict, error) {
+	view := g.view.Load()
 	lane := reset.LaneHash
-	description, err := g.description(ctx, g.view.Load())
+	description, err := g.description(ctx, view)
 	if err != nil {
 		return queue.Verdict{}, g.queueError(err, lane)
 	}
-	// Policy comes first: with a weak password there is no sense in coming back later.
-	password, err := g.d.Policy.Check(r.NewPassword, maxPasswordBytes(description))
+	// The policy comes before what may pass later: with a weak password there is no sense in coming back.
+	password, err := g.d.Policy.Check(c.NewPassword, maxPasswordBytes(description))
 	if err != nil {
 		return queue.Verdict{}, err
 	}
@@ -131,70 +122,64 @@ func (g *Gate) enqueueCompletion(ctx context.Context, now time.Time, r CompleteR
 	if description.Form == credstore.FormPlaintext {
 		lane = reset.LaneApply
 	}
-	eta := g.newcomer(g.view.Load(), lane, classOf(r.Client), now)
-	if over, full := g.cfg.over(lane, eta); full {
-		return queue.Verdict{}, refuseFull(over, g.missed(lane, eta, over))
+	eta := g.newcomerETA(view, lane, classOf(c.Client), c.now)
+	if over, late := g.cfg.missedBy(lane, eta); late {
+		return queue.Verdict{}, refuseFull(over, g.missedBound(lane, eta, over))
 	}
-	item, err := g.completion(ctx, now, r, claims, account, lane, password)
-	if err != nil {
-		return queue.Verdict{}, err
-	}
-	return g.enqueue(ctx, item)
+	return g.enqueuePassword(ctx, c, lane, password, g.cfg.MaxSealedWait)
 }
 
-// replay asks the queue for the ticket of an earlier call. The mark has moved past the token's, so the queue refuses
-// anything but a repeat of the request that moved it last; so the password, which nobody has judged, stays out of it.
-func (g *Gate) replay(ctx context.Context, now time.Time, r CompleteRequest, claims token.Claims, account reset.Key, refusal error) (queue.Verdict, error) {
-	item, err := g.completion(ctx, now, r, claims, account, reset.LaneHash, "")
-	if err != nil {
-		return queue.Verdict{}, err
-	}
-	verdict, err := g.enqueue(ctx, item)
+// replay returns the ticket of an earlier call with the same request id. The mark has moved past the token's, so the queue refuses
+// everything but a repeat of the request that moved it last. expired is the refusal if there was no such call and the token has
+// expired; nil: the refusal is TOKEN_USED.
+//
+// Should the mark be dropped before the queue looks, the replay gets into the queue as a new job. So it carries no password (nobody has
+// judged the one that was sent), and it has expired before any worker sees it.
+func (g *Gate) replay(ctx context.Context, c completion, expired error) (queue.Verdict, error) {
+	verdict, err := g.enqueuePassword(ctx, c, reset.LaneHash, "", -g.cfg.MaxSealedWait)
 	switch {
-	case err != nil && reset.KindOf(err) == reset.KindTokenUsed && refusal != nil:
-		return queue.Verdict{}, refusal
+	case err != nil && reset.KindOf(err) == reset.KindTokenUsed && expired != nil:
+		return queue.Verdict{}, expired
 	case err != nil:
 		return queue.Verdict{}, err
-	case !verdict.Replayed: // the mark was dropped meanwhile (see the package comment)
-		if refusal == nil {
-			refusal = refuseUsed(nil)
-		}
-		return queue.Verdict{}, refusal
-	default:
+	case verdict.Replayed:
 		return verdict, nil
+	case expired != nil: // the mark was dropped
+		return queue.Verdict{}, expired
+	default: // the mark was dropped
+		return queue.Verdict{}, refuseUsed(nil)
 	}
 }
 
-func (g *Gate) completion(ctx context.Context, now time.Time, r CompleteRequest, claims token.Claims, account reset.Key, lane reset.Lane, password string) (queue.Item, error) {
-	accepted := now.UTC().Truncate(time.Microsecond)
+// enqueuePassword seals the token and the password to a job that expires after life, and makes the job durable together with the raise
+// of the account's mark.
+func (g *Gate) enqueuePassword(ctx context.Context, c completion, lane reset.Lane, password string, life time.Duration) (queue.Verdict, error) {
+	accepted := c.now.UTC().Truncate(time.Microsecond)
 	job := reset.Job{
 		ID:         reset.NewID(),
 		Ticket:     reset.NewID(),
 		Lane:       lane,
-		Class:      classOf(r.Client),
-		Key:        account,
-		Account:    account,
+		Class:      classOf(c.Client),
+		Key:        c.account,
+		Account:    c.account,
 		AcceptTime: accepted,
-		ExpireTime: accepted.Add(g.cfg.MaxSealedWait),
+		ExpireTime: accepted.Add(life),
 	}
-	if password == "" { // a replay: there is nothing that may be applied, so it is over before any worker sees it
-		job.ExpireTime = accepted.Add(-g.cfg.MaxSealedWait)
-	}
-	payload := reset.CompletionPayload{AccountID: claims.AccountID, Token: r.Token, Password: password, SignOut: r.SignOut,
-		Locale: r.Client.Locale}
+	payload := reset.CompletionPayload{AccountID: c.claims.AccountID, Token: c.Token, Password: password, SignOut: c.SignOut,
+		Locale: c.Client.Locale}
 	sealed, err := g.d.Sealer.Seal(ctx, seal.AudiencePassword, binding(job), payload.Marshal())
 	if err != nil {
-		return queue.Item{}, g.queueError(err, lane)
+		return queue.Verdict{}, g.queueError(err, lane)
 	}
 	job.Payload = sealed
-	raise := &queue.MarkRaise{Account: account, TokenMark: claims.Mark, ExpireTime: accepted.Add(g.cfg.MaxTokenTTL + markMargin)}
-	if r.RequestID != "" {
-		raise.Request = g.d.Index.Request(r.Token, strings.ToLower(r.RequestID))
+	raise := &queue.MarkRaise{Account: c.account, TokenMark: c.claims.Mark, ExpireTime: accepted.Add(g.cfg.MaxTokenTTL + markMargin)}
+	if c.RequestID != "" {
+		raise.Request = g.d.Index.Request(c.Token, strings.ToLower(c.RequestID))
 	}
-	return queue.Item{Job: job, Mark: raise}, nil
+	return g.enqueue(ctx, queue.Item{Job: job, Mark: raise})
 }
 
-// maxPasswordBytes is 72 where the store's best scheme that surgegate can make is bcrypt, 0 (none) elsewhere.
+// maxPasswordBytes returns 72 if bcrypt is the store's best scheme that surgegate can make, and otherwise 0: no bound.
 func maxPasswordBytes(d *credstore.Description) int {
 	if d == nil || d.Form != credstore.FormHash {
 		return 0

@@ -41,33 +41,33 @@ func TestEta(t *testing.T) {
 	hash := reset.Ref{Lane: reset.LaneHash}
 	for _, c := range []struct {
 		name string
-		view view
+		view View
 		ref  reset.Ref
 		st   queue.Status
 		want time.Duration // the point estimate
 	}{
-		{"idle start", view{pace: steady}, start, queue.Status{}, 250 * time.Millisecond},
-		{"start in line", view{pace: steady}, start, queue.Status{Ahead: 60_000}, 60*time.Second + 250*time.Millisecond},
-		{"start, lookup dark", view{pace: dark(reset.LaneStart, time.Hour)}, start, queue.Status{Ahead: 1000}, time.Hour + time.Second + 250*time.Millisecond},
-		{"start, mail dark", view{pace: dark(reset.LaneMail, time.Hour), stats: lanes(reset.LaneMail, queue.LaneStats{Retrying: 128})},
+		{"idle start", View{pace: steady}, start, queue.Status{}, 250 * time.Millisecond},
+		{"start in line", View{pace: steady}, start, queue.Status{Ahead: 60_000}, 60*time.Second + 250*time.Millisecond},
+		{"start, lookup dark", View{pace: dark(reset.LaneStart, time.Hour)}, start, queue.Status{Ahead: 1000}, time.Hour + time.Second + 250*time.Millisecond},
+		{"start, mail dark", View{pace: dark(reset.LaneMail, time.Hour), stats: lanes(reset.LaneMail, queue.LaneStats{Retrying: 128})},
 			start, queue.Status{}, time.Hour},
-		{"start, mail dark for a few", view{pace: dark(reset.LaneMail, time.Hour), stats: lanes(reset.LaneMail, queue.LaneStats{
+		{"start, mail dark for a few", View{pace: dark(reset.LaneMail, time.Hour), stats: lanes(reset.LaneMail, queue.LaneStats{
 			Waiting: [3]uint64{100, 20, 1 << 40}, Leased: 4, Retrying: 3,
 		})}, start, queue.Status{}, 250 * time.Millisecond},
-		{"start, outage in the future", view{pace: dark(reset.LaneStart, -time.Hour)}, start, queue.Status{}, 250 * time.Millisecond},
-		{"start behind a mail line", view{pace: steady, stats: lanes(reset.LaneMail, queue.LaneStats{Waiting: [3]uint64{5000}})}, start, // told as 8192
+		{"start, outage in the future", View{pace: dark(reset.LaneStart, -time.Hour)}, start, queue.Status{}, 250 * time.Millisecond},
+		{"start behind a mail line", View{pace: steady, stats: lanes(reset.LaneMail, queue.LaneStats{Waiting: [3]uint64{5000}})}, start, // told as 8192
 			queue.Status{}, 16500 * time.Millisecond},
-		{"the mail line grows meanwhile", view{pace: steady, stats: lanes(reset.LaneMail, queue.LaneStats{Waiting: [3]uint64{5000}})}, start,
+		{"the mail line grows meanwhile", View{pace: steady, stats: lanes(reset.LaneMail, queue.LaneStats{Waiting: [3]uint64{5000}})}, start,
 			queue.Status{Ahead: 10_000}, 10*time.Second + 26500*time.Millisecond},
-		{"suspect start stands behind", view{pace: steady, stats: lanes(reset.LaneStart, queue.LaneStats{Waiting: [3]uint64{9000, 1, 50}, Retrying: 1000})},
+		{"suspect start stands behind", View{pace: steady, stats: lanes(reset.LaneStart, queue.LaneStats{Waiting: [3]uint64{9000, 1, 50}, Retrying: 1000})},
 			reset.Ref{Lane: reset.LaneStart, Class: reset.ClassSuspect}, queue.Status{}, 10*time.Second + 250*time.Millisecond},
-		{"completion in the hash lane", view{pace: steady}, hash, queue.Status{Lane: reset.LaneHash, Ahead: 500}, 10*time.Second + 60*time.Millisecond},
-		{"completion in the apply lane", view{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, Ahead: 500}, 2500*time.Millisecond + 20*time.Millisecond},
-		{"completion, store dark", view{pace: dark(reset.LaneApply, time.Hour)}, hash, queue.Status{Lane: reset.LaneHash}, time.Hour + 60*time.Millisecond},
-		{"running", view{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, State: reset.StateRunning, UpdateTime: noon}, 20 * time.Millisecond},
-		{"running for long", view{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, State: reset.StateRunning, UpdateTime: noon.Add(-time.Minute)}, time.Minute},
-		{"parked", view{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, Retrying: true, UpdateTime: noon.Add(-time.Hour)}, time.Hour},
-		{"nothing published", view{}, hash, queue.Status{Lane: reset.LaneHash, Ahead: 100}, 2500 * time.Millisecond},
+		{"completion in the hash lane", View{pace: steady}, hash, queue.Status{Lane: reset.LaneHash, Ahead: 500}, 10*time.Second + 60*time.Millisecond},
+		{"completion in the apply lane", View{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, Ahead: 500}, 2500*time.Millisecond + 20*time.Millisecond},
+		{"completion, store dark", View{pace: dark(reset.LaneApply, time.Hour)}, hash, queue.Status{Lane: reset.LaneHash}, time.Hour + 60*time.Millisecond},
+		{"running", View{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, State: reset.StateRunning, UpdateTime: noon}, 20 * time.Millisecond},
+		{"running for long", View{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, State: reset.StateRunning, UpdateTime: noon.Add(-time.Minute)}, time.Minute},
+		{"parked", View{pace: steady}, hash, queue.Status{Lane: reset.LaneApply, Retrying: true, UpdateTime: noon.Add(-time.Hour)}, time.Hour},
+		{"nothing published", View{}, hash, queue.Status{Lane: reset.LaneHash, Ahead: 100}, 2500 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -80,10 +80,10 @@ func TestEta(t *testing.T) {
 
 func TestEtaOfPassedStartIsExact(t *testing.T) {
 	t.Parallel()
-	v := &view{}
+	v := &View{}
 	st := queue.Status{DoneTime: noon.Add(750 * time.Millisecond)}
 	want := reset.ETA{Low: 750 * time.Millisecond, High: 750 * time.Millisecond}
-	if got := v.eta(reset.Ref{Lane: reset.LaneStart}, st, noon); got != want {
+	if got := v.ETA(reset.Ref{Lane: reset.LaneStart}, st, noon); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -92,7 +92,7 @@ func TestEtaOfPassedStartIsExact(t *testing.T) {
 func TestEtaProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		v := &view{pace: make(map[reset.Lane]reset.Pace), stats: queue.Stats{Lanes: make(map[reset.Lane]queue.LaneStats)}}
+		v := &View{pace: make(map[reset.Lane]reset.Pace), stats: queue.Stats{Lanes: make(map[reset.Lane]queue.LaneStats)}}
 		for _, lane := range reset.Lanes() {
 			if !rapid.Bool().Draw(t, "published") {
 				continue
@@ -107,15 +107,15 @@ func TestEtaProperties(t *testing.T) {
 		ref := reset.Ref{Lane: rapid.SampledFrom([]reset.Lane{reset.LaneStart, reset.LaneHash, reset.LaneApply}).Draw(t, "lane"),
 			Class: rapid.SampledFrom([]reset.Class{reset.ClassInteractive, reset.ClassSuspect}).Draw(t, "class")}
 		st := queue.Status{State: reset.StateAccepted, Lane: ref.Lane, Ahead: rapid.Uint64Max(1<<40).Draw(t, "ahead")}
-		eta := v.eta(ref, st, noon)
+		eta := v.ETA(ref, st, noon)
 		if eta.Low < 0 || eta.High < eta.Low || eta.High > 2*eta.Low+2 {
 			t.Fatalf("not an interval of ratio 2: %v", eta)
 		}
 		st.Ahead += rapid.Uint64Max(1<<20).Draw(t, "more")
-		if more := v.eta(ref, st, noon); more.High < eta.High {
+		if more := v.ETA(ref, st, noon); more.High < eta.High {
 			t.Fatalf("%v with more ahead, %v before", more, eta)
 		}
-		if poll := pollAfter(eta); poll < 800*time.Millisecond || poll > 18*time.Minute {
+		if poll := PollAfter(eta, rapid.Float64Range(0, 0.999).Draw(t, "random")); poll < 800*time.Millisecond || poll > 18*time.Minute {
 			t.Fatalf("poll after %v for %v", poll, eta)
 		}
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +20,6 @@ import (
 	"github.com/surgegate/surgegate/pkg/token"
 	"github.com/surgegate/surgegate/pkg/tracing"
 )
-
-// refreshEvery is how often the view of lanes and paces is read again; the work side publishes once a second.
-const refreshEvery = 500 * time.Millisecond
 
 // Config bounds what is accepted. Zero fields mean the defaults.
 type Config struct {
@@ -117,63 +113,9 @@ type Deps struct {
 	Policy     Policy
 	Registerer prometheus.Registerer
 	Tracer     *tracing.Tracer // nil: no traces
-	Decisions  *decision.Log   // why calls were refused; nil: nobody wants to know
+	Decisions  *decision.Log   // where refusals are logged; nil: nowhere
 	Clock      clock.Clock     // default: the machine's
 	Logger     *slog.Logger    // default: none
-}
-
-// Client says on whose behalf a call is made.
-type Client struct {
-	IP      netip.Addr
-	ID      string // at most 128 bytes
-	Locale  string // BCP 47, at most 35 bytes
-	Verdict Verdict
-}
-
-// Verdict is what the caller's bot detection says of a client. Its values equal the API's.
-type Verdict uint8
-
-// The verdicts. A suspect stands behind the others.
-const (
-	VerdictNone    Verdict = 0
-	VerdictHuman   Verdict = 1
-	VerdictSuspect Verdict = 2
-)
-
-// StartRequest asks for a link.
-type StartRequest struct {
-	Identifier string // as typed, 1 to 320 bytes
-	Client     Client
-	Wait       time.Duration // 0 to 30 s
-}
-
-// CompleteRequest trades a token for a new password.
-type CompleteRequest struct {
-	Token       string // 1 to 2048 bytes
-	NewPassword string // 1 to 4096 bytes
-	SignOut     reset.SignOut
-	Client      Client
-	Wait        time.Duration // 0 to 30 s
-	RequestID   string        // a UUID, or empty
-}
-
-// String hides the token and the password (SECURITY.md 20).
-func (CompleteRequest) String() string { return "CompleteRequest{redacted}" }
-
-// GoString hides the token and the password.
-func (r CompleteRequest) GoString() string { return r.String() }
-
-// LogValue hides the token and the password.
-func (r CompleteRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
-
-// MarshalJSON hides the token and the password.
-func (CompleteRequest) MarshalJSON() ([]byte, error) { return []byte(`"redacted"`), nil }
-
-// Answer is a ticket and when asking again makes sense; PollAfter is 0 for a final ticket.
-type Answer struct {
-	Ticket    reset.Ticket
-	PollAfter time.Duration
-	Replayed  bool // the ticket of an earlier call with the same request id
 }
 
 // Gate is the request side. It is safe for concurrent use.
@@ -183,12 +125,13 @@ type Gate struct {
 	clock   clock.Clock
 	log     *slog.Logger
 	metrics *metrics
-	lines   map[reset.Kind]*decision.Line // of refusals that are logged; nil: none are
+	// decisions are the log lines of the refusals that are logged; a kind that is not in it is not logged.
+	decisions map[reset.Kind]*decision.Line
 
-	view atomic.Pointer[view]
-	// startSince and completeSince count what was accepted since the view was read, so that the time bounds hold
-	// between two reads as well.
-	startSince, completeSince atomic.Int64
+	view atomic.Pointer[View]
+	// startsSinceView and completionsSinceView count what was accepted since the view was read, so that the time bounds hold between two
+	// reads as well.
+	startsSinceView, completionsSinceView atomic.Int64
 
 	draining atomic.Bool
 	closing  chan struct{}
@@ -216,12 +159,12 @@ func New(cfg Config, d Deps) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gate: metrics: %w", err)
 	}
-	g := &Gate{cfg: cfg.WithDefaults(), d: d, clock: d.Clock, log: d.Logger, metrics: m, closing: make(chan struct{}), lines: decisionLines(d.Decisions)}
-	g.view.Store(&view{})
+	g := &Gate{cfg: cfg.WithDefaults(), d: d, clock: d.Clock, log: d.Logger, metrics: m, closing: make(chan struct{}), decisions: decisionLines(d.Decisions)}
+	g.view.Store(&View{})
 	return g, nil
 }
 
-// Start reads the view once, and then keeps it fresh until Close. ctx bounds the first read only.
+// Start reads the view once, and then again and again until Close. ctx bounds the first read only.
 func (g *Gate) Start(ctx context.Context) error {
 	if err := g.refresh(ctx); err != nil {
 		return fmt.Errorf("gate: first look at the queue: %w", err)
@@ -231,11 +174,10 @@ func (g *Gate) Start(ctx context.Context) error {
 	return nil
 }
 
-// Drain refuses new work from now on, with a time to come back. Tickets and tokens can still be read.
+// Drain makes the gate refuse new work, with a time to come back. Tickets and tokens can still be read.
 func (g *Gate) Drain() { g.draining.Store(true) }
 
-// Close drains, ends waits and watches, and stops what Start started. Tickets and tokens can be read until the queue
-// is closed.
+// Close drains, ends waits and watches, and stops what Start started. Tickets and tokens can be read until the queue is closed.
 func (g *Gate) Close() error {
 	g.Drain()
 	g.stop.Do(func() {
@@ -246,19 +188,4 @@ func (g *Gate) Close() error {
 	})
 	g.running.Wait()
 	return nil
-}
-
-func (g *Gate) keepFresh(ctx context.Context) {
-	failing := false
-	for g.clock.Sleep(ctx, refreshEvery) == nil {
-		err := g.refresh(ctx)
-		switch {
-		case err != nil && ctx.Err() == nil && !failing:
-			g.log.Warn("the queue cannot be read: ETAs and bounds use the last view", "error", err)
-			failing = true
-		case err == nil && failing:
-			g.log.Info("the queue can be read again")
-			failing = false
-		}
-	}
 }

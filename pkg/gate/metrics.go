@@ -29,13 +29,13 @@ func (c call) String() string {
 
 // Verdicts of calls that were not refused.
 const (
-	verdictOK        = "ok"        // told, nothing accepted
+	verdictOK        = "ok"        // answered; the call asks for no work
 	verdictAccepted  = "accepted"  // a new job
 	verdictCoalesced = "coalesced" // joined an open job, with a ticket of its own
 	verdictReplayed  = "replayed"  // the ticket of an earlier call
 )
 
-// kinds are all kinds of refusal: with the verdicts above, the closed set of the verdict label.
+// kinds returns all kinds of refusal. With the verdicts above they are the closed set of the verdict label.
 func kinds() []reset.Kind {
 	return []reset.Kind{reset.KindInternal, reset.KindInvalid, reset.KindWeakPassword, reset.KindTokenInvalid,
 		reset.KindTokenExpired, reset.KindTokenUsed, reset.KindLimitGlobal, reset.KindLimitClient, reset.KindShed,
@@ -43,7 +43,7 @@ func kinds() []reset.Kind {
 		reset.KindNotFound, reset.KindCanceled}
 }
 
-// kindVerdict is a refusal's verdict: its ErrorInfo reason in lower case, without what varies.
+// kindVerdict returns the verdict of a refusal: its ErrorInfo reason in lower case, without what varies.
 func kindVerdict(k reset.Kind) string {
 	switch k {
 	case reset.KindWeakPassword:
@@ -55,7 +55,7 @@ func kindVerdict(k reset.Kind) string {
 	}
 }
 
-// verdictsOf are the verdicts that a call can have. Reads are neither admitted nor accepted.
+// verdictsOf returns the verdicts that a call can have. Reads of tickets are neither admitted nor accepted.
 func verdictsOf(c call) []string {
 	if c == callGetTicket || c == callWatchTicket {
 		verdicts := []string{verdictOK}
@@ -123,7 +123,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// verdictOf is the verdict of a call that was accepted.
+// verdictOf returns the verdict of a call that was accepted.
 func verdictOf(v queue.Verdict) string {
 	switch {
 	case v.Replayed:
@@ -135,20 +135,21 @@ func verdictOf(v queue.Verdict) string {
 	}
 }
 
-// count records a call's verdict and what it took, with its trace as the exemplar.
+// count records the verdict of a call and how long it took, with its trace as the exemplar. verdict is ignored if err is not nil.
 func (m *metrics) count(c call, verdict string, err error, took time.Duration, trace reset.Trace) {
 	if err != nil {
 		verdict = kindVerdict(reset.KindOf(err))
 	}
 	counter, ok := m.requests[c][verdict]
-	if !ok { // verdictsOf is wrong: better a series too many than a call that is not counted
+	if !ok { // verdictsOf lacks it: one series too many is better than a call that is not counted
 		counter = m.all.WithLabelValues(c.String(), verdict)
 	}
 	counter.Inc()
 	tracing.Observe(m.seconds[c], took.Seconds(), trace)
 }
 
-func (m *metrics) told(lane reset.Lane, eta reset.ETA) {
+// observeETA records the ETA that an accepted call was told.
+func (m *metrics) observeETA(lane reset.Lane, eta reset.ETA) {
 	if lane == reset.LaneStart {
 		m.etaStart.Observe(eta.High.Seconds())
 		return

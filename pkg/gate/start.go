@@ -10,13 +10,13 @@ import (
 	"github.com/surgegate/surgegate/pkg/seal"
 )
 
-// StartReset asks for a link to be mailed to whoever owns the identifier, and answers with a ticket of this call's own.
-// Known and unknown identifiers take the same way and the same time.
+// StartReset asks for a link to be mailed to whoever owns the identifier. The answer has a ticket of this call's own. Known and unknown
+// identifiers take the same way and the same time. Errors are *reset.Error, or reset.Violations that name every bad field.
 func (g *Gate) StartReset(ctx context.Context, r StartRequest) (Answer, error) {
 	begin := g.clock.Now()
 	verdict, err := g.start(ctx, begin, r)
 	if err != nil {
-		g.decided(ctx, callStart, r.Client, err)
+		g.logRefusal(ctx, callStart, r.Client, err)
 		g.metrics.count(callStart, "", err, g.clock.Now().Sub(begin), g.d.Tracer.Of(ctx))
 		return Answer{}, err
 	}
@@ -29,27 +29,27 @@ func (g *Gate) start(ctx context.Context, now time.Time, r StartRequest) (queue.
 	if err != nil {
 		return queue.Verdict{}, err
 	}
-	if err := g.ready(); err != nil {
+	if err := g.checkOpen(); err != nil {
 		return queue.Verdict{}, err
 	}
-	permit, err := g.d.Admission.Admit(now, request(admission.OpStart, r.Client))
+	permit, err := g.d.Admission.Admit(now, admissionRequest(admission.OpStart, r.Client))
 	if err != nil {
 		return queue.Verdict{}, err
 	}
 	verdict, err := g.enqueueStart(ctx, now, identifier, r.Client)
 	if err != nil {
-		return queue.Verdict{}, g.refused(permit, err)
+		return queue.Verdict{}, g.settleRefusal(permit, err)
 	}
-	g.startSince.Add(1)
+	g.startsSinceView.Add(1)
 	return verdict, nil
 }
 
 // enqueueStart makes a start durable if it can be finished in time. identifier is as it is looked up.
 func (g *Gate) enqueueStart(ctx context.Context, now time.Time, identifier string, c Client) (queue.Verdict, error) {
 	class := classOf(c)
-	eta := g.newcomer(g.view.Load(), reset.LaneStart, class, now)
-	if over, full := g.cfg.over(reset.LaneStart, eta); full {
-		return queue.Verdict{}, refuseFull(over, g.missed(reset.LaneStart, eta, over))
+	eta := g.newcomerETA(g.view.Load(), reset.LaneStart, class, now)
+	if over, late := g.cfg.missedBy(reset.LaneStart, eta); late {
+		return queue.Verdict{}, refuseFull(over, g.missedBound(reset.LaneStart, eta, over))
 	}
 	job := reset.Job{
 		ID:         reset.NewID(),
@@ -68,8 +68,8 @@ func (g *Gate) enqueueStart(ctx context.Context, now time.Time, identifier strin
 	return g.enqueue(ctx, queue.Item{Job: job})
 }
 
-// enqueue makes one item durable. The job carries the call's trace, not that of the commit: it is the call that its work is
-// linked to.
+// enqueue makes one item durable. The job carries the trace of the call, not that of the commit, because its work is linked to the
+// call.
 func (g *Gate) enqueue(ctx context.Context, item queue.Item) (queue.Verdict, error) {
 	item.Job.Trace = g.d.Tracer.Of(ctx)
 	ctx, span := g.d.Tracer.Enqueue(ctx, item.Job.Lane)
@@ -90,11 +90,11 @@ func classOf(c Client) reset.Class {
 	return reset.ClassInteractive
 }
 
-func request(op admission.Op, c Client) admission.Request {
+func admissionRequest(op admission.Op, c Client) admission.Request {
 	return admission.Request{Op: op, IP: c.IP, ClientID: c.ID, Suspect: c.Verdict == VerdictSuspect}
 }
 
-// binding is what a sealed payload is bound to; the worker builds the same from the job that it leases.
+// binding returns what a sealed payload is bound to. The worker builds the same from the job that it leases.
 func binding(j reset.Job) seal.Binding {
 	return seal.Binding{Job: j.ID, Ticket: j.Ticket, Account: j.Account, Lane: j.Lane, AcceptTime: j.AcceptTime, ExpireTime: j.ExpireTime}
 }
