@@ -11,7 +11,6 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/bench"
 	"github.com/surgegate/surgegate/loadtest/capacity"
-	"github.com/surgegate/surgegate/loadtest/generator"
 	"github.com/surgegate/surgegate/loadtest/honest"
 )
 
@@ -64,11 +63,11 @@ func benchServeCommand() *cobra.Command {
 			return bench.FillQueue(cmd.Context(), cmd.OutOrStdout(), args[0], jobs)
 		}},
 		&cobra.Command{Use: "generate LOAD", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			var l generator.Load
+			var l bench.Load
 			if err := json.Unmarshal([]byte(args[0]), &l); err != nil {
 				return fmt.Errorf("LOAD: %w", err)
 			}
-			return generator.Drive(cmd.Context(), cmd.OutOrStdout(), l)
+			return bench.Drive(cmd.Context(), cmd.OutOrStdout(), l)
 		}})
 	return cmd
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/compare"
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/report"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 )
 
 func demoCommand() *cobra.Command {
@@ -58,7 +58,7 @@ func compareCommand() *cobra.Command {
 			return err
 		}
 		if *thresholds != "" {
-			if cfg.Thresholds, err = threshold.Load(*thresholds); err != nil {
+			if cfg.Thresholds, err = measure.LoadThresholds(*thresholds); err != nil {
 				return err
 			}
 		}

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/surgegate/surgegate/loadtest/compare"
-	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/rehearse"
+	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/version"
 )
 
@@ -75,7 +75,7 @@ func terminal(out io.Writer) func() (int, bool) {
 
 func directCommand() *cobra.Command {
 	var (
-		cfg    direct.Config
+		cfg    victim.DirectConfig
 		asJSON string
 	)
 	cmd := &cobra.Command{
@@ -87,7 +87,7 @@ func directCommand() *cobra.Command {
 					return fmt.Errorf("storm: --json: %w", err)
 				}
 			}
-			front, err := direct.New(cfg, direct.Deps{})
+			front, err := victim.NewDirect(cfg, victim.DirectDeps{})
 			if err != nil {
 				return err
 			}
@@ -99,7 +99,7 @@ func directCommand() *cobra.Command {
 	f.StringVar(&cfg.Address, "listen", "127.0.0.1:7600", "host:port of PasswordReset")
 	f.StringVar(&cfg.Store, "store", "127.0.0.1:7700", "host:port of the CredentialStore")
 	f.StringVar(&cfg.Maildir, "maildir", filepath.Join("build", "direct-mail"), "where mails go")
-	f.DurationVar(&cfg.StoreTimeout, "timeout", direct.DefaultStoreTimeout, "of each store call")
+	f.DurationVar(&cfg.StoreTimeout, "timeout", victim.DefaultStoreTimeout, "of each store call")
 	f.StringVar(&asJSON, "json", "", "")
 	_ = f.MarkHidden("json") // the flag exists
 	return cmd

@@ -9,12 +9,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/surgegate/surgegate/loadtest/compare"
-	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/rehearse"
 	"github.com/surgegate/surgegate/loadtest/victim"
-	"github.com/surgegate/surgegate/loadtest/victim/pgstore"
-	"github.com/surgegate/surgegate/loadtest/victim/preset"
 )
 
 // Flags and library have the same defaults.
@@ -43,7 +40,7 @@ func TestFlagsHaveTheLibrarysDefaults(t *testing.T) {
 		{"victim", "max-calls", v.MaxCalls},
 		{"victim", "control", v.Control},
 		{"victim", "restart", victim.DefaultRestartDelay},
-		{"direct", "timeout", direct.DefaultStoreTimeout},
+		{"direct", "timeout", victim.DefaultStoreTimeout},
 		{"demo", "out", d.Out},
 		{"demo", "seed", d.Seed},
 		{"demo", "thin", d.Thin},
@@ -53,9 +50,9 @@ func TestFlagsHaveTheLibrarysDefaults(t *testing.T) {
 		{"victim", "request-memory", v.RequestMemory},
 		{"victim", "seed", v.Seed},
 		{"victim", "mute", v.Mute},
-		{"victim", "accounts", pgstore.Config{}.WithDefaults().Accounts},
-		{"victim", "init", pgstore.Config{}.Init},
-		{"victim", "insecure", pgstore.Config{}.Insecure},
+		{"victim", "accounts", victim.PostgresConfig{}.WithDefaults().Accounts},
+		{"victim", "init", victim.PostgresConfig{}.Init},
+		{"victim", "insecure", victim.PostgresConfig{}.Insecure},
 		{"compare", "scenario", d.Scenario.Name},
 		{"compare", "out", d.Out},
 		{"compare", "seed", d.Seed},
@@ -113,7 +110,7 @@ func victimOf(t *testing.T, args ...string) (victimFlags, error) {
 
 func TestFlagsOverrideAModel(t *testing.T) {
 	t.Parallel()
-	for _, p := range preset.All() {
+	for _, p := range victim.Presets() {
 		o, err := victimOf(t, "--model", p.Name, "--noise", "0.5", "--listen", "127.0.0.1:1", "--accounts", "7", "--latency", "0")
 		if err != nil {
 			t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 )
 
 // TestTheCommandsOfThePagesAreUnderstood parses every command line of storm that stands in a block of its own.
@@ -70,7 +70,7 @@ func TestTheFilesOfTheReadmeAreRead(t *testing.T) {
 		}
 	}
 	write(blocks[0][1])
-	if bounds, err := threshold.Load(path); err != nil || len(bounds) != 3 {
+	if bounds, err := measure.LoadThresholds(path); err != nil || len(bounds) != 3 {
 		t.Errorf("%d thresholds, %v", len(bounds), err)
 	}
 	write(blocks[1][1])

@@ -14,10 +14,9 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/rehearse"
-	"github.com/surgegate/surgegate/loadtest/target"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 )
 
 // runFlags are those of storm run that are not Config's own.
@@ -83,7 +82,7 @@ Exit codes: 0, all is well; 3, INVALID: this machine was too busy to generate th
 
 func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
 	in, _ := cmd.InOrStdin().(*os.File)
-	guard := target.Guard{
+	guard := Guard{
 		In: cmd.InOrStdin(), Out: cmd.ErrOrStderr(), Yes: o.yes,
 		Terminal: in != nil && term.IsTerminal(int(in.Fd())),
 	}
@@ -100,7 +99,7 @@ func (o *runFlags) run(cmd *cobra.Command, targets []string) error {
 		return err
 	}
 	if o.thresholds != "" {
-		if cfg.Thresholds, err = threshold.Load(o.thresholds); err != nil {
+		if cfg.Thresholds, err = measure.LoadThresholds(o.thresholds); err != nil {
 			return err
 		}
 	}

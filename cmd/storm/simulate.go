@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/surgegate/surgegate/loadtest/simulate"
-	"github.com/surgegate/surgegate/loadtest/simulate/plan"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -33,7 +32,7 @@ type simulateFlags struct {
 // simulated is the file that --json writes.
 type simulated struct {
 	Arms []simulate.Result `json:"arms"`
-	Plan *plan.Answer      `json:"plan,omitempty"`
+	Plan *simulate.Answer  `json:"plan,omitempty"`
 	Cost *simulatedCost    `json:"cost,omitempty"`
 }
 
@@ -108,7 +107,7 @@ func (f *simulateFlags) run(ctx context.Context, out, errOut io.Writer, c clock.
 	}
 	begin := c.Now()
 	line := progressLine{out: errOut, clock: c, begin: begin}
-	sim, err := simulate.New(plan.Thin(cfg, f.thin), simulate.Deps{Progress: line.show})
+	sim, err := simulate.New(simulate.Thin(cfg, f.thin), simulate.Deps{Progress: line.show})
 	if err != nil {
 		return err
 	}
@@ -126,17 +125,17 @@ func (f *simulateFlags) run(ctx context.Context, out, errOut io.Writer, c clock.
 	}
 	if f.maxWait > 0 {
 		told := func(s string) { fmt.Fprintf(errOut, "\r\x1b[K%s\n", s) }
-		answer, err := plan.Mailing(ctx, plan.Question{Config: plan.Thin(cfg, f.thin), MaxWait: f.maxWait}, told)
+		answer, err := simulate.Mailing(ctx, simulate.Question{Config: simulate.Thin(cfg, f.thin), MaxWait: f.maxWait}, told)
 		if err != nil {
 			return err
 		}
 		file.Plan = &answer
 	}
-	for _, s := range plan.Words(cfg, result, file.Plan) {
+	for _, s := range simulate.Words(cfg, result, file.Plan) {
 		fmt.Fprintln(out, s)
 	}
 	fmt.Fprintf(out, "Run       %s events in %.1f s (%.1f s of a core, %.0f ns an event), at most %.0f MB.\n",
-		plan.Count(float64(result.Events)), took.Seconds(), cpu.seconds, cpu.seconds*1e9/float64(result.Events), cpu.peakMB)
+		simulate.Count(float64(result.Events)), took.Seconds(), cpu.seconds, cpu.seconds*1e9/float64(result.Events), cpu.peakMB)
 	if f.json == "" {
 		return nil
 	}
@@ -179,8 +178,8 @@ func (p *progressLine) show(s simulate.Progress) {
 	}
 	p.last, p.shown = now, true
 	of := strings.TrimSuffix(s.Of.String(), "0m0s")
-	fmt.Fprintf(p.out, "\r\x1b[K%5.1f h of %s  %s came, %s not done  %s events  %.0f s", s.At.Hours(), of, plan.Count(float64(s.Came)), plan.Count(float64(s.Waiting)),
-		plan.Count(float64(s.Events)), now.Sub(p.begin).Seconds())
+	fmt.Fprintf(p.out, "\r\x1b[K%5.1f h of %s  %s came, %s not done  %s events  %.0f s", s.At.Hours(), of, simulate.Count(float64(s.Came)), simulate.Count(float64(s.Waiting)),
+		simulate.Count(float64(s.Events)), now.Sub(p.begin).Seconds())
 }
 
 func (p *progressLine) end() {

@@ -9,7 +9,6 @@ import (
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/report"
-	"github.com/surgegate/surgegate/loadtest/synth"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -19,7 +18,7 @@ func synthCommand() *cobra.Command {
 		window windowFlags
 		thin   float64
 		start  string
-		cfg    synth.Config
+		cfg    people.LogConfig
 	)
 	cmd := &cobra.Command{
 		Use: "synth", Args: cobra.NoArgs,
@@ -44,7 +43,7 @@ func synthCommand() *cobra.Command {
 				}
 				defer fmt.Fprint(errOut, "\r\x1b[2K")
 			}
-			sum, err := synth.Write(cmd.Context(), cfg)
+			sum, err := people.WriteLog(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}

@@ -16,8 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/surgegate/surgegate/loadtest/victim"
-	"github.com/surgegate/surgegate/loadtest/victim/pgstore"
-	"github.com/surgegate/surgegate/loadtest/victim/preset"
 )
 
 // victimFlags are those of storm victim.
@@ -26,7 +24,7 @@ type victimFlags struct {
 	restart time.Duration
 	model   string
 	child   string
-	pg      pgstore.Config
+	pg      victim.PostgresConfig
 	flags   *pflag.FlagSet
 }
 
@@ -58,7 +56,7 @@ With --postgres it is no model: it serves a real PostgreSQL, as surgegate itself
 
 func models() string {
 	var b strings.Builder
-	for _, p := range preset.All() {
+	for _, p := range victim.Presets() {
 		fmt.Fprintf(&b, "  %-11s %s\n", p.Name, p.About)
 	}
 	return b.String()
@@ -152,7 +150,7 @@ func (o *victimFlags) complete() error {
 	if o.model == "" {
 		return nil
 	}
-	p, err := preset.ByName(o.model)
+	p, err := victim.PresetByName(o.model)
 	if err != nil {
 		return fmt.Errorf("storm: --model: %w", err)
 	}
@@ -188,7 +186,7 @@ func (o *victimFlags) postgres(ctx context.Context, log *slog.Logger) error {
 	if o.flags.Changed("batch") {
 		cfg.MaxSetBatch = o.cfg.MaxSetBatch
 	}
-	s, err := pgstore.New(ctx, cfg, pgstore.Deps{Logger: log})
+	s, err := victim.NewPostgres(ctx, cfg, victim.PostgresDeps{Logger: log})
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/surgegate/surgegate/loadtest/process"
-	"github.com/surgegate/surgegate/loadtest/replay"
-	"github.com/surgegate/surgegate/loadtest/scrape"
+	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/loadtest/schedule"
 	"github.com/surgegate/surgegate/pkg/stormlog"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -82,7 +82,7 @@ func (c *caller) closed(ctx context.Context, s *suite) float64 {
 	return float64(c.next.Load()-before) / s.Clock.Now().Sub(begin).Seconds()
 }
 
-func (s *suite) accept(ctx context.Context) ([]Row, error) {
+func (s *suite) accept(ctx context.Context) ([]report.Figure, error) {
 	echoAddress, err := process.FreeAddress()
 	if err != nil {
 		return nil, err
@@ -115,10 +115,10 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 		ratios, accepts, echoes = append(ratios, a/e), append(accepts, a), append(echoes, e)
 		fmt.Fprintf(s.Output, "  echo %.0f/s, accepts %.0f/s, ratio %.3f\n", e, a, a/e)
 	}
-	ratio, rate := median(ratios), median(accepts)
-	rows := []Row{{
+	ratio, rate := report.Median(ratios), report.Median(accepts)
+	rows := []report.Figure{{
 		Name: "durable StartReset accepts ÷ bare gRPC echo, 256 callers, 200 look-ups/s behind", Value: rate, Unit: "calls/s",
-		Reference: median(echoes), Ratio: ratio, Goal: "ratio ≥ 0.50 (aim 0.70)", OK: ratio >= 0.5,
+		Reference: report.Median(echoes), Ratio: ratio, Goal: "ratio ≥ 0.50 (aim 0.70)", OK: ratio >= 0.5,
 	}}
 	echo99, err := toEcho.open(ctx, s, rate/2)
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 		return rows, err
 	}
 	rows = append(rows,
-		Row{Name: "accept latency p99 at half of that rate", Value: p99, Unit: "ms", Reference: echo99, Goal: "≤ 15 (aim 5)", OK: p99 <= 15})
+		report.Figure{Name: "accept latency p99 at half of that rate", Value: p99, Unit: "ms", Reference: echo99, Goal: "≤ 15 (aim 5)", OK: p99 <= 15})
 	for name, c := range map[string]*caller{"echo": toEcho, "surgegate": toGateway} {
 		if n := c.failed.Load(); n > 0 {
 			return rows, fmt.Errorf("%d calls to %s failed, the last with %w", n, name, *c.failure.Load())
@@ -140,13 +140,13 @@ func (s *suite) accept(ctx context.Context) ([]Row, error) {
 
 // open calls at a fixed rate from an absolute schedule, and returns the 99th percentile of the latencies from the intended times, in ms.
 func (c *caller) open(ctx context.Context, s *suite, rate float64) (p99 float64, err error) {
-	items := make([]replay.Item[struct{}], int(rate*latencyTime.Seconds()))
+	items := make([]schedule.Item[struct{}], int(rate*latencyTime.Seconds()))
 	for i := range items {
 		items[i].At = time.Duration(float64(i) / rate * float64(time.Second))
 	}
 	h := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
 	var mu sync.Mutex
-	_, err = replay.Run(ctx, replay.Config{Start: s.Clock.Now().Add(100 * time.Millisecond)}, replay.Deps{Clock: s.Clock}, items,
+	_, err = schedule.RunItems(ctx, schedule.ItemsConfig{Start: s.Clock.Now().Add(100 * time.Millisecond)}, schedule.ItemsDeps{Clock: s.Clock}, items,
 		func(ctx context.Context, _ struct{}, intended time.Time) {
 			c.call(ctx)
 			took := s.Clock.Now().Sub(intended)
@@ -158,7 +158,7 @@ func (c *caller) open(ctx context.Context, s *suite, rate float64) (p99 float64,
 }
 
 // recording measures what serve --record costs: the same accepts with and without it, in turns.
-func (s *suite) recording(ctx context.Context) ([]Row, error) {
+func (s *suite) recording(ctx context.Context) ([]report.Figure, error) {
 	const store = "{sqlite: {sample: true}, pace: {rate: 200}}"
 	plain, err := s.gateway(ctx, "not-recorded", store, "")
 	if err != nil {
@@ -187,17 +187,17 @@ func (s *suite) recording(ctx context.Context) ([]Row, error) {
 		reference, rate := without.closed(ctx, s), with.closed(ctx, s)
 		ratios, rates, references = append(ratios, rate/reference), append(rates, rate), append(references, reference)
 	}
-	ratio := median(ratios)
+	ratio := report.Median(ratios)
 	events, err := recordedEvents(ctx, filepath.Join(s.dir, "trace.zst"))
 	if err != nil {
 		return nil, err
 	}
 	calls := float64(with.next.Load())
-	return []Row{{
+	return []report.Figure{{
 		Name: "calls in the trace ÷ calls made, less the last second's", Value: events, Unit: "calls", Reference: calls, Ratio: events / calls,
 		Goal: "ratio ≥ 0.90", OK: events/calls >= .9,
 	}, {
-		Name: "accepts while recording ÷ accepts", Value: median(rates), Unit: "calls/s", Reference: median(references), Ratio: ratio,
+		Name: "accepts while recording ÷ accepts", Value: report.Median(rates), Unit: "calls/s", Reference: report.Median(references), Ratio: ratio,
 		Goal: "ratio ≥ 0.98", OK: ratio >= .98,
 	}}, nil
 }
@@ -208,7 +208,7 @@ const overloaded = 10
 
 // metrics measures the size and the time of a scrape, and the time of an operator's GetStatus, while 256 callers offer more than
 // a hundred times what the store takes.
-func (s *suite) metrics(ctx context.Context) ([]Row, error) {
+func (s *suite) metrics(ctx context.Context) ([]report.Figure, error) {
 	gateway, err := s.program(ctx, "watched", fmt.Sprintf("{sqlite: {sample: true}, pace: {rate: %d}}", overloaded), "")
 	if err != nil {
 		return nil, err
@@ -219,12 +219,12 @@ func (s *suite) metrics(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	defer callers.close()
-	watch := scrape.Config{HTTP: gateway.http, Operator: gateway.operator}
+	watch := scrapeConfig{HTTP: gateway.http, Operator: gateway.operator}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	var f scrape.Figures
+	var f scrapeFigures
 	var group sync.WaitGroup
-	group.Go(func() { f, err = scrape.Watch(watching, watch, s.Clock) })
+	group.Go(func() { f, err = watchScrapes(watching, watch, s.Clock) })
 	var offered []float64
 	for range 3 {
 		offered = append(offered, callers.closed(ctx, s))
@@ -234,24 +234,24 @@ func (s *suite) metrics(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	idle, err := scrape.Idle(ctx, watch, s.Clock, 100)
+	idle, err := idleScrapes(ctx, watch, s.Clock, 100)
 	if err != nil {
 		return nil, err
 	}
-	storm := fmt.Sprintf("in a storm of %.0f times what the store takes", median(offered)/overloaded)
-	kilobytes := func(format scrape.Format) float64 { return float64(f.Bytes[format]) / 1000 }
+	storm := fmt.Sprintf("in a storm of %.0f times what the store takes", report.Median(offered)/overloaded)
+	kilobytes := func(format scrapeFormat) float64 { return float64(f.Bytes[format]) / 1000 }
 	p99 := milliseconds(f.Quantile(.99))
-	return []Row{
-		{Name: "/metrics as text, uncompressed, " + storm, Value: kilobytes(scrape.Text), Unit: "kB", Goal: "≤ 100", OK: kilobytes(scrape.Text) <= 100},
-		{Name: "the same as OpenMetrics", Value: kilobytes(scrape.OpenMetrics), Unit: "kB", Goal: "≤ 100", OK: kilobytes(scrape.OpenMetrics) <= 100},
-		{Name: "the same as protobuf, native histograms in it", Value: kilobytes(scrape.Protobuf), Unit: "kB", Goal: "≤ 100", OK: kilobytes(scrape.Protobuf) <= 100},
+	return []report.Figure{
+		{Name: "/metrics as text, uncompressed, " + storm, Value: kilobytes(asText), Unit: "kB", Goal: "≤ 100", OK: kilobytes(asText) <= 100},
+		{Name: "the same as OpenMetrics", Value: kilobytes(asOpenMetrics), Unit: "kB", Goal: "≤ 100", OK: kilobytes(asOpenMetrics) <= 100},
+		{Name: "the same as protobuf, native histograms in it", Value: kilobytes(asProtobuf), Unit: "kB", Goal: "≤ 100", OK: kilobytes(asProtobuf) <= 100},
 		{
-			Name: "a scrape as text " + storm + ", p50; beside it when that is over", Value: milliseconds(f.Scrape[scrape.Text]), Unit: "ms",
-			Reference: milliseconds(idle[scrape.Text]), Goal: "≤ 10", OK: f.Scrape[scrape.Text] <= 10*time.Millisecond,
+			Name: "a scrape as text " + storm + ", p50; beside it when that is over", Value: milliseconds(f.Scrape[asText]), Unit: "ms",
+			Reference: milliseconds(idle[asText]), Goal: "≤ 10", OK: f.Scrape[asText] <= 10*time.Millisecond,
 		},
 		{
-			Name: "the same as protobuf", Value: milliseconds(f.Scrape[scrape.Protobuf]), Unit: "ms",
-			Reference: milliseconds(idle[scrape.Protobuf]), Goal: "≤ 10", OK: f.Scrape[scrape.Protobuf] <= 10*time.Millisecond,
+			Name: "the same as protobuf", Value: milliseconds(f.Scrape[asProtobuf]), Unit: "ms",
+			Reference: milliseconds(idle[asProtobuf]), Goal: "≤ 10", OK: f.Scrape[asProtobuf] <= 10*time.Millisecond,
 		},
 		{
 			Name: fmt.Sprintf("an operator's GetStatus %s, p99 of %d", storm, len(f.Status)), Value: p99, Unit: "ms",

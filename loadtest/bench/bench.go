@@ -12,25 +12,12 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/agreement"
-	"github.com/surgegate/surgegate/loadtest/backlog"
 	"github.com/surgegate/surgegate/loadtest/capacity"
-	"github.com/surgegate/surgegate/loadtest/generator"
 	"github.com/surgegate/surgegate/loadtest/model"
-	"github.com/surgegate/surgegate/loadtest/synth"
+	"github.com/surgegate/surgegate/loadtest/people"
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
-
-// Row is one figure of summary.json.
-type Row struct {
-	Name      string  `json:"name"`
-	Value     float64 `json:"value"`
-	Unit      string  `json:"unit"`
-	Reference float64 `json:"reference,omitempty"` // in the same unit
-	Ratio     float64 `json:"ratio,omitempty"`     // value ÷ reference
-	Goal      string  `json:"goal"`
-	OK        bool    `json:"ok"`
-}
 
 // Options of a run.
 type Options struct {
@@ -58,7 +45,7 @@ type suite struct {
 
 type part struct {
 	name    string
-	run     func(*suite, context.Context) ([]Row, error)
+	run     func(*suite, context.Context) ([]report.Figure, error)
 	isAsked bool // it runs only where Options.Only names it: it makes the machine busy, for long
 }
 
@@ -119,7 +106,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	s := &suite{Options: o, dir: dir}
-	var rows []Row
+	var rows []report.Figure
 	var errs []error
 	for _, p := range parts() {
 		if len(o.Only) > 0 && !slices.Contains(o.Only, p.name) || len(o.Only) == 0 && p.isAsked {
@@ -145,45 +132,35 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // capacity runs the whole program against stores that fall over; capacity.json and capacity.html have the details.
-func (s *suite) capacity(ctx context.Context) ([]Row, error) {
-	figures, err := capacity.Run(ctx, capacity.Options{
+func (s *suite) capacity(ctx context.Context) ([]report.Figure, error) {
+	return capacity.Run(ctx, capacity.Options{
 		Out: s.Out, Surgegate: s.Surgegate, Self: s.Self, Parts: s.CapacityParts, Models: s.CapacityModels, Output: s.Output, Clock: s.Clock,
 	})
-	var rows []Row
-	for _, f := range figures {
-		rows = append(rows, Row(f))
-	}
-	return rows, err
 }
 
 // generator sets the load generator beside ghz and k6.
-func (s *suite) generator(ctx context.Context) ([]Row, error) {
-	figures, err := generator.Compare(ctx, generator.Options{
+func (s *suite) generator(ctx context.Context) ([]report.Figure, error) {
+	return compareGenerators(ctx, generatorOptions{
 		Dir: filepath.Join(s.dir, "generator"), Self: s.Self, GHZ: s.GHZ, K6: s.K6, Output: s.Output, Clock: s.Clock,
 	})
-	var rows []Row
-	for _, f := range figures {
-		rows = append(rows, Row(f))
-	}
-	return rows, err
 }
 
 // backlog runs the whole program before PostgreSQL, with a line of completions whose hashes are made already.
-func (s *suite) backlog(ctx context.Context) ([]Row, error) {
-	f, err := backlog.Postgres(ctx, backlog.Options{
+func (s *suite) backlog(ctx context.Context) ([]report.Figure, error) {
+	f, err := measureBacklog(ctx, backlogOptions{
 		Dir: filepath.Join(s.dir, "backlog"), Surgegate: s.Surgegate, Output: s.Output, Clock: s.Clock,
 	})
 	if err != nil {
 		return nil, err
 	}
 	ratio := f.Through / f.OneRow
-	return []Row{{
+	return []report.Figure{{
 		Name:  fmt.Sprintf("PostgreSQL through surgegate with a backlog ÷ one-row transactions over their best %d connections", f.Connections),
 		Value: f.Through, Unit: "resets/s", Reference: f.OneRow, Ratio: ratio, Goal: "ratio ≥ 1.5", OK: ratio >= 1.5,
 	}}, nil
 }
 
-func printRows(w io.Writer, rows []Row) {
+func printRows(w io.Writer, rows []report.Figure) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "figure\tvalue\tunit\treference\tratio\tgoal\t")
 	for _, r := range rows {
@@ -202,22 +179,14 @@ func printRows(w io.Writer, rows []Row) {
 	_ = t.Flush() // to a terminal or a log: nobody to tell
 }
 
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	if len(s) == 0 {
-		return 0
-	}
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
-}
-
 // agreement holds the simulator to a real run.
-func (s *suite) agreement(ctx context.Context) ([]Row, error) {
-	figures, err := agreement.Run(ctx, agreement.Config{
+func (s *suite) agreement(ctx context.Context) ([]report.Figure, error) {
+	figures, err := measureAgreement(ctx, agreementConfig{
 		Storm: s.Self, Surgegate: s.Surgegate, Out: filepath.Join(s.dir, "agreement"), Progress: s.Output,
 	})
-	var rows []Row
+	var rows []report.Figure
 	for _, f := range figures {
-		rows = append(rows, Row{
+		rows = append(rows, report.Figure{
 			Name: "simulated ÷ real, " + f.Name, Value: f.Simulated, Unit: f.Unit, Reference: f.Real, Ratio: f.Simulated / f.Real,
 			Goal: "ratio 0.85 to 1.15", OK: f.Agrees(),
 		})
@@ -226,13 +195,13 @@ func (s *suite) agreement(ctx context.Context) ([]Row, error) {
 }
 
 // synth makes a trace of 15 million people.
-func (s *suite) synth(ctx context.Context) ([]Row, error) {
+func (s *suite) synth(ctx context.Context) ([]report.Figure, error) {
 	begin := s.Clock.Now()
-	sum, err := synth.Write(ctx, synth.Config{
+	sum, err := people.WriteLog(ctx, people.LogConfig{
 		Scenario: model.Plex2022(), Window: model.Window{Length: 48 * time.Hour}, Seed: 1, Path: filepath.Join(s.dir, "plex.trace.zst"), Start: begin,
 	})
 	rate := float64(sum.Events) / s.Clock.Now().Sub(begin).Seconds()
-	return []Row{{
+	return []report.Figure{{
 		Name: "synth, 15 M people mailed, 48 h, to disk", Value: rate, Unit: "events/s", Goal: "≥ 1,000,000", OK: rate >= 1e6,
 	}}, err
 }

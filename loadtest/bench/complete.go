@@ -14,6 +14,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/process"
+	"github.com/surgegate/surgegate/loadtest/report"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -25,7 +26,7 @@ const (
 
 // complete compares, one call at a time on an idle machine, a completion that waits for its end with SetPasswords
 // called straight at the same store.
-func (s *suite) complete(ctx context.Context) ([]Row, error) {
+func (s *suite) complete(ctx context.Context) ([]report.Figure, error) {
 	storeAddress, err := process.FreeAddress()
 	if err != nil {
 		return nil, err
@@ -78,10 +79,10 @@ func (s *suite) complete(ctx context.Context) ([]Row, error) {
 		straight = append(straight, milliseconds(middle.Sub(begin)))
 		through = append(through, milliseconds(s.Clock.Now().Sub(middle)))
 	}
-	added := median(through) - median(straight)
-	return []Row{{
+	added := report.Median(through) - report.Median(straight)
+	return []report.Figure{{
 		Name: "idle CompleteReset with wait, added to SetPasswords at the store, p50", Value: added, Unit: "ms",
-		Reference: median(straight), Goal: "≤ 3 (aim 1)", OK: added <= 3,
+		Reference: report.Median(straight), Goal: "≤ 3 (aim 1)", OK: added <= 3,
 	}}, nil
 }
 

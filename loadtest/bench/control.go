@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/surgegate/surgegate/loadtest/contest"
+	"github.com/surgegate/surgegate/loadtest/report"
 )
 
 // controlSeeds is as many stores of each shape and speed as two cores run in about two minutes, with
@@ -17,7 +18,7 @@ const controlSeeds = 12
 
 // control sets the chart beside the other limiters on every store model, in virtual time, and writes control.html and
 // control.json.
-func (s *suite) control(ctx context.Context) ([]Row, error) {
+func (s *suite) control(ctx context.Context) ([]report.Figure, error) {
 	c, err := contest.Run(ctx, contest.Options{Seeds: controlSeeds})
 	if err != nil {
 		return nil, err
@@ -31,9 +32,9 @@ func (s *suite) control(ctx context.Context) ([]Row, error) {
 			return nil, err
 		}
 	}
-	var rows []Row
+	var rows []report.Figure
 	for _, g := range c.Goals() {
-		r := Row{Name: g.Name, Value: g.Value, Unit: g.Unit, Reference: g.Reference, Goal: g.Goal, OK: g.OK}
+		r := report.Figure{Name: g.Name, Value: g.Value, Unit: g.Unit, Reference: g.Reference, Goal: g.Goal, OK: g.OK}
 		if g.Reference > 0 {
 			r.Ratio = g.Value / g.Reference
 		}
@@ -55,7 +56,7 @@ type simulated struct {
 }
 
 // simulate runs a whole storm of 30 million mailed people over 48 h in a process of its own with one core.
-func (s *suite) simulate(ctx context.Context) ([]Row, error) {
+func (s *suite) simulate(ctx context.Context) ([]report.Figure, error) {
 	path := filepath.Join(s.dir, "simulated.json")
 	cmd := exec.CommandContext(ctx, s.Self, "simulate", "--people", "30e6", "--store-rate", "800", "--mail-rate", "5000",
 		"--duration", "48h", "--cost", "--json", path)
@@ -75,7 +76,7 @@ func (s *suite) simulate(ctx context.Context) ([]Row, error) {
 		return nil, fmt.Errorf("storm simulate told of %d arms", len(r.Arms))
 	}
 	name := fmt.Sprintf("simulating 30 M mailed people over 48 h (%.3g M came, %.0f M events) on one core", float64(r.Arms[0].People)/1e6, float64(r.Arms[0].Events)/1e6)
-	return []Row{
+	return []report.Figure{
 		{Name: name, Value: r.Cost.Seconds, Unit: "s", Goal: "≤ 60", OK: r.Cost.Seconds <= 60},
 		{Name: "the same: peak memory of the process", Value: r.Cost.PeakResidentMB, Unit: "MiB", Goal: "≤ 2048", OK: r.Cost.PeakResidentMB <= 2048},
 	}, nil

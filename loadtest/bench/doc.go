@@ -8,9 +8,9 @@
 //	SQLite batch writes/s      single synced writes/s                                ratio
 //	PostgreSQL batch writes/s  one-row transactions/s at their best concurrency      ratio
 //	goodput and its kin        the best of six limiters, in virtual time             one row a store model, and the worst
-//	generator                  ghz and k6 against the same echo                          see loadtest/generator
+//	generator                  ghz and k6 against the same echo                          see compareGenerators
 //	a simulated storm          –                                                     seconds, memory
-//	a simulated storm          the same through the real gateway and victim            ratios, see loadtest/agreement
+//	a simulated storm          the same through the real gateway and victim            ratios, see measureAgreement
 //	synth                      –                                                     events/s of a trace to disk
 //	record                     accepts without a recording                           ratio, median of interleaved rounds
 //	metrics                    –                                                     bytes of a scrape, its time and GetStatus's, at 100 times too much offered

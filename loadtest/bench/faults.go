@@ -9,17 +9,18 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/honest"
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/starved"
 )
 
 // observe makes faults that nobody announces and tells how long it takes until an alert names them.
-func (s *suite) observe(ctx context.Context) ([]Row, error) {
+func (s *suite) observe(ctx context.Context) ([]report.Figure, error) {
 	rows, _, err := s.faults(ctx, "observe", honest.ObserveConfig{Alerts: true, AtOnce: 6})
 	return rows, err
 }
 
 // diagnosis makes every fault on a quiet machine and on a busy one, and fails where surgectl status does not tell the truth.
-func (s *suite) diagnosis(ctx context.Context) (rows []Row, err error) {
+func (s *suite) diagnosis(ctx context.Context) (rows []report.Figure, err error) {
 	missed := 0
 	for _, machine := range []string{"quiet", "busy"} {
 		more, n, e := s.faults(ctx, machine, honest.ObserveConfig{Busy: machine == "busy"})
@@ -32,7 +33,7 @@ func (s *suite) diagnosis(ctx context.Context) (rows []Row, err error) {
 }
 
 // faults observes faults, prints them as a table, and tells how many of them surgectl status missed.
-func (s *suite) faults(ctx context.Context, name string, cfg honest.ObserveConfig) (rows []Row, missed int, err error) {
+func (s *suite) faults(ctx context.Context, name string, cfg honest.ObserveConfig) (rows []report.Figure, missed int, err error) {
 	cfg.Config = honest.Config{
 		Programs:   honest.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Storm: s.Self, Prometheus: s.Prometheus},
 		Dashboards: s.Dashboards, Dir: filepath.Join(s.dir, name),
@@ -47,7 +48,7 @@ func (s *suite) faults(ctx context.Context, name string, cfg honest.ObserveConfi
 		}
 	}
 	for _, f := range honest.Figures(all) {
-		rows = append(rows, Row(f))
+		rows = append(rows, report.Figure(f))
 	}
 	return rows, missed, err
 }
@@ -56,7 +57,7 @@ func (s *suite) faults(ctx context.Context, name string, cfg honest.ObserveConfi
 const loops = 4
 
 // starved runs a storm through a gateway that shares its core with a busy loop, before a store that dies of too many calls.
-func (s *suite) starved(ctx context.Context) ([]Row, error) {
+func (s *suite) starved(ctx context.Context) ([]report.Figure, error) {
 	o, err := starved.Rehearse(ctx, starved.Config{
 		Surgegate: s.Surgegate, Storm: s.Self, Dir: filepath.Join(s.dir, "starved"), People: 2_000_000, Thin: 1, Length: 2 * time.Minute,
 		Loops: 1, SharedCore: true,
@@ -70,7 +71,7 @@ func (s *suite) starved(ctx context.Context) ([]Row, error) {
 		fmt.Fprintf(s.Output, "  %3.0f s  limit %3.0f  in flight %3.0f\n", p.At.Seconds(), p.Limit, p.InFlight)
 	}
 	const where = "gateway and a busy loop on one core: "
-	return []Row{
+	return []report.Figure{
 		{Name: where + "store crashes after the first minute", Value: float64(o.LateCrashes), Unit: "crashes", Goal: "0", OK: o.LateCrashes == 0},
 		{
 			Name: where + "people served; beside it people accepted", Value: float64(o.Arm.Completed), Unit: "people", Reference: float64(o.Arm.Accepted),
@@ -80,7 +81,7 @@ func (s *suite) starved(ctx context.Context) ([]Row, error) {
 }
 
 // rehearsals makes the README's demo and rehearsals again and again on a busy machine.
-func (s *suite) rehearsals(ctx context.Context) (rows []Row, err error) {
+func (s *suite) rehearsals(ctx context.Context) (rows []report.Figure, err error) {
 	for _, kind := range []struct {
 		name string
 		run  func(cfg starved.Config) (starved.Outcome, error)
@@ -111,7 +112,7 @@ func (s *suite) rehearsals(ctx context.Context) (rows []Row, err error) {
 				return rows, err
 			}
 		}
-		rows = append(rows, Row{
+		rows = append(rows, report.Figure{
 			Name: kind.name + " beside 4 busy loops: runs without a crash in which everybody who was accepted was served", Value: float64(good),
 			Unit: "runs", Reference: float64(s.Rounds), Ratio: float64(good) / float64(s.Rounds), Goal: "all", OK: good == s.Rounds,
 		})

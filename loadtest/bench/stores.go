@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres/postgrestest"
@@ -25,7 +26,7 @@ const (
 	sqliteTime     = 3 * time.Second
 )
 
-func (s *suite) sqlite(ctx context.Context) ([]Row, error) {
+func (s *suite) sqlite(ctx context.Context) ([]report.Figure, error) {
 	store, err := sqlite.New(ctx, sqlite.Config{Path: filepath.Join(s.dir, "store.db")})
 	if err != nil {
 		return nil, err
@@ -71,10 +72,10 @@ func (s *suite) sqlite(ctx context.Context) ([]Row, error) {
 		}
 		singles, batches, ratios = append(singles, one), append(batches, many), append(ratios, many/one)
 	}
-	ratio := median(ratios)
-	return []Row{{
-		Name: "SQLite writes in batches of 256 ÷ single synced writes", Value: median(batches), Unit: "writes/s",
-		Reference: median(singles), Ratio: ratio, Goal: "ratio ≥ 5 (aim 20)", OK: ratio >= 5,
+	ratio := report.Median(ratios)
+	return []report.Figure{{
+		Name: "SQLite writes in batches of 256 ÷ single synced writes", Value: report.Median(batches), Unit: "writes/s",
+		Reference: report.Median(singles), Ratio: ratio, Goal: "ratio ≥ 5 (aim 20)", OK: ratio >= 5,
 	}}, nil
 }
 
@@ -92,7 +93,7 @@ func postgresMany() []int { return []int{4, 16, 32, 64} }
 // same side-table write in it, sent in one round trip, each at the number of connections at which it is fastest. fsync is
 // on, and both share the machine with the server. Where others use the machine too, the server's processor time of a
 // write says more than the rates: many connections then get a larger share of it than few.
-func (s *suite) postgres(ctx context.Context) ([]Row, error) {
+func (s *suite) postgres(ctx context.Context) ([]report.Figure, error) {
 	server, err := postgrestest.New(ctx, postgrestest.Config{Durable: true, Settings: map[string]string{
 		"max_wal_size": "4GB", "shared_buffers": "512MB", // neither checkpoints nor misses are what is compared
 	}})
@@ -152,10 +153,10 @@ func (s *suite) postgres(ctx context.Context) ([]Row, error) {
 			one, batch, batch/one, oneCost, batchCost)
 		singles, batches, ratios = append(singles, one), append(batches, batch), append(ratios, batch/one)
 	}
-	ratio := median(ratios)
-	return []Row{{
+	ratio := report.Median(ratios)
+	return []report.Figure{{
 		Name:  fmt.Sprintf("PostgreSQL writes in batches of %d over %d connections ÷ one-row transactions over their best %d", postgresBatch, few, many),
-		Value: median(batches), Unit: "writes/s", Reference: median(singles), Ratio: ratio, Goal: "ratio ≥ 5", OK: ratio >= 5,
+		Value: report.Median(batches), Unit: "writes/s", Reference: report.Median(singles), Ratio: ratio, Goal: "ratio ≥ 5", OK: ratio >= 5,
 	}}, nil
 }
 

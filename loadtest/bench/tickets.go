@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
@@ -40,7 +41,7 @@ type Filled struct {
 }
 
 // tickets fills a queue in one process and reopens it in another, so that memory is each process's own.
-func (s *suite) tickets(ctx context.Context) ([]Row, error) {
+func (s *suite) tickets(ctx context.Context) ([]report.Figure, error) {
 	dir := filepath.Join(s.dir, "tickets")
 	fill, err := s.child(ctx, dir, s.Jobs)
 	if err != nil {
@@ -59,7 +60,7 @@ func (s *suite) tickets(ctx context.Context) ([]Row, error) {
 	}
 	million := fmt.Sprintf("%.3g M tickets queued", float64(s.Jobs)/1e6)
 	mib, gb := float64(max(fill.Peak, again.Peak))/(1<<20), float64(disk)/1e9
-	return []Row{
+	return []report.Figure{
 		{Name: million + ": peak memory of the process", Value: mib, Unit: "MiB", Goal: "≤ 1024 (aim 400)", OK: mib <= 1024},
 		{Name: million + ": time to reopen", Value: again.Seconds, Unit: "s", Goal: "≤ 5 (aim 1)", OK: again.Seconds <= 5},
 		{Name: million + ": disk", Value: gb, Unit: "GB", Goal: "≤ 8 (aim 4)", OK: gb <= 8},

@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/surgegate/surgegate/loadtest/draw"
-	"github.com/surgegate/surgegate/loadtest/replay"
+	"github.com/surgegate/surgegate/loadtest/model"
+	"github.com/surgegate/surgegate/loadtest/schedule"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -60,7 +60,7 @@ const (
 type caller struct {
 	o       Options
 	g       *gateway
-	draws   draw.Source
+	draws   model.Random
 	begin   time.Time // of the schedule; zero: calls count in the phase of their people
 	phases  []phase
 	next    atomic.Uint64 // connection
@@ -71,7 +71,7 @@ type caller struct {
 }
 
 func newCaller(o Options, g *gateway) *caller {
-	return &caller{o: o, g: g, draws: draw.New(o.Seed), tallies: map[int]*[2]tally{}, told: map[uint64]told{}}
+	return &caller{o: o, g: g, draws: model.NewRandom(o.Seed), tallies: map[int]*[2]tally{}, told: map[uint64]told{}}
 }
 
 // phaseOf is the phase in which a call is made.
@@ -109,7 +109,7 @@ func (c *caller) person(ctx context.Context, f offer, intended time.Time) {
 		if after < 0 {
 			return // told not to come back for now
 		}
-		backoff := time.Duration(c.draws.Uniform(f.person, draw.Number{Kind: 2, Nth: i}) * float64(time.Second<<i))
+		backoff := time.Duration(c.draws.Uniform(f.person, model.Draw{Kind: 2, Nth: i}) * float64(time.Second<<i))
 		if c.o.Clock.Sleep(ctx, max(backoff, after)) != nil {
 			return
 		}
@@ -118,7 +118,7 @@ func (c *caller) person(ctx context.Context, f offer, intended time.Time) {
 
 // impatientPerson tells whether a person's client retries at once.
 func impatientPerson(c *caller, n uint64) bool {
-	return c.draws.Uniform(n, draw.Number{Kind: 1}) < impatient
+	return c.draws.Uniform(n, model.Draw{Kind: 1}) < impatient
 }
 
 // once makes one call. after is how long the gateway wants the client to stay away; −1: do not retry by yourself.
@@ -237,8 +237,8 @@ type phase struct {
 }
 
 // schedule spreads the phases' calls evenly; people are numbered from first on. Completions get their tokens from sign.
-func schedule(phases []phase, first uint64, sign func(first uint64, n int) ([]string, error)) ([]replay.Item[offer], error) {
-	var items []replay.Item[offer]
+func arrivals(phases []phase, first uint64, sign func(first uint64, n int) ([]string, error)) ([]schedule.Item[offer], error) {
+	var items []schedule.Item[offer]
 	person := first
 	for number, p := range phases {
 		length := (p.until - p.from).Seconds()
@@ -263,7 +263,7 @@ func schedule(phases []phase, first uint64, sign func(first uint64, n int) ([]st
 			} else {
 				f.person = person + uint64(wanted[completions]+done[kind])
 			}
-			items = append(items, replay.Item[offer]{At: at(done[kind], wanted[kind]), Value: f})
+			items = append(items, schedule.Item[offer]{At: at(done[kind], wanted[kind]), Value: f})
 			done[kind]++
 		}
 		person += uint64(wanted[starts] + wanted[completions])

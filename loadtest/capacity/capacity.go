@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -34,7 +35,7 @@ type suite struct {
 
 type part struct {
 	name string
-	run  func(*suite, context.Context) ([]Figure, error)
+	run  func(*suite, context.Context) ([]report.Figure, error)
 }
 
 func parts() []part {
@@ -63,7 +64,7 @@ func ModelNames() (names []string) {
 }
 
 // Run makes the parts, one after the other, and writes capacity.json and capacity.html, also when a part failed.
-func Run(ctx context.Context, o Options) ([]Figure, error) {
+func Run(ctx context.Context, o Options) ([]report.Figure, error) {
 	if o.Clock == nil {
 		o.Clock = clock.System{}
 	}
@@ -91,7 +92,7 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	s := &suite{Options: o, dir: dir}
-	var rows []Figure
+	var rows []report.Figure
 	var errs []error
 	for _, p := range parts() {
 		wanted := slices.Contains(o.Parts, p.name) || len(o.Parts) == 0
@@ -109,13 +110,13 @@ func Run(ctx context.Context, o Options) ([]Figure, error) {
 	return rows, errors.Join(errs...)
 }
 
-func (s *suite) write(rows []Figure) error {
-	report := Report{Figures: rows, Results: s.results}
-	js, err := json.MarshalIndent(report, "", " ")
+func (s *suite) write(rows []report.Figure) error {
+	result := Report{Figures: rows, Results: s.results}
+	js, err := json.MarshalIndent(result, "", " ")
 	if err != nil {
 		return err
 	}
-	html, err := page(report)
+	html, err := page(result)
 	if err != nil {
 		return err
 	}
@@ -124,27 +125,16 @@ func (s *suite) write(rows []Figure) error {
 		os.WriteFile(filepath.Join(s.Out, "capacity.html"), html, 0o600))
 }
 
-// Figure is a row of summary.json.
-type Figure struct {
-	Name      string  `json:"name"`
-	Value     float64 `json:"value"`
-	Unit      string  `json:"unit"`
-	Reference float64 `json:"reference,omitempty"`
-	Ratio     float64 `json:"ratio,omitempty"`
-	Goal      string  `json:"goal"`
-	OK        bool    `json:"ok"`
+func least(name string, value float64, goal float64) report.Figure {
+	return report.Figure{Name: name, Value: value, Unit: "ratio", Goal: fmt.Sprintf("≥ %.4g", goal), OK: value >= goal}
 }
 
-func least(name string, value float64, goal float64) Figure {
-	return Figure{Name: name, Value: value, Unit: "ratio", Goal: fmt.Sprintf("≥ %.4g", goal), OK: value >= goal}
-}
-
-func most(name string, value float64, unit string, goal float64) Figure {
-	return Figure{Name: name, Value: value, Unit: unit, Goal: fmt.Sprintf("≤ %.4g", goal), OK: value <= goal}
+func most(name string, value float64, unit string, goal float64) report.Figure {
+	return report.Figure{Name: name, Value: value, Unit: unit, Goal: fmt.Sprintf("≤ %.4g", goal), OK: value <= goal}
 }
 
 // invalid marks rows of a run whose load could not be made on time: whatever came out says nothing of surgegate.
-func invalid(rows []Figure, late time.Duration) []Figure {
+func invalid(rows []report.Figure, late time.Duration) []report.Figure {
 	for i := range rows {
 		rows[i].Name = fmt.Sprintf("INVALID, the load was made %v late at p99: %s", late.Round(time.Millisecond), rows[i].Name)
 		rows[i].OK = false
@@ -153,7 +143,7 @@ func invalid(rows []Figure, late time.Duration) []Figure {
 }
 
 // judgeModels makes the rows of the models' runs.
-func judgeModels(list []model, all []*Result) (rows []Figure) {
+func judgeModels(list []storeModel, all []*Result) (rows []report.Figure) {
 	var together waits
 	var tripped float64
 	deaths, late, fragile := 0, 0, false
@@ -193,7 +183,7 @@ func judgeModels(list []model, all []*Result) (rows []Figure) {
 		share := least("ETA at acceptance, waits over 5 s: share inside the interval", together.share(), .9)
 		share.Reference = float64(together.Count)
 		rows = append(rows, share,
-			most("ETA at acceptance, waits over 5 s: median error of its middle", median(together.errors), "ratio", .15),
+			most("ETA at acceptance, waits over 5 s: median error of its middle", report.Median(together.errors), "ratio", .15),
 			most("ETA at acceptance: high ÷ low, at the most", together.WidestHigh, "ratio", 2))
 	}
 	return rows

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
@@ -141,8 +142,8 @@ func TestQuantile(t *testing.T) {
 	for q, want := range map[float64]float64{0: 1, .5: 3, .8: 4, .99: 5, 1: 5} {
 		near(t, "quantile", quantile(values, q), want)
 	}
-	near(t, "of nothing", quantile(nil, .5)+median(nil), 0)
-	near(t, "median of two", median([]float64{1, 2}), 1.5)
+	near(t, "of nothing", quantile(nil, .5)+report.Median(nil), 0)
+	near(t, "median of two", report.Median([]float64{1, 2}), 1.5)
 	if !slices.Equal(values, []float64{5, 1, 4, 2, 3}) {
 		t.Error("the values were sorted in place")
 	}
@@ -151,7 +152,7 @@ func TestQuantile(t *testing.T) {
 func TestSchedule(t *testing.T) {
 	t.Parallel()
 	signed := 0
-	items, err := schedule([]phase{
+	items, err := arrivals([]phase{
 		{until: 2 * time.Second, starts: 10, completions: 5},
 		{from: 2 * time.Second, until: 4 * time.Second, starts: 3},
 	}, 7, func(_ uint64, n int) ([]string, error) {
@@ -185,7 +186,7 @@ func TestSchedule(t *testing.T) {
 	if count[[2]int{0, starts}] != 20 || count[[2]int{0, completions}] != 10 || count[[2]int{1, starts}] != 6 || signed != 10 {
 		t.Errorf("%v, %d tokens", count, signed)
 	}
-	if _, err := schedule([]phase{{until: time.Second, completions: 1}}, 0, func(uint64, int) ([]string, error) {
+	if _, err := arrivals([]phase{{until: time.Second, completions: 1}}, 0, func(uint64, int) ([]string, error) {
 		return nil, errors.New("no key")
 	}); err == nil {
 		t.Error("a token that could not be signed went unnoticed")
@@ -389,7 +390,7 @@ func TestModelsJudged(t *testing.T) {
 func TestDeathIsAPeak(t *testing.T) {
 	t.Parallel()
 	r := Result{Knee: 8, Points: looks(Point{Up: true, peak: 3, seconds: 1}, Point{}, Point{Up: true, peak: 2, seconds: .1, deaths: 1})}
-	r.judge(model{store: victim.Config{Knee: 8, MaxCalls: 12}})
+	r.judge(storeModel{store: victim.Config{Knee: 8, MaxCalls: 12}})
 	near(t, "peak", r.Peak, 13./8)
 	if r.Deaths != 1 || r.LateDeaths != 0 {
 		t.Errorf("%d deaths, %d late", r.Deaths, r.LateDeaths)
@@ -399,7 +400,7 @@ func TestDeathIsAPeak(t *testing.T) {
 func TestPageStandsAlone(t *testing.T) {
 	t.Parallel()
 	r := Report{
-		Figures: []Figure{{Name: "goodput <script>", Value: .97, OK: true}, {Name: "crashes", Value: 3}},
+		Figures: []report.Figure{{Name: "goodput <script>", Value: .97, OK: true}, {Name: "crashes", Value: 3}},
 		Results: []Result{{Name: "usl", About: "a store", Knee: 12, Recovery: -1, Points: looks(
 			Point{Up: true, Best: 10}, Point{Up: true, Best: 10, work: 4, seconds: 1}, Point{})}, {Name: "empty"}},
 	}

@@ -15,7 +15,7 @@
 //
 // # The load
 //
-// Calls start from an absolute schedule (loadtest/replay). 10x means ten first calls for each password that the store can
+// Calls start from an absolute schedule (schedule.RunItems). 10x means ten first calls for each password that the store can
 // set; retries come on top: three in ten clients retry at once, the others when the gateway says, three attempts each. The
 // victim's ledger says when something was applied. An ETA's truth is the time from the answer to the ledger's entry.
 //

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
 
@@ -169,7 +170,7 @@ func (w *waits) judge(promises map[uint64]told, applied map[string]time.Time, en
 		middle := math.Sqrt(float64(t.low) * float64(t.high))
 		w.errors = append(w.errors, math.Abs(float64(wait)-middle)/float64(wait))
 	}
-	w.MedianOff = median(w.errors)
+	w.MedianOff = report.Median(w.errors)
 }
 
 func (w *waits) share() float64 {
@@ -186,14 +187,6 @@ func quantile(values []float64, q float64) float64 {
 	}
 	s := slices.Sorted(slices.Values(values))
 	return s[min(len(s)-1, max(0, int(math.Ceil(q*float64(len(s))))-1))]
-}
-
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(values))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
 // Point is one look at a run.

@@ -10,13 +10,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/replay"
+	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/loadtest/schedule"
 	"github.com/surgegate/surgegate/loadtest/victim"
-	"github.com/surgegate/surgegate/loadtest/victim/preset"
 )
 
-// model is a store and what happens to it.
-type model struct {
+// storeModel is a store and what happens to it.
+type storeModel struct {
 	name, about string
 	of          string // the preset's name, if it is another
 	store       victim.Config
@@ -47,10 +47,10 @@ const (
 )
 
 // models are presets and what happens to them. Their look-ups find nobody: what is judged is completions.
-func models() []model {
+func models() []storeModel {
 	second := time.Second
 	normal := &victim.Step{Speed: 1, Workers: 1}
-	all := []model{
+	all := []storeModel{
 		{name: "workers", steady: true},
 		{name: "contention", steady: true},
 		{name: "fragile"},
@@ -65,8 +65,8 @@ func models() []model {
 		{name: "noise", steady: true},
 		{name: "batch", steady: true},
 	}
-	presets := map[string]preset.Preset{}
-	for _, p := range preset.All() {
+	presets := map[string]victim.Preset{}
+	for _, p := range victim.Presets() {
 		presets[p.Name] = p
 	}
 	for i := range all {
@@ -101,7 +101,7 @@ type Result struct {
 }
 
 // models runs all at once: their stores work on timers, and what is left fits the machine.
-func (s *suite) models(ctx context.Context) ([]Figure, error) {
+func (s *suite) models(ctx context.Context) ([]report.Figure, error) {
 	var (
 		mu   sync.Mutex
 		errs []error
@@ -139,7 +139,7 @@ func (s *suite) models(ctx context.Context) ([]Figure, error) {
 	return rows, nil
 }
 
-func (s *suite) chosen() (list []model) {
+func (s *suite) chosen() (list []storeModel) {
 	for _, m := range models() {
 		if len(s.Models) == 0 || slices.Contains(s.Models, m.name) {
 			list = append(list, m)
@@ -148,7 +148,7 @@ func (s *suite) chosen() (list []model) {
 	return list
 }
 
-func (s *suite) model(ctx context.Context, m model) (*Result, error) {
+func (s *suite) model(ctx context.Context, m storeModel) (*Result, error) {
 	dir := filepath.Join(s.dir, m.name)
 	m.store.Seed = s.Seed
 	st, err := startStore(ctx, s.Options, filepath.Join(dir, "store"), m.store)
@@ -175,7 +175,7 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	}
 	defer g.stop()
 	c := newCaller(s.Options, g)
-	items, err := schedule([]phase{
+	items, err := arrivals([]phase{
 		{until: 500 * time.Millisecond, completions: reference * burst.Seconds() * 2},
 		{from: 500 * time.Millisecond, until: lastCall, completions: reference * pressure},
 	}, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
@@ -189,7 +189,7 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	var happening sync.WaitGroup
 	defer happening.Wait()
 	happening.Go(func() { happen(run, st, begin, m.events) })
-	report, err := replay.Run(run, replay.Config{Start: begin, MaxLag: lineLag}, replay.Deps{Clock: s.Clock}, items, c.person)
+	sent, err := schedule.RunItems(run, schedule.ItemsConfig{Start: begin, MaxLag: lineLag}, schedule.ItemsDeps{Clock: s.Clock}, items, c.person)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func (s *suite) model(ctx context.Context, m model) (*Result, error) {
 	end := s.Clock.Now()
 	r := &Result{
 		Name: m.name, About: m.about, Reference: reference, Knee: m.store.Best(), Points: w.stop(),
-		Refused: c.tally(1, completions).refused, LagP99: float64(report.LagP99) / float64(time.Millisecond),
+		Refused: c.tally(1, completions).refused, LagP99: float64(sent.LagP99) / float64(time.Millisecond),
 	}
 	r.judge(m)
 	applied, err := victim.AppliedAt(st.cfg.Ledger)
@@ -229,7 +229,7 @@ func happen(ctx context.Context, st *store, begin time.Time, events []event) {
 }
 
 // judge takes the figures from the points.
-func (r *Result) judge(m model) {
+func (r *Result) judge(m storeModel) {
 	from, until := foundOut.Seconds(), judged.Seconds()
 	r.FindingOut = goodput(r.Points, 0, from)
 	r.Goodput = goodput(r.Points, from, until)

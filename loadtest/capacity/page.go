@@ -7,12 +7,14 @@ import (
 	"html/template"
 	"math"
 	"strings"
+
+	"github.com/surgegate/surgegate/loadtest/report"
 )
 
 // Report is capacity.json.
 type Report struct {
-	Figures []Figure `json:"figures"`
-	Results []Result `json:"models"`
+	Figures []report.Figure `json:"figures"`
+	Results []Result        `json:"models"`
 }
 
 //go:embed page.html

@@ -8,7 +8,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/surgegate/surgegate/loadtest/replay"
+	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/loadtest/schedule"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
@@ -31,7 +32,7 @@ const settle = 3 * time.Second
 
 // storm is one storm that grows. A look-up costs the store half of a password, so that starts are a load too: with an
 // acceptance bound of a minute for them they are shed once the line is that long, while completions are served.
-func (s *suite) storm(ctx context.Context) ([]Figure, error) {
+func (s *suite) storm(ctx context.Context) ([]report.Figure, error) {
 	cfg := victim.Config{
 		Knee: 10, Sigma: .03, HashTime: 100 * time.Millisecond, LookupTime: 50 * time.Millisecond, Spread: .5,
 		MaxSetBatch: 1, MaxLookup: 1, Mute: true, Seed: s.Seed,
@@ -61,7 +62,7 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 		phase100:    {from: 48 * second, until: 62 * second, starts: 97 * best, completions: 3 * best},
 	}
 	c := newCaller(s.Options, g)
-	items, err := schedule(phases, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
+	items, err := arrivals(phases, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 	w := startWatch(ctx, &watch{store: st, gateway: g, reference: best, begin: begin})
 	run, cancel := context.WithDeadline(ctx, begin.Add(phases[phase100].until))
 	defer cancel()
-	report, err := replay.Run(run, replay.Config{Start: begin, MaxLag: maxLag}, replay.Deps{Clock: s.Clock}, items, c.person)
+	sent, err := schedule.RunItems(run, schedule.ItemsConfig{Start: begin, MaxLag: maxLag}, schedule.ItemsDeps{Clock: s.Clock}, items, c.person)
 	if err != nil {
 		return nil, err
 	}
@@ -81,14 +82,14 @@ func (s *suite) storm(ctx context.Context) ([]Figure, error) {
 	}
 	s.results = append(s.results, Result{
 		Name: "storm", About: "USL, knee 10; 10x, then 50x from 34 s and 100x from 48 s", Reference: best,
-		Knee: cfg.Best(), Points: points, LagP99: float64(report.LagP99) / float64(time.Millisecond),
+		Knee: cfg.Best(), Points: points, LagP99: float64(sent.LagP99) / float64(time.Millisecond),
 	})
-	return s.judgeStorm(c, points, phases, applied, best, report), nil
+	return s.judgeStorm(c, points, phases, applied, best, sent), nil
 }
 
-func (s *suite) judgeStorm(c *caller, points []Point, phases []phase, applied map[string]time.Time, best float64, report replay.Report) (rows []Figure) {
+func (s *suite) judgeStorm(c *caller, points []Point, phases []phase, applied map[string]time.Time, best float64, sent schedule.ItemsReport) (rows []report.Figure) {
 	// Each phase is judged by how well its own load was made.
-	add := func(phase int, list ...Figure) {
+	add := func(phase int, list ...report.Figure) {
 		if late := c.late(phase); late > maxLag {
 			list = invalid(list, late)
 		}
@@ -122,24 +123,24 @@ func (s *suite) judgeStorm(c *caller, points []Point, phases []phase, applied ma
 	refused := append(append([]float64(nil), started.refuse...), c.tally(phase10, starts).refuse...)
 	latency := most("refusal latency at 10x, p99", quantile(refused, .99), "ms", 5)
 	latency.OK = latency.OK && len(refused) > 0
-	add(phaseServed, row, Figure{Name: "starts shed meanwhile", Value: shed, Unit: "ratio", Goal: "≥ 0.8", OK: shed >= .8}, latency)
+	add(phaseServed, row, report.Figure{Name: "starts shed meanwhile", Value: shed, Unit: "ratio", Goal: "≥ 0.8", OK: shed >= .8}, latency)
 	for number, name := range []string{"flood", "served", "10x", "50x", "100x"} {
 		a, b := c.tally(number, starts), c.tally(number, completions)
 		refuse := append(append([]float64(nil), a.refuse...), b.refuse...)
 		fmt.Fprintf(s.Output, "  %-7s starts %d (accepted %d; calls refused %d, failed %d), completions %d (%d; %d, %d), refusal p50 %.1f p99 %.1f ms, level %.0f, made %v late at p99\n", name,
 			a.offered, a.accepted, a.refused, a.failed, b.offered, b.accepted, b.refused, b.failed,
-			median(refuse), quantile(refuse, .99), at(points, phases[number].until.Seconds()).Level, c.late(number).Round(time.Millisecond))
+			report.Median(refuse), quantile(refuse, .99), at(points, phases[number].until.Seconds()).Level, c.late(number).Round(time.Millisecond))
 	}
 	if c.failure != nil {
 		fmt.Fprintf(s.Output, "  the last call that failed otherwise: %v\n", c.failure)
 	}
-	fmt.Fprintf(s.Output, "  %d of %d completions of 'served' applied; %v\n", done, served, report.LagP99)
+	fmt.Fprintf(s.Output, "  %d of %d completions of 'served' applied; %v\n", done, served, sent.LagP99)
 	return rows
 }
 
 // answers measures the accept path unloaded and at ten times what the hash pool can hash. The store takes hashes and
 // knows none of the accounts: what is measured ends before it is asked.
-func (s *suite) answers(ctx context.Context) ([]Figure, error) {
+func (s *suite) answers(ctx context.Context) ([]report.Figure, error) {
 	g, err := startGateway(ctx, s.Options, filepath.Join(s.dir, "answers"), "{sqlite: {sample: true}}", "")
 	if err != nil {
 		return nil, err
@@ -155,7 +156,7 @@ func (s *suite) answers(ctx context.Context) ([]Figure, error) {
 		{from: 11 * second, until: 20 * second, starts: 8 * hashes, completions: 2 * hashes},
 	}
 	c := newCaller(s.Options, g)
-	items, err := schedule(phases, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
+	items, err := arrivals(phases, 0, func(first uint64, n int) ([]string, error) { return g.tokens(s.Options, first, n) })
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (s *suite) answers(ctx context.Context) ([]Figure, error) {
 	c.begin, c.phases = begin, phases
 	run, cancel := context.WithDeadline(ctx, begin.Add(phases[3].until+second))
 	defer cancel()
-	if _, err := replay.Run(run, replay.Config{Start: begin}, replay.Deps{Clock: s.Clock}, items, c.person); err != nil {
+	if _, err := schedule.RunItems(run, schedule.ItemsConfig{Start: begin}, schedule.ItemsDeps{Clock: s.Clock}, items, c.person); err != nil {
 		return nil, err
 	}
 	accepts := func(phase int) []float64 {
@@ -175,15 +176,15 @@ func (s *suite) answers(ctx context.Context) ([]Figure, error) {
 	}
 	reference, value := quantile(calm, .99), quantile(storm, .99)
 	fmt.Fprintf(s.Output, "  accept path: unloaded p50 %.2f p99 %.2f ms (%d), at 10x p50 %.2f p99 %.2f ms (%d)\n",
-		median(calm), reference, len(calm), median(storm), value, len(storm))
-	return []Figure{{
+		report.Median(calm), reference, len(calm), report.Median(storm), value, len(storm))
+	return []report.Figure{{
 		Name: "accept path at 10x, hash pool busy, p99", Value: value, Unit: "ms", Reference: reference, Ratio: value / reference,
 		Goal: "ratio ≤ 2 of unloaded", OK: value <= 2*reference,
 	}}, nil
 }
 
 // quiet compares completions that wait for their end with the same change straight at the store, one at a time.
-func (s *suite) quiet(ctx context.Context) ([]Figure, error) {
+func (s *suite) quiet(ctx context.Context) ([]report.Figure, error) {
 	const pairs = 250
 	dir := filepath.Join(s.dir, "quiet")
 	st, err := startStore(ctx, s.Options, filepath.Join(dir, "store"), victim.Config{Workers: 8, HashTime: 5 * time.Millisecond, Seed: s.Seed})
@@ -228,8 +229,8 @@ func (s *suite) quiet(ctx context.Context) ([]Figure, error) {
 		straight = append(straight, float64(middle.Sub(begin))/1e6)
 		through = append(through, float64(end.Sub(middle))/1e6)
 	}
-	added := median(through) - median(straight)
+	added := report.Median(through) - report.Median(straight)
 	row := most("quiet day: latency that surgegate adds to the store's, p50", added, "ms", 1)
-	row.Reference = median(straight)
-	return []Figure{row, most("quiet day: calls shed or not done at once", float64(shed), "calls", 0)}, nil
+	row.Reference = report.Median(straight)
+	return []report.Figure{row, most("quiet day: calls shed or not done at once", float64(shed), "calls", 0)}, nil
 }

@@ -14,11 +14,10 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/fault"
-	"github.com/surgegate/surgegate/loadtest/live"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/smalldisk"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/loadtest/victim/control"
 	"github.com/surgegate/surgegate/loadtest/wire"
@@ -37,7 +36,7 @@ type arm struct {
 	dir        string
 	cfg        Config
 	deps       Deps
-	view       *live.View
+	view       *report.LiveView
 	recorder   *measure.Recorder
 	supervisor *victim.Supervisor
 	front      *front
@@ -225,13 +224,13 @@ func (a *arm) storm(ctx context.Context) (report crowd.Report, err error) {
 
 // sample feeds timeline and live view, once more at the end.
 func (a *arm) sample(ctx context.Context, start time.Time) {
-	var verdicts []threshold.Verdict
+	var verdicts []measure.Verdict
 	for n := 1; ; n++ {
 		err := a.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(a.deps.Clock.Now()))
 		s := a.supervisor.Status()
 		sample := a.recorder.Sample(a.deps.Clock.Now().Sub(start), control.StoreOf(s))
 		if a.arm.Front == Surgegate && len(a.cfg.Thresholds) > 0 && (n%judgeEvery == 1 || err != nil) {
-			verdicts = threshold.Judge(a.cfg.Thresholds, a.recorder.Arm(a.arm.Name, nil))
+			verdicts = measure.Judge(a.cfg.Thresholds, a.recorder.Arm(a.arm.Name, nil))
 		}
 		a.view.Show(sample, verdicts)
 		if err != nil {

@@ -11,12 +11,10 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/surgegate/surgegate/loadtest/fault"
-	"github.com/surgegate/surgegate/loadtest/live"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/report"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
 
@@ -89,8 +87,8 @@ type round struct {
 }
 
 // judged holds an arm to the thresholds, and says which.
-func judged(a measure.Arm, nth int, cfg Config) []threshold.Verdict {
-	verdicts := threshold.Judge(cfg.Thresholds, a)
+func judged(a measure.Arm, nth int, cfg Config) []measure.Verdict {
+	verdicts := measure.Judge(cfg.Thresholds, a)
 	for i := range verdicts {
 		verdicts[i].Name = a.Name + ": " + verdicts[i].Name
 		if cfg.Rounds > 1 {
@@ -127,7 +125,7 @@ func oneRound(ctx context.Context, cfg Config, deps Deps, n int) (round, error) 
 		if cfg.Rounds > 1 {
 			nth, dir = fmt.Sprintf("round %d  %s", n+1, nth), filepath.Join(cfg.Out, fmt.Sprintf("round-%d", n+1), spec.Name)
 		}
-		view, err := live.New(live.Config{
+		view, err := report.NewLive(report.LiveConfig{
 			Out: deps.Out, Terminal: deps.Terminal, Title: nth + "  " + title(spec), People: r.result.Storm.People,
 		})
 		if err != nil {
@@ -169,7 +167,7 @@ func verdict(cfg Config, all []round) error {
 				invalid = ErrInvalid
 			case len(a.Broken) > 0:
 				broken = ErrBroken
-			case cfg.Arms[i].Front == Surgegate && threshold.Broken(threshold.Judge(cfg.Thresholds, a)):
+			case cfg.Arms[i].Front == Surgegate && measure.Broken(measure.Judge(cfg.Thresholds, a)):
 				missed = ErrThreshold
 			}
 		}

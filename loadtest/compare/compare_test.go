@@ -17,7 +17,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/report"
@@ -45,11 +44,11 @@ func child(what string, arg []byte) error {
 		return errors.Join(json.Unmarshal(arg, &cfg),
 			victim.RunChild(ctx, cfg, os.Stdin, os.Stdout, func() { os.Exit(victim.ExitOutOfMemory) }))
 	}
-	var cfg direct.Config
+	var cfg victim.DirectConfig
 	if err := json.Unmarshal(arg, &cfg); err != nil {
 		return err
 	}
-	front, err := direct.New(cfg, direct.Deps{})
+	front, err := victim.NewDirect(cfg, victim.DirectDeps{})
 	if err != nil {
 		return err
 	}

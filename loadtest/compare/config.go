@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
@@ -62,8 +62,8 @@ type Config struct {
 	// ArmLimit is when an arm is cut off; default 80 s for direct, and 120 s for the gateway: later, so that a slow machine
 	// shows late people, not lost ones.
 	ArmLimit, PatientLimit time.Duration
-	Faults                 []fault.Fault         // since the window's beginning; besides the scenario's own
-	Thresholds             []threshold.Threshold // that every gateway's arm is held to
+	Faults                 []fault.Fault       // since the window's beginning; besides the scenario's own
+	Thresholds             []measure.Threshold // that every gateway's arm is held to
 }
 
 // Deps of a comparison.

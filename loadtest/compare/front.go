@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/surgegate/surgegate/loadtest/direct"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
 
@@ -61,7 +60,7 @@ func startFront(ctx context.Context, cfg Config, arm Arm, at places) (*front, er
 		}
 		f.command = []string{cfg.Surgegate, "serve", "--config", path}
 	} else {
-		arg, err := json.Marshal(direct.Config{Address: address, Store: at.store, Maildir: at.maildir, SMTP: at.smtp, BaseURL: baseURL})
+		arg, err := json.Marshal(victim.DirectConfig{Address: address, Store: at.store, Maildir: at.maildir, SMTP: at.smtp, BaseURL: baseURL})
 		if err != nil {
 			return nil, fmt.Errorf("compare: %w", err)
 		}

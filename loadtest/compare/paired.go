@@ -4,7 +4,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/surgegate/surgegate/loadtest/interval"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/report"
 )
@@ -40,12 +39,12 @@ func differences(arms []Arm, rounds []round, seed uint64) []report.Difference {
 				part := paired(r.outcomes[0], r.outcomes[i], figure.of)
 				all = append(all, part...)
 				if len(part) > 0 {
-					means = append(means, interval.Paired(part, seed).Mean)
+					means = append(means, Paired(part, seed).Mean)
 				}
 			}
-			got := interval.Paired(all, seed)
+			got := Paired(all, seed)
 			if len(rounds) >= 3 {
-				got = interval.Rounds(means)
+				got = Rounds(means)
 			}
 			if got.N == 0 || math.IsInf(got.High, 0) {
 				continue // too few to say anything

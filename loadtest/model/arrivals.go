@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"time"
-
-	"github.com/surgegate/surgegate/loadtest/draw"
 )
 
 // Source says why somebody comes.
@@ -53,7 +51,7 @@ type Window struct {
 type Arrivals struct {
 	scenario Scenario
 	window   Window
-	draw     draw.Source
+	draw     Random
 	offices  uint64
 	streams  [sources]stream
 	numbers  [3]uint64 // people, attackers, scanners
@@ -72,7 +70,7 @@ func (s Scenario) Arrivals(w Window, seed uint64) (*Arrivals, error) {
 	if w.Length <= 0 || !(w.Thin >= 1) {
 		return nil, fmt.Errorf("model: Window has length %v and thin %v; they must be above 0 and at least 1", w.Length, w.Thin)
 	}
-	a := &Arrivals{scenario: s, window: w, draw: draw.New(seed)}
+	a := &Arrivals{scenario: s, window: w, draw: NewRandom(seed)}
 	a.offices = max(1, uint64(s.People*s.ResetShare*s.OfficeShare/float64(max(1, s.OfficeSize))/w.Thin))
 	for i := range a.streams {
 		a.streams[i] = stream{source: Source(i + 1), stepEnd: w.From}
@@ -113,10 +111,10 @@ func (a *Arrivals) number(of int) uint64 {
 
 // office is where a person sits. Draws of arrivals are numbered below those of people, which begin at 100.
 func (a *Arrivals) office(person uint64) uint64 {
-	if a.scenario.OfficeShare == 0 || a.draw.Uniform(person, draw.Number{Kind: drawOffice}) >= a.scenario.OfficeShare {
+	if a.scenario.OfficeShare == 0 || a.draw.Uniform(person, Draw{Kind: drawOffice}) >= a.scenario.OfficeShare {
 		return 0
 	}
-	return 1 + a.draw.Bits(person, draw.Number{Kind: drawWhich})%a.offices
+	return 1 + a.draw.Bits(person, Draw{Kind: drawWhich})%a.offices
 }
 
 const (
@@ -150,7 +148,7 @@ func (a *Arrivals) advance(s *stream) {
 		s.nth++
 		return
 	}
-	s.due += a.draw.Exponential(s.nth, draw.Number{Kind: uint32(s.source)})
+	s.due += a.draw.Exponential(s.nth, Draw{Kind: uint32(s.source)})
 	s.nth++
 	for {
 		add := s.rate * (s.stepEnd - s.stepFrom).Seconds()

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/surgegate/surgegate/loadtest/draw"
+	"github.com/surgegate/surgegate/loadtest/model"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -16,7 +16,7 @@ const attackerNumbers = 1 << 62
 
 // Password is what a person chooses: the same in every try and in every arm.
 func (b *Behaviour) Password(person uint64) string {
-	return fmt.Sprintf("quiet-otter-%016x", b.draw.Bits(person, draw.Number{Kind: drawPassword}))
+	return fmt.Sprintf("quiet-otter-%016x", b.draw.Bits(person, model.Draw{Kind: drawPassword}))
 }
 
 // Device is what the person's front end says of them.
@@ -69,7 +69,7 @@ func (b *Behaviour) SignOut(p *Person) resetv1.SignOut {
 
 // RequestID is one UUID for each link used, as a front end that keeps its form open makes it.
 func (b *Behaviour) RequestID(p *Person) string {
-	n := draw.Number{Kind: drawRequestID, Nth: p.nth()}
+	n := model.Draw{Kind: drawRequestID, Nth: p.nth()}
 	var id uuid.UUID
 	for i := range 8 {
 		id[i] = byte(b.draw.Bits(p.ID, n) >> (8 * i))

@@ -5,7 +5,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/surgegate/surgegate/loadtest/draw"
+	"github.com/surgegate/surgegate/loadtest/model"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -158,7 +158,7 @@ func (p *Person) Outcome(now time.Duration) Outcome {
 // Behaviour moves people. It holds no person's state and may be used from many goroutines.
 type Behaviour struct {
 	cfg  Config
-	draw draw.Source
+	draw model.Random
 }
 
 // New checks the configuration.
@@ -167,7 +167,7 @@ func New(cfg Config) (*Behaviour, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Behaviour{cfg: cfg, draw: draw.New(cfg.Seed)}, nil
+	return &Behaviour{cfg: cfg, draw: model.NewRandom(cfg.Seed)}, nil
 }
 
 // Config is what the behaviour was made from, defaults filled.
@@ -365,9 +365,9 @@ func count(n *uint16) uint32 {
 }
 
 func (b *Behaviour) uniform(p *Person, kind, nth uint32) float64 {
-	return b.draw.Uniform(p.ID, draw.Number{Kind: kind, Nth: nth})
+	return b.draw.Uniform(p.ID, model.Draw{Kind: kind, Nth: nth})
 }
 
 func (b *Behaviour) logNormal(p *Person, kind, nth uint32, median time.Duration, sigma float64) time.Duration {
-	return time.Duration(b.draw.LogNormal(p.ID, draw.Number{Kind: kind, Nth: nth}, float64(median), sigma))
+	return time.Duration(b.draw.LogNormal(p.ID, model.Draw{Kind: kind, Nth: nth}, float64(median), sigma))
 }

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"github.com/surgegate/surgegate/loadtest/draw"
 	"github.com/surgegate/surgegate/loadtest/model"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -111,10 +110,10 @@ func TestAmplificationIsTheModels(t *testing.T) {
 	t.Parallel()
 	const crowd = 4000
 	for _, share := range []float64{0.1, 0.5, 0.9, 1} {
-		coin, n := draw.New(99), uint64(0)
+		coin, n := model.NewRandom(99), uint64(0)
 		w := newWorld(t, Config{Seed: 3, Resend: 1e-12}, func(Op, int) Answer {
 			n++
-			if coin.Uniform(n, draw.Number{}) < share {
+			if coin.Uniform(n, model.Draw{}) < share {
 				return Answer{Code: codes.Unavailable}
 			}
 			return Answer{}

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
@@ -38,7 +38,7 @@ type Config struct {
 	SMTP        string        // host:port to be the system's mail server at; instead of Maildir
 	Control     string        // host:port of a storm victim's control
 	Faults      []fault.Fault
-	Thresholds  []threshold.Threshold
+	Thresholds  []measure.Threshold
 	Out         string // folder of report, result and histograms; default build/storm
 }
 

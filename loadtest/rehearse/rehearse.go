@@ -15,11 +15,9 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/fault"
-	"github.com/surgegate/surgegate/loadtest/live"
 	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	reports "github.com/surgegate/surgegate/loadtest/report"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/loadtest/victim/control"
 	"github.com/surgegate/surgegate/loadtest/wire"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -36,7 +34,7 @@ type run struct {
 	cfg      Config
 	deps     Deps
 	recorder *measure.Recorder
-	view     *live.View
+	view     *reports.LiveView
 	mails    func(ctx context.Context, deliver mailbox.Deliverer) error
 	control  *control.Client // nil: the store cannot be seen
 	actors   fault.Actors
@@ -47,7 +45,7 @@ type run struct {
 type Outcome struct {
 	Arm      measure.Arm
 	Report   crowd.Report
-	Verdicts []threshold.Verdict
+	Verdicts []measure.Verdict
 }
 
 // Run rehearses, writes report.html, result.json and the histograms, and prints a summary. The error is a verdict
@@ -75,7 +73,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Outcome, error) {
 	}
 	var err error
 	title := "storm run: " + cfg.Storm.Name + " at " + strings.Join(cfg.Targets, ", ")
-	if r.view, err = live.New(live.Config{Out: deps.Out, Terminal: deps.Terminal, Title: title}); err != nil {
+	if r.view, err = reports.NewLive(reports.LiveConfig{Out: deps.Out, Terminal: deps.Terminal, Title: title}); err != nil {
 		return Outcome{}, err
 	}
 	report, err := r.storm(ctx)
@@ -165,7 +163,7 @@ func (r *run) identifier(person uint64) string {
 
 // watch feeds timeline and live view, once more at the end.
 func (r *run) watch(ctx context.Context, start time.Time) {
-	var verdicts []threshold.Verdict
+	var verdicts []measure.Verdict
 	for n := 1; ; n++ {
 		err := r.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(r.deps.Clock.Now()))
 		store := measure.Store{}
@@ -174,7 +172,7 @@ func (r *run) watch(ctx context.Context, start time.Time) {
 		}
 		sample := r.recorder.Sample(r.deps.Clock.Now().Sub(start), store)
 		if len(r.cfg.Thresholds) > 0 && (n%judgeEvery == 1 || err != nil) {
-			verdicts = threshold.Judge(r.cfg.Thresholds, r.recorder.Arm(armName, nil))
+			verdicts = measure.Judge(r.cfg.Thresholds, r.recorder.Arm(armName, nil))
 		}
 		r.view.Show(sample, verdicts)
 		if err != nil {
@@ -188,9 +186,9 @@ func (r *run) finish(report crowd.Report, interrupted bool) (Outcome, error) {
 	o := Outcome{Arm: r.recorder.Arm(armName, nil), Report: report}
 	o.Arm.Attackers, o.Arm.Intended, o.Arm.Dropped = report.Attackers, int(report.Intended), int(report.Dropped)
 	o.Arm.LagP99US = report.LagP99.Microseconds()
-	o.Verdicts = threshold.Judge(r.cfg.Thresholds, o.Arm)
+	o.Verdicts = measure.Judge(r.cfg.Thresholds, o.Arm)
 	var verdict error
-	if threshold.Broken(o.Verdicts) {
+	if measure.Broken(o.Verdicts) {
 		verdict = ErrThreshold
 	}
 	if err := report.Valid(); err != nil {

@@ -16,8 +16,8 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
 	"github.com/surgegate/surgegate/loadtest/fault"
+	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/app"
 	"github.com/surgegate/surgegate/pkg/config"
@@ -137,11 +137,11 @@ func TestPeopleGoAllTheWayByMail(t *testing.T) {
 			if c.cfg.SMTP != "" {
 				cfg.Faults = append(cfg.Faults, fault.Fault{Kind: fault.MailRefuse, At: 0, For: 100 * time.Millisecond})
 			}
-			all, err := threshold.New("completed_share", ">= 100 %")
+			all, err := measure.NewThreshold("completed_share", ">= 100 %")
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg.Thresholds = []threshold.Threshold{all}
+			cfg.Thresholds = []measure.Threshold{all}
 			o, err := Run(t.Context(), cfg, Deps{Out: io.Discard})
 			if err != nil {
 				t.Fatalf("%v\n%+v", err, o.Arm)
@@ -161,12 +161,12 @@ func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	w := begin(t, fmt.Sprintf("maildir: {path: %q}", filepath.Join(t.TempDir(), "mail")))
 	base := Config{Targets: []string{w.gateway}, Storm: crowdOf(5, time.Millisecond), People: quick, MaxLag: time.Minute, Out: t.TempDir()}
-	impossible, err := threshold.New("completed_share", ">= 50 %") // nobody reads mails here
+	impossible, err := measure.NewThreshold("completed_share", ">= 50 %") // nobody reads mails here
 	if err != nil {
 		t.Fatal(err)
 	}
 	broken := base
-	broken.Thresholds = []threshold.Threshold{impossible}
+	broken.Thresholds = []measure.Threshold{impossible}
 	if _, err := Run(t.Context(), broken, Deps{Out: io.Discard}); !errors.Is(err, ErrThreshold) {
 		t.Errorf("a broken threshold: %v", err)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
-	"github.com/surgegate/surgegate/loadtest/draw"
+	"github.com/surgegate/surgegate/loadtest/model"
 )
 
 // Stream is a storm's arrivals, to be closed when they are not read to the end.
@@ -57,7 +57,7 @@ func (s Shape) Validate() error {
 type shaped struct {
 	Stream
 	shape  Shape
-	draw   draw.Source
+	draw   model.Random
 	clones int     // of last that are still to come
 	lone   float64 // calls with nobody behind them, so far
 	last   crowd.Arrival
@@ -69,7 +69,7 @@ const drawThin = 50
 // NewShaped changes a stream; the Shape must be valid.
 func NewShaped(s Stream, shape Shape) Stream {
 	shape = shape.WithDefaults()
-	return &shaped{Stream: s, shape: shape, draw: draw.New(shape.Seed)}
+	return &shaped{Stream: s, shape: shape, draw: model.NewRandom(shape.Seed)}
 }
 
 // Next implements crowd.Arrivals.
@@ -88,7 +88,7 @@ func (s *shaped) Next() (crowd.Arrival, error) {
 			if math.Mod(s.lone, s.shape.Thin) >= 1 {
 				continue
 			}
-		} else if s.shape.Thin > 1 && s.draw.Uniform(a.Number, draw.Number{Kind: drawThin, Nth: uint32(a.Who)})*s.shape.Thin >= 1 {
+		} else if s.shape.Thin > 1 && s.draw.Uniform(a.Number, model.Draw{Kind: drawThin, Nth: uint32(a.Who)})*s.shape.Thin >= 1 {
 			continue
 		}
 		a.At = time.Duration(float64(a.At) / s.shape.Speed)

@@ -17,7 +17,6 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/surgegate/surgegate/loadtest/measure"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 )
 
 // crowded is a result with all that a page can show: three arms, faults, thresholds, notes, refusals.
@@ -25,7 +24,7 @@ func crowded() Result {
 	r := example()
 	r.Kind = "compare"
 	r.Faults = []Fault{{At: 10, For: 15, What: "store-slow 0.5 at 10s for 15s"}, {At: 40, What: "gateway-kill at 40s"}}
-	r.Verdicts = []threshold.Verdict{{Name: "completed_share", Bound: ">= 99 %", Value: "61 %"}}
+	r.Verdicts = []measure.Verdict{{Name: "completed_share", Bound: ">= 99 %", Value: "61 %"}}
 	r.Notes = []string{"a note for readers"}
 	r.Differences = []Difference{{
 		Figure: "got their new password", Arm: "surgegate", Against: "direct", Difference: 38.2,

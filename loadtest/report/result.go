@@ -7,7 +7,6 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
-	"github.com/surgegate/surgegate/loadtest/threshold"
 )
 
 // Result is result.json.
@@ -16,11 +15,11 @@ type Result struct {
 	Storm Storm         `json:"storm"`
 	Arms  []measure.Arm `json:"arms"`
 
-	Differences []Difference        `json:"differences,omitempty"`
-	Faults      []Fault             `json:"faults,omitempty"`
-	Verdicts    []threshold.Verdict `json:"verdicts,omitempty"` // thresholds
-	Notes       []string            `json:"notes,omitempty"`    // what a reader must know
-	Interrupted bool                `json:"interrupted,omitempty"`
+	Differences []Difference      `json:"differences,omitempty"`
+	Faults      []Fault           `json:"faults,omitempty"`
+	Verdicts    []measure.Verdict `json:"verdicts,omitempty"` // thresholds
+	Notes       []string          `json:"notes,omitempty"`    // what a reader must know
+	Interrupted bool              `json:"interrupted,omitempty"`
 }
 
 // Fault is what went wrong, and when.

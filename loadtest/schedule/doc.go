@@ -1,6 +1,6 @@
 // Package schedule runs a load generator's events on one goroutine, from an absolute schedule: open loop, so that a slow
-// server never slows the arrivals. It is the event-driven sibling of package replay, for rates at which a goroutine per
-// item costs more than the item.
+// server never slows the arrivals. RunItems does the same with a goroutine for each item; a Loop is for rates at which that
+// costs more than the item.
 //
 // A Loop merges three kinds of events:
 //

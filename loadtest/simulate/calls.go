@@ -6,7 +6,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/loadtest/simulate/internal/station"
 	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/reset"
@@ -139,7 +138,7 @@ func (s *Simulation) callEvent(number int32) {
 		return
 	}
 	c.next = c.end
-	if c.end != station.Never {
+	if c.end != never {
 		s.wheel.Add(c.end, s.event(eventCall, number))
 	}
 }

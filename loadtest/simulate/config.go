@@ -18,7 +18,7 @@ import (
 // The arms.
 const (
 	ArmSurgegate = "surgegate"
-	ArmDirect    = "direct" // no gateway: a handler that calls store and provider itself, as loadtest/direct does
+	ArmDirect    = "direct" // no gateway: a handler that calls store and provider itself, as victim.Direct does
 )
 
 // Config of a run. Zero fields mean the defaults; those of Gate, Admission and Work are production's.

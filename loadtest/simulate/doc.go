@@ -1,6 +1,6 @@
 // Package simulate runs a whole reset storm in virtual time on one core: people, gateway, store, hash pool and mail provider.
 // 30 million people over two days take about a minute (`storm bench --only simulate`). It answers how long the line will be, how
-// large the disk, and when it is over; package plan finds how slowly to mail.
+// large the disk, and when it is over; Mailing finds how slowly to mail.
 //
 //	arrivals ─► people ─► gate ─► lanes ─► downstreams ─► store, hash pool, provider
 //	              ▲         │                   │

@@ -8,8 +8,6 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
-	"github.com/surgegate/surgegate/loadtest/simulate/internal/kernel"
-	"github.com/surgegate/surgegate/loadtest/simulate/internal/station"
 )
 
 // The kinds of events; a kind is the upper 4 bits of Event.Who, what it is about the lower 28.
@@ -61,7 +59,7 @@ type Simulation struct {
 	cfg  Config
 	deps Deps
 
-	wheel     *kernel.Wheel
+	wheel     *wheel
 	arrivals  arriving
 	now       int64
 	time      time.Time // now, for the code under test
@@ -70,16 +68,16 @@ type Simulation struct {
 	rand      *rand.Rand
 	behaviour *people.Behaviour
 
-	crowd   kernel.Slab[record]
-	holds   kernel.Fifo[hold]
+	crowd   slab[record]
+	holds   fifo[hold]
 	awaited bool // an event stands for the first of them
 	gateway *gateway
 	lanes   [laneCount]*lane
-	calls   kernel.Slab[call]
+	calls   slab[call]
 	down    [downstreams]*downstream
 	touched [downstreams]bool
-	store   *station.Station
-	mail    *station.Provider
+	store   *station
+	mail    *provider
 	state   state
 	result  recorder
 }
@@ -98,7 +96,7 @@ func New(cfg Config, deps Deps) (*Simulation, error) {
 		return nil, err
 	}
 	s := &Simulation{
-		cfg: cfg, deps: deps, wheel: kernel.NewWheel(),
+		cfg: cfg, deps: deps, wheel: newWheel(),
 		rand: rand.New(rand.NewPCG(cfg.Seed, 1)), // a simulation's draw, no secret
 	}
 	all, err := cfg.Scenario.Arrivals(cfg.Window, cfg.Seed)
@@ -109,21 +107,21 @@ func New(cfg Config, deps Deps) (*Simulation, error) {
 	if s.behaviour, err = people.New(cfg.People); err != nil {
 		return nil, err
 	}
-	var slow []station.Span
+	var slow []span
 	for _, f := range cfg.Faults {
 		from, to := int64(f.At), int64(f.At+f.For)
 		switch f.What {
 		case StoreSpeed:
-			slow = append(slow, station.Span{From: from, To: to, Factor: f.Factor})
+			slow = append(slow, span{From: from, To: to, Factor: f.Factor})
 		case StoreDark:
-			slow = append(slow, station.Span{From: from, To: to})
+			slow = append(slow, span{From: from, To: to})
 			if cfg.Store.ColdFor > 0 {
-				slow = append(slow, station.Span{From: to, To: to + int64(cfg.Store.ColdFor), Factor: .5})
+				slow = append(slow, span{From: to, To: to + int64(cfg.Store.ColdFor), Factor: .5})
 			}
 		default:
 		}
 	}
-	s.store, s.mail = station.New(cfg.Store.Workers, slow), station.NewProvider(cfg.Mail.Rate)
+	s.store, s.mail = newStation(cfg.Store.Workers, slow), newProvider(cfg.Mail.Rate)
 	s.state = state{mailEach: s.mail.Each, mailDelay: cfg.Mail.Delay}
 	if s.gateway, err = newGateway(s); err != nil {
 		return nil, err
@@ -185,7 +183,7 @@ func (s *Simulation) event(kind uint32, number int32) uint32 {
 }
 
 // turn is one event.
-func (s *Simulation) turn(e kernel.Event) {
+func (s *Simulation) turn(e event) {
 	number := int32(e.Who & numberMask)
 	switch kind := e.Who >> numberBits; kind {
 	case eventWake:
@@ -219,7 +217,7 @@ func (s *Simulation) turn(e kernel.Event) {
 	}
 }
 
-func (s *Simulation) again(e kernel.Event, every time.Duration) {
+func (s *Simulation) again(e event, every time.Duration) {
 	s.wheel.Add(e.At+int64(every), e.Who)
 }
 

@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/loadtest/breakermodel"
-	"github.com/surgegate/surgegate/loadtest/simulate/internal/kernel"
-	"github.com/surgegate/surgegate/loadtest/simulate/internal/station"
 	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/dispatch/decide"
 	"github.com/surgegate/surgegate/pkg/fair"
@@ -31,10 +29,10 @@ type downstream struct {
 	breaker *breakermodel.Model // nil: nothing to break
 	share   *fair.Scheduler
 	lanes   []*lane
-	pool    *station.Station // of the hash pool
-	askAt   int64            // when pacer or breaker said to ask again; 0: when a call ends
-	strain  int              // overloads and time-outs in a row
-	outage  int64            // since when the breaker is not closed, and 1; 0: it is
+	pool    *station // of the hash pool
+	askAt   int64    // when pacer or breaker said to ask again; 0: when a call ends
+	strain  int      // overloads and time-outs in a row
+	outage  int64    // since when the breaker is not closed, and 1; 0: it is
 }
 
 func (d *downstream) out() time.Time {
@@ -94,7 +92,7 @@ func (s *Simulation) makeWork() error {
 	for _, d := range []*downstream{
 		{number: downStore, timeout: int64(cfg.Work.StoreTimeout), pacer: storePacer},
 		{number: downMail, timeout: int64(cfg.Work.MailTimeout), pacer: mailPacer},
-		{number: downHash, timeout: int64(cfg.Work.HashTimeout), pacer: hashPacer, most: 2 * slots, pool: station.New(slots, nil)},
+		{number: downHash, timeout: int64(cfg.Work.HashTimeout), pacer: hashPacer, most: 2 * slots, pool: newStation(slots, nil)},
 	} {
 		if d.most == 0 {
 			d.most = decide.MostCalls
@@ -327,9 +325,9 @@ type lane struct {
 	meter *decide.Meter
 	size  decide.Size
 
-	lines    [3]kernel.Fifo[job] // by class
-	due      kernel.Fifo[job]    // whose time to be tried again has come
-	retrying int                 // between tries, due ones included
+	lines    [3]fifo[job] // by class
+	due      fifo[job]    // whose time to be tried again has come
+	retrying int          // between tries, due ones included
 	leased   int
 	pushed   uint32 // interactive ones so far
 	popped   uint32

@@ -1,5 +1,5 @@
 // Package wire is a unary gRPC client for load generators: thousands of calls in flight on a few HTTP/2 connections, without a
-// goroutine, a timer or garbage for each. It exists because a generator on grpc-go is no cheaper than ghz; loadtest/generator
+// goroutine, a timer or garbage for each. It exists because a generator on grpc-go is no cheaper than ghz; loadtest/bench
 // measures both (`storm bench --only generator`). It has no streams, compression, interceptors, resolvers or balancing
 // policies. Frames and header compression are golang.org/x/net/http2's.
 //
