@@ -74,8 +74,8 @@ func (c Config) WithDefaults() Config {
 }
 
 const (
-	// maxBurst keeps the float64 of a bucket exact to far below one token.
-	maxBurst = 2 * maxRateCount
+	// MaxBurst bounds a burst. It keeps the float64 of a bucket exact to far below one token.
+	MaxBurst = 2 * maxRateCount
 	// maxMaxKeys fits the 32-bit position of a bucket.
 	maxMaxKeys = 1 << 28
 )
@@ -88,8 +88,8 @@ func (c Config) Validate() error {
 		if err := rule.Rate.validate(); err != nil {
 			errs = append(errs, fmt.Errorf("%s.rate: %w", field, err))
 		}
-		if rule.Burst < 1 || rule.Burst > maxBurst {
-			errs = append(errs, fmt.Errorf("%s.burst: %d is not within 1 and %d", field, rule.Burst, maxBurst))
+		if rule.Burst < 1 || rule.Burst > MaxBurst {
+			errs = append(errs, fmt.Errorf("%s.burst: %d is not within 1 and %d", field, rule.Burst, MaxBurst))
 		}
 	}
 	if c.ShedRetryAfter < time.Second || c.ShedRetryAfter > day {

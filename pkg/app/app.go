@@ -17,18 +17,16 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/app/internal/reload"
-	"github.com/surgegate/surgegate/pkg/app/internal/steering"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/decision"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/operatorapi"
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/promise"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/starvation"
-	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/tracing"
 	"github.com/surgegate/surgegate/pkg/tracing/otlp"
 	"github.com/surgegate/surgegate/pkg/version"
@@ -68,8 +66,7 @@ type App struct {
 	gate     *gate.Gate
 	dispatch *dispatch.Dispatch
 	server   *edge.Server
-	operator *operatorapi.Service
-	book     *steer.Book
+	operator *operator.Service
 	reloader *reload.Reloader
 	level    *leveller
 	// starvation knows whether this process gets the processor time that it needs.
@@ -200,9 +197,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	delay := func() time.Duration { return a.starvation.Status().Delay }
-	held := steering.NewLevel(parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
+	held := operator.NewLevel(parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
 	a.level = newLeveller(engine, a.clock, a.cfg, delay, parts.admission.ShowShares, held.Set)
-	if err := a.openSteering(ctx, o.Reload, parts.admission, held); err != nil {
+	if err := a.openOperator(ctx, o.Reload, parts.admission, held); err != nil {
 		return nil, err
 	}
 	observe, err := a.record(o.Record)
@@ -240,7 +237,6 @@ func (a *App) Start(ctx context.Context) error {
 	a.rest.Go(func() { a.level.run(rest) })
 	a.rest.Go(func() { a.starvation.Run(rest) })
 	a.rest.Go(func() { a.keys.run(rest) })
-	a.rest.Go(func() { a.book.Run(rest) })
 	a.rest.Go(func() { a.operator.Run(rest) })
 	a.rest.Go(func() { a.reloadOnHangup(rest) })
 	a.onClose(func() error {

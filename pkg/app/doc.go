@@ -18,7 +18,7 @@
 //
 // # Steering
 //
-// What operators override (package steer, fitted by internal/steering) is loaded before anything listens: there is no moment
+// What operators override (package operator) is loaded before anything listens: there is no moment
 // after a restart in which what an operator closed is open. SIGHUP and the operators' Reload read the configuration again
 // (internal/reload): all that has changed is put into force, or nothing is.
 //

@@ -10,7 +10,6 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/app/internal/reload"
-	"github.com/surgegate/surgegate/pkg/app/internal/steering"
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/credstore"
 	"github.com/surgegate/surgegate/pkg/credstore/grpcstore"
@@ -23,16 +22,16 @@ import (
 	"github.com/surgegate/surgegate/pkg/mail"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
 	"github.com/surgegate/surgegate/pkg/mail/smtp"
-	"github.com/surgegate/surgegate/pkg/operatorapi"
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/resetapi"
 	"github.com/surgegate/surgegate/pkg/seal"
-	"github.com/surgegate/surgegate/pkg/steer"
 	"github.com/surgegate/surgegate/pkg/stormlog"
 	"github.com/surgegate/surgegate/pkg/token"
 	"github.com/surgegate/surgegate/pkg/version"
+	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 // parts are what gate and dispatch are made of.
@@ -207,65 +206,62 @@ func (a *App) openMail(p *parts) (err error) {
 	return nil
 }
 
-// openSteering puts together what operators see and turn, and puts into force what stood when the last process ended.
-func (a *App) openSteering(ctx context.Context, load func() (config.Config, error), adm *admission.Admission,
-	level *steering.Level) (err error) {
-	work, limits := steering.NewWork(a.cfg, a.dispatch, a.queue), steering.NewLimits(adm, a.dispatch)
-	knobs := append(steer.WorkKnobs(work.Config(), work), steer.BrownoutKnob(level))
-	if a.book, err = steer.New(steer.Config{}, steer.Deps{
-		Records: a.queue, Knobs: append(knobs, steer.LimitKnobs(limits)...), Logger: a.log, Registerer: a.registry, Clock: a.clock,
+// openOperator makes the operators' service and the reloader, and puts into force what was overridden when the last process
+// ended.
+func (a *App) openOperator(ctx context.Context, load func() (config.Config, error), adm *admission.Admission, level *operator.Level,
+) (err error) {
+	if a.operator, err = operator.New(operator.Deps{
+		Queue: a.queue, Gate: a.gate, Work: a.dispatch, Admission: adm, Level: level,
+		MaxStartWait: a.cfg.Queue.MaxStartWait.Std(), MaxSealedWait: a.cfg.Queue.MaxSealedWait.Std(),
+		Disk:    func() operator.Disk { return operator.Disk{Available: a.level.free.Load(), Reserve: a.level.reserve} },
+		Process: a.starvation.Status, Reload: a.reload, IsDraining: func() bool { return a.server.Draining() }, Version: version.Current().String(),
+		Gatherer: a.registry, Registerer: a.registry, Logger: a.log, Clock: a.clock,
 	}); err != nil {
 		return err
 	}
-	if err := a.book.Load(context.WithoutCancel(ctx)); err != nil {
+	if err := a.operator.Load(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	if a.reloader, err = reload.New(a.cfg, reload.Deps{
-		Load: load, Book: a.book, Logger: a.log, Registerer: a.registry,
-		Apply: func(c config.Config) error {
-			standing := func(rule string) bool { return a.book.Standing(steer.LimitTarget(rule)) }
-			if err := errors.Join(limits.Configure(c.Admit(), standing), work.Configure(c)); err != nil {
-				return err
-			}
-			ladder := c.Ladder()
-			a.level.next.Store(&ladder)
-			a.logLevel.Set(logLevel(c.Log))
-			return nil
-		},
-	}); err != nil {
-		return err
-	}
-	a.operator, err = operatorapi.New(operatorapi.Deps{
-		Queue: a.queue, Book: a.book, Gatherer: a.registry, Registerer: a.registry, Inspect: a.gate.Inspect, Limits: limits, Reload: a.reload,
-		Lanes: work.Lanes, Downstreams: work.Downstreams, LimitedClients: limits.Clients,
-		Level: func() operatorapi.Level {
-			inForce, cause := adm.Level()
-			asked, why := level.Asked()
-			if inForce != asked && why != "" {
-				cause += "; the signals: " + why
-			}
-			return operatorapi.Level{InForce: inForce, Cause: cause, Asked: asked}
-		},
-		Disk: func() operatorapi.Disk {
-			return operatorapi.Disk{Available: a.level.free.Load(), Reserve: a.level.reserve}
-		},
-		Process:  a.process,
-		Draining: func() bool { return a.server.Draining() },
-		Version:  version.Current().String(), Clock: a.clock,
+	a.reloader, err = reload.New(a.cfg, reload.Deps{
+		Load: load, Reconfigure: a.operator.Reconfigure, Apply: a.reconfigure, Logger: a.log, Registerer: a.registry,
 	})
 	return err
 }
 
-// process is whether surgegate itself gets the processor time that it needs.
-func (a *App) process() operatorapi.Process {
-	s := a.starvation.Status()
-	return operatorapi.Process{StarvedSince: s.Since, Delay: s.Delay, Throttled: s.Throttled, CPULimit: s.Limit, CPUUsed: s.Used}
+// reconfigure puts what is hot of a configuration into force. After an error a part of it may be in force: call it again with the
+// configuration before.
+func (a *App) reconfigure(c config.Config) error {
+	if err := errors.Join(a.operator.SetRules(c.Admit()), a.reconfigureWork(c)); err != nil {
+		return err
+	}
+	ladder := c.Ladder()
+	a.level.next.Store(&ladder)
+	a.logLevel.Set(logLevel(c.Log))
+	return nil
 }
 
-func (a *App) reload(ctx context.Context, by steer.Operator, dryRun bool) (out []operatorapi.ConfigChange, err error) {
+func (a *App) reconfigureWork(c config.Config) error {
+	if err := a.dispatch.CanReconfigure(c.Work()); err != nil {
+		return err
+	}
+	store, err := c.StorePacer()
+	if err != nil {
+		return err
+	}
+	mail, err := c.MailPacer()
+	if err != nil {
+		return err
+	}
+	if err := a.dispatch.ReconfigurePacers(dispatch.Pacers{Store: store, Mail: mail}); err != nil {
+		return err
+	}
+	return a.dispatch.Reconfigure(c.Work())
+}
+
+func (a *App) reload(ctx context.Context, by operator.Caller, dryRun bool) (out []*operatorv1.ConfigChange, err error) {
 	changes, err := a.reloader.Reload(ctx, by, dryRun)
 	for _, c := range changes {
-		out = append(out, operatorapi.ConfigChange{Key: c.Key, Before: c.Before, After: c.After})
+		out = append(out, &operatorv1.ConfigChange{Key: c.Key, Before: c.Before, After: c.After})
 	}
 	return out, err
 }
@@ -275,7 +271,7 @@ func (a *App) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
 		case <-a.hangup:
-			_, _ = a.reloader.Reload(ctx, steer.Operator{Who: "SIGHUP"}, false) // it logs what came of it
+			_, _ = a.reloader.Reload(ctx, operator.Caller{Who: "SIGHUP"}, false) // it logs what came of it
 		case <-ctx.Done():
 			return
 		}

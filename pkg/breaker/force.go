@@ -1,6 +1,9 @@
 package breaker
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Force is what an operator holds a Breaker at.
 type Force uint8
@@ -24,6 +27,20 @@ func (f Force) String() string {
 	default:
 		return "unknown"
 	}
+}
+
+// MarshalText implements encoding.TextMarshaler. The text is on disk.
+func (f Force) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *Force) UnmarshalText(text []byte) error {
+	for _, x := range []Force{ForceNone, ForceOpen, ForceClosed} {
+		if string(text) == x.String() {
+			*f = x
+			return nil
+		}
+	}
+	return fmt.Errorf("breaker: %.40q is not auto, open or closed", text)
 }
 
 // forcedRetry is what a call is told while the breaker is forced open: short, so that who waits by that time alone notices

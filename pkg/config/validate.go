@@ -19,6 +19,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/mail/maildir"
+	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/policy"
 )
 
@@ -332,31 +333,31 @@ func (c *Config) validatePostgres(p *problems) {
 }
 
 // validatePace knows how many connections there are, 0 for no bound, and the key that says so.
-func validatePace(p *problems, path string, pace Pace, connections int, bound string) {
-	if pace.Concurrency < 0 || pace.Concurrency > 10_000 {
-		p.add(path+".concurrency", "%d is out of bounds: write 1 to 10000, or 0 to find it by measuring", pace.Concurrency)
+func validatePace(p *problems, path string, set Pace, connections int, bound string) {
+	if set.Concurrency < 0 || set.Concurrency > pace.MaxConcurrency {
+		p.add(path+".concurrency", "%d is out of bounds: write 1 to %d, or 0 to find it by measuring", set.Concurrency, pace.MaxConcurrency)
 	}
-	if pace.Min < 1 || pace.Min > 10_000 {
-		p.add(path+".min_concurrency", "%d is out of bounds: write 1 to 10000", pace.Min)
-	} else if connections > 0 && pace.Min > connections && pace.Concurrency == 0 {
-		p.add(path+".min_concurrency", "%d is more than the %d connections: raise %s, or write less", pace.Min, connections, bound)
+	if set.Min < 1 || set.Min > pace.MaxConcurrency {
+		p.add(path+".min_concurrency", "%d is out of bounds: write 1 to %d", set.Min, pace.MaxConcurrency)
+	} else if connections > 0 && set.Min > connections && set.Concurrency == 0 {
+		p.add(path+".min_concurrency", "%d is more than the %d connections: raise %s, or write less", set.Min, connections, bound)
 	}
 	switch {
-	case pace.Max < 0 || pace.Max > 10_000:
-		p.add(path+".max_concurrency", "%d is out of bounds: write 1 to 10000, or leave it out", pace.Max)
-	case pace.Max > 0 && pace.Max < pace.Min:
-		p.add(path+".max_concurrency", "%d is under the min_concurrency of %d", pace.Max, pace.Min)
-	case pace.Concurrency > 0 && (pace.Max > 0 || pace.Min > 1):
-		p.add(path+".concurrency", "%d fixes it, so min_concurrency and max_concurrency have no effect: leave them out, or this", pace.Concurrency)
+	case set.Max < 0 || set.Max > pace.MaxConcurrency:
+		p.add(path+".max_concurrency", "%d is out of bounds: write 1 to %d, or leave it out", set.Max, pace.MaxConcurrency)
+	case set.Max > 0 && set.Max < set.Min:
+		p.add(path+".max_concurrency", "%d is under the min_concurrency of %d", set.Max, set.Min)
+	case set.Concurrency > 0 && (set.Max > 0 || set.Min > 1):
+		p.add(path+".concurrency", "%d fixes it, so min_concurrency and max_concurrency have no effect: leave them out, or this", set.Concurrency)
 	}
-	if !(pace.Rate >= 0) || math.IsInf(pace.Rate, 1) {
-		p.add(path+".rate", "%v is no rate: write items a second, or 0 for no bound", pace.Rate)
+	if !(set.Rate >= 0) || math.IsInf(set.Rate, 1) {
+		p.add(path+".rate", "%v is no rate: write items a second, or 0 for no bound", set.Rate)
 	}
-	if pace.Batch < 0 {
-		p.add(path+".batch", "%d is negative: write items a call, or 0 to leave it open", pace.Batch)
+	if set.Batch < 0 {
+		p.add(path+".batch", "%d is negative: write items a call, or 0 to leave it open", set.Batch)
 	}
-	if !(pace.Floor > 0) {
-		p.add(path+".floor", "%v is not positive: write items a second", pace.Floor)
+	if !(set.Floor > 0) {
+		p.add(path+".floor", "%v is not positive: write items a second", set.Floor)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // A worker serves operators, metrics and health, but has no public side.
 func ExampleNew() {
-	var operators operatorv1.UnimplementedOperatorServer // operatorapi.New makes a real one
+	var operators operatorv1.UnimplementedOperatorServer // operator.New makes a real one
 	registry := prometheus.NewRegistry()
 	s, err := edge.New(edge.Config{
 		Operator: edge.Listener{Address: "127.0.0.1:0"},

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
-	"github.com/surgegate/surgegate/pkg/steer"
+	"github.com/surgegate/surgegate/pkg/operator"
 )
 
 // minOperatorToken is the shortest token that the tokens file may have, in bytes.
@@ -128,13 +128,13 @@ func certificateName(c *x509.Certificate) string {
 	}
 }
 
-// authenticateUnary refuses calls of strangers, and passes on who calls (steer.OperatorOf).
+// authenticateUnary refuses calls of strangers, and passes on who calls (operator.CallerOf).
 func (a *authenticator) authenticateUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	name, err := a.identify(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return handler(steer.WithOperator(ctx, steer.Operator{Who: name, From: peerAddrPort(ctx).String()}), req)
+	return handler(operator.WithCaller(ctx, operator.Caller{Who: name, From: peerAddrPort(ctx).String()}), req)
 }
 
 // authenticateStream refuses streams of strangers, reflection included: who may not call must not see which calls exist.

@@ -21,7 +21,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/edge"
 	"github.com/surgegate/surgegate/pkg/edge/edgetest"
-	"github.com/surgegate/surgegate/pkg/steer"
+	"github.com/surgegate/surgegate/pkg/operator"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -46,7 +46,7 @@ func (caller) GetStatus(context.Context, *operatorv1.GetStatusRequest) (*operato
 }
 
 func (caller) PauseLane(ctx context.Context, _ *operatorv1.PauseLaneRequest) (*operatorv1.PauseLaneResponse, error) {
-	o := steer.OperatorOf(ctx)
+	o := operator.CallerOf(ctx)
 	return &operatorv1.PauseLaneResponse{Change: &operatorv1.Change{Before: o.Who, After: o.From}}, nil
 }
 

@@ -29,7 +29,7 @@ const otherConnections = 64
 type Deps struct {
 	// Gate serves the public calls; nil for a process without a front: then there is no public listener.
 	Gate resetapi.Gate
-	// Operator serves operators. Its methods learn who calls from steer.OperatorOf.
+	// Operator serves operators. Its methods learn who calls from operator.CallerOf.
 	Operator operatorv1.OperatorServer
 	// Ready returns why nothing can be accepted durably, nil while something can. It is called once a second and by each /readyz, so
 	// it must be cheap. A nil func means always ready.

@@ -9,52 +9,69 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// Override is what an operator sets of a pace. The zero value overrides nothing.
+// Override is what an operator sets of a pace. The zero value overrides nothing. Its JSON is on disk.
 type Override struct {
-	// Fixed: Concurrency calls at once, Rate items a second (0: no bound), Batch items in a call (0: as many as is
-	// configured). Nothing is measured. Else what measuring may find is bounded by Min, Max and Rate, each 0: as configured.
-	Fixed       bool
-	Concurrency int
-	Min, Max    int
-	Batch       int
-	Rate        float64
+	// Fixed means Concurrency calls at once, Rate items a second (0: no bound) and Batch items in a call (0: as configured);
+	// nothing is measured. Without Fixed the pace is found by measuring, within Min, Max and Rate (each 0: as configured).
+	Fixed       bool    `json:"fixed,omitempty"`
+	Concurrency int     `json:"concurrency,omitempty"`
+	Min         int     `json:"min,omitempty"`
+	Max         int     `json:"max,omitempty"`
+	Rate        float64 `json:"rate,omitempty"`
+	Batch       int     `json:"batch,omitempty"`
 }
 
-// MostConcurrency bounds the calls at once of an Override: far more than any downstream gets (dispatch stops at 1024).
-const MostConcurrency = 10_000
+// Bounds of what a person may set, by configuration or override.
+const (
+	// MaxConcurrency bounds the calls at once. It is far more than any downstream gets (dispatch stops at 1024).
+	MaxConcurrency = 10_000
+	// MaxBatch bounds the items in a call.
+	MaxBatch = 4096
+	// maxRate bounds the items a second.
+	maxRate = 1e9
+)
 
-// Validate names the field that is wrong.
-func (o Override) Validate() error {
-	var errs []error
-	within := func(field string, n, least int) {
-		if n < least || n > MostConcurrency {
-			errs = append(errs, fmt.Errorf("%s: %d is not within %d and %d", field, n, least, MostConcurrency))
-		}
-	}
+// Violations returns what is wrong with the override, with the field names of the operator API. It is the only check of what an
+// operator sets.
+func (o Override) Violations() (bad reset.Violations) {
 	if o.Fixed {
-		within("concurrency", o.Concurrency, 1)
+		if o.Concurrency < 1 || o.Concurrency > MaxConcurrency {
+			bad.Add("fixed.concurrency", fmt.Sprintf("must be calls at once, 1 to %d", MaxConcurrency))
+		}
+		if o.Batch < 0 || o.Batch > MaxBatch {
+			bad.Add("fixed.batch", fmt.Sprintf("must be items in a call, 1 to %d; 0 for as many as the downstream takes", MaxBatch))
+		}
 		if o.Min != 0 || o.Max != 0 {
-			errs = append(errs, errors.New("min, max: a fixed pace has none"))
+			bad.Add("bounds", "a fixed pace has none")
 		}
-		if o.Batch < 0 || o.Batch > maxBurst {
-			errs = append(errs, fmt.Errorf("batch: %d is not within 0 and %d", o.Batch, maxBurst))
-		}
-	} else {
-		within("min", o.Min, 0)
-		within("max", o.Max, 0)
-		if o.Max != 0 && o.Max < o.Min {
-			errs = append(errs, fmt.Errorf("max: %d is under the least of %d", o.Max, o.Min))
-		}
-		if o.Concurrency != 0 || o.Batch != 0 {
-			errs = append(errs, errors.New("concurrency, batch: only a fixed pace has them"))
+		checkRate("fixed.rate", o.Rate, &bad)
+		return bad
+	}
+	for _, f := range []struct {
+		field string
+		n     int
+	}{{"bounds.min_concurrency", o.Min}, {"bounds.max_concurrency", o.Max}} {
+		if f.n < 0 || f.n > MaxConcurrency {
+			bad.Add(f.field, fmt.Sprintf("must be calls at once, 1 to %d; 0 for the configured", MaxConcurrency))
 		}
 	}
-	if !(o.Rate >= 0) || math.IsInf(o.Rate, 1) {
-		errs = append(errs, fmt.Errorf("rate: %v is not a number of items a second", o.Rate))
+	if o.Max > 0 && o.Max < o.Min {
+		bad.Add("bounds.max_concurrency", "must not be under min_concurrency")
 	}
-	return errors.Join(errs...)
+	if o.Concurrency != 0 || o.Batch != 0 {
+		bad.Add("fixed", "only a fixed pace has a concurrency and a batch")
+	}
+	checkRate("bounds.rate", o.Rate, &bad)
+	return bad
+}
+
+func checkRate(field string, perSecond float64, bad *reset.Violations) {
+	if !(perSecond >= 0 && perSecond <= maxRate) {
+		bad.Add(field, "must be items a second, 0 or more; 0 for no bound")
+	}
 }
 
 // Mode is how a pace comes about.
@@ -114,9 +131,9 @@ func Steerable(p Pacer) bool {
 func (s *Steered) Steerable() bool { return s.auto != nil }
 
 // Steer puts an override in force in place of the one before; the zero Override lifts it. The errors are those of
-// Override.Validate, and ErrNotSteerable.
+// Override.Violations, and ErrNotSteerable.
 func (s *Steered) Steer(now time.Time, o Override) error {
-	if err := o.Validate(); err != nil {
+	if err := o.Violations().Err(); err != nil {
 		return fmt.Errorf("pace: %w", err)
 	}
 	if s.auto == nil {

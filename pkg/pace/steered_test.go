@@ -511,15 +511,15 @@ func TestOverrideValidate(t *testing.T) {
 	chart, err := pace.NewChart(pace.ChartConfig{})
 	s := steered(t, chart, err)
 	for field, o := range map[string]pace.Override{
-		"concurrency":        {Fixed: true},
-		"concurrency: 10001": {Fixed: true, Concurrency: 10_001},
-		"min, max":           {Fixed: true, Concurrency: 1, Min: 1},
-		"batch":              {Fixed: true, Concurrency: 1, Batch: -1},
-		"min":                {Min: -1},
-		"max":                {Min: 5, Max: 4},
-		"rate":               {Rate: math.NaN()},
-		"rate: +Inf":         {Fixed: true, Concurrency: 1, Rate: math.Inf(1)},
-		"concurrency, batch": {Batch: 7},
+		"fixed.concurrency: must be calls at once, 1 to 10000": {Fixed: true},
+		"fixed.concurrency":      {Fixed: true, Concurrency: 10_001},
+		"bounds: ":               {Fixed: true, Concurrency: 1, Min: 1},
+		"fixed.batch":            {Fixed: true, Concurrency: 1, Batch: -1},
+		"bounds.min_concurrency": {Min: -1},
+		"bounds.max_concurrency": {Min: 5, Max: 4},
+		"bounds.rate":            {Rate: math.NaN()},
+		"fixed.rate":             {Fixed: true, Concurrency: 1, Rate: math.Inf(1)},
+		"fixed: ":                {Batch: 7},
 	} {
 		if err := s.Steer(epoch, o); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%+v: %v", o, err)

@@ -11,15 +11,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/reset"
-	"github.com/surgegate/surgegate/pkg/steer"
 )
 
 // Deps are what a Reloader works with.
 type Deps struct {
 	// Load reads file and environment again; nil: the process was started without a file.
 	Load func() (config.Config, error)
-	Book *steer.Book
+	// Reconfigure audits a reload and calls do: see operator.Overrides.
+	Reconfigure func(ctx context.Context, e operator.Entry, do func() error) error
 	// Apply puts what is hot of a configuration into force, all of it or nothing.
 	Apply      func(config.Config) error
 	Logger     *slog.Logger
@@ -44,8 +45,8 @@ const (
 
 // New returns a Reloader for a process that runs with c.
 func New(c config.Config, d Deps) (*Reloader, error) {
-	if d.Book == nil || d.Apply == nil || d.Logger == nil || d.Registerer == nil {
-		return nil, errors.New("reload: Book, Apply, Logger and Registerer are needed")
+	if d.Reconfigure == nil || d.Apply == nil || d.Logger == nil || d.Registerer == nil {
+		return nil, errors.New("reload: Reconfigure, Apply, Logger and Registerer are needed")
 	}
 	results := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "surgegate_config_reloads_total", Help: "Reloads of the configuration by what became of them.",
@@ -59,7 +60,7 @@ func New(c config.Config, d Deps) (*Reloader, error) {
 
 // Reload reads the configuration again and returns what has changed. A dry run says what would. The error is a
 // *reset.Error of KindPrecondition where the configuration is at fault; nothing has changed then.
-func (r *Reloader) Reload(ctx context.Context, by steer.Operator, dryRun bool) ([]config.Change, error) {
+func (r *Reloader) Reload(ctx context.Context, by operator.Caller, dryRun bool) ([]config.Change, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next, changes, err := r.read()
@@ -106,16 +107,16 @@ func (r *Reloader) read() (config.Config, []config.Change, error) {
 	return next, changes, nil
 }
 
-func (r *Reloader) apply(ctx context.Context, by steer.Operator, next config.Config, changes []config.Change) error {
+func (r *Reloader) apply(ctx context.Context, by operator.Caller, next config.Config, changes []config.Change) error {
 	var before, after []string
-	entry := steer.Entry{Who: by.Who, From: by.From, What: steer.ActionReload}
+	entry := operator.Entry{Who: by.Who, From: by.From, What: operator.ActionReload}
 	for _, c := range changes {
 		entry.Targets = append(entry.Targets, c.Key)
 		before = append(before, c.Key+": "+c.Before)
 		after = append(after, c.Key+": "+c.After)
 	}
 	entry.Before, entry.After = strings.Join(before, "; "), strings.Join(after, "; ")
-	err := r.d.Book.Reconfigure(ctx, entry, func() error {
+	err := r.d.Reconfigure(ctx, entry, func() error {
 		err := r.d.Apply(next)
 		if err != nil {
 			return errors.Join(err, r.d.Apply(r.inForce)) // what was applied before the part that failed

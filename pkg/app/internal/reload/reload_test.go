@@ -15,9 +15,9 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/app/internal/reload"
 	"github.com/surgegate/surgegate/pkg/config"
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/reset"
-	"github.com/surgegate/surgegate/pkg/steer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	*reload.Reloader
 	reg  *prometheus.Registry
-	book *steer.Book
+	book *operator.Overrides
 
 	mu      sync.Mutex
 	file    config.Config
@@ -48,10 +48,10 @@ func newWorld(t *testing.T, withFile bool) *world {
 		}
 	})
 	log := slog.New(slog.DiscardHandler)
-	if w.book, err = steer.New(steer.Config{}, steer.Deps{Records: engine, Logger: log, Registerer: w.reg}); err != nil {
+	if w.book, err = operator.NewOverrides(operator.OverridesDeps{Records: engine, Logger: log, Registerer: w.reg}); err != nil {
 		t.Fatal(err)
 	}
-	d := reload.Deps{Book: w.book, Logger: log, Registerer: w.reg, Apply: func(c config.Config) error {
+	d := reload.Deps{Reconfigure: w.book.Reconfigure, Logger: log, Registerer: w.reg, Apply: func(c config.Config) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.applied = append(w.applied, c.Log.Level)
@@ -89,7 +89,7 @@ surgegate_config_reloads_total{result="unchanged"} %d
 func TestWhatCannotBeAppliedIsTakenBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, true)
-	by := steer.Operator{Who: "ada"}
+	by := operator.Caller{Who: "ada"}
 	w.file.Log.Level, w.stuck = "debug", "debug"
 	if _, err := w.Reload(t.Context(), by, false); err == nil || !strings.Contains(err.Error(), "stuck") {
 		t.Fatalf("%v", err)
@@ -125,7 +125,7 @@ func TestWhatCannotBeReloadedIsRefused(t *testing.T) {
 	w := newWorld(t, true)
 	refused := func(want string) {
 		t.Helper()
-		_, err := w.Reload(t.Context(), steer.Operator{}, false)
+		_, err := w.Reload(t.Context(), operator.Caller{}, false)
 		var e *reset.Error
 		if !errors.As(err, &e) || e.Kind != reset.KindPrecondition || e.Detail != want {
 			t.Errorf("%v, want %q", err, want)
@@ -135,7 +135,7 @@ func TestWhatCannotBeReloadedIsRefused(t *testing.T) {
 	refused("data_dir, token.ttl: restart to change; nothing has been changed")
 	w.wrong = errors.Join(errors.New("a.yaml:1: x"), errors.New("a.yaml:2: y"))
 	refused("a.yaml:1: x; a.yaml:2: y")
-	if _, err := w.Reload(t.Context(), steer.Operator{}, true); err == nil {
+	if _, err := w.Reload(t.Context(), operator.Caller{}, true); err == nil {
 		t.Error("a dry run does not tell")
 	}
 	w.count(t, 2, 0, 0) // a dry run is none
@@ -146,7 +146,7 @@ func TestWhatCannotBeReloadedIsRefused(t *testing.T) {
 		t.Errorf("%+v, %v", trail, err)
 	}
 	bare := newWorld(t, false)
-	if _, err := bare.Reload(t.Context(), steer.Operator{}, false); reset.KindOf(err) != reset.KindPrecondition ||
+	if _, err := bare.Reload(t.Context(), operator.Caller{}, false); reset.KindOf(err) != reset.KindPrecondition ||
 		!strings.Contains(err.Error(), "without --config") {
 		t.Errorf("%v", err)
 	}

@@ -1,4 +1,4 @@
-package operatorapi
+package operator
 
 import (
 	"context"
@@ -66,16 +66,6 @@ func (s *Service) diagnoseChange(ctx context.Context) {
 	}
 }
 
-func (s *Service) limitedClients() (out []*operatorv1.LimitedClient) {
-	for _, c := range s.d.LimitedClients() {
-		if len(out) == maxLimitedClients {
-			break
-		}
-		out = append(out, &operatorv1.LimitedClient{Kind: c.Kind, Client: c.Client, Refused: c.Refused})
-	}
-	return out
-}
-
 // diagnosisMetrics show the diagnosis to Prometheus. All series are there from the start.
 type diagnosisMetrics struct {
 	causes map[diagnosis.Cause]prometheus.Gauge
@@ -100,11 +90,8 @@ func newDiagnosisMetrics(r prometheus.Registerer) (*diagnosisMetrics, error) {
 			m.speeds[c.Downstream].Set(1)
 		}
 	}
-	if r == nil {
-		return m, nil
-	}
 	if err := errors.Join(r.Register(causes), r.Register(speeds)); err != nil {
-		return nil, fmt.Errorf("operatorapi: metrics: %w", err)
+		return nil, fmt.Errorf("operator: metrics: %w", err)
 	}
 	return m, nil
 }

@@ -1,4 +1,4 @@
-package operatorapi
+package operator
 
 import (
 	"cmp"
@@ -71,9 +71,9 @@ func watched(family string) (first, second string, ok bool) {
 
 func newRates(g prometheus.Gatherer) *rates { return &rates{gather: g} }
 
-// look takes a sample: about 1 ms and 600 KB of garbage for the whole registry of a gateway, once a second. What cannot be
+// sample takes a sample: about 1 ms and 600 KB of garbage for the whole registry of a gateway, once a second. What cannot be
 // read leaves a gap; the ends of the window bridge it.
-func (r *rates) look(now time.Time, stats queue.Stats, downstreams []Downstream) {
+func (r *rates) sample(now time.Time, stats queue.Stats, downstreams []dispatch.Downstream) {
 	families, err := r.gather.Gather()
 	if err != nil && len(families) == 0 {
 		return

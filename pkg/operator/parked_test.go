@@ -1,4 +1,4 @@
-package operatorapi_test
+package operator_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/surgegate/surgegate/pkg/operatorapi"
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
@@ -68,7 +68,7 @@ func TestGiveUpOfAThousand(t *testing.T) {
 
 // racing lets somebody else end jobs between the look and the change.
 type racing struct {
-	operatorapi.Queue
+	operator.Queue
 	mu   sync.Mutex
 	gone map[reset.ID]bool
 }
@@ -89,7 +89,7 @@ func (r *racing) Requeue(ctx context.Context, ids []reset.ID) []error {
 func TestARaceIsAuditedAsSuch(t *testing.T) {
 	t.Parallel()
 	race := &racing{gone: map[reset.ID]bool{}}
-	w := newWorld(t, func(d *operatorapi.Deps) { race.Queue, d.Queue = d.Queue, race })
+	w := newWorld(t, func(d *operator.Deps) { race.Queue, d.Queue = d.Queue, race })
 	ids := w.park(2)
 	id, err := reset.ParseID(ids[1])
 	if err != nil {
@@ -149,7 +149,7 @@ func TestListParked(t *testing.T) {
 
 // faulty is a queue that has a fault.
 type faulty struct {
-	operatorapi.Queue
+	operator.Queue
 	err error
 }
 
@@ -157,7 +157,7 @@ func (f faulty) Stats(context.Context) (queue.Stats, error) { return queue.Stats
 
 func TestACauseStaysInside(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(d *operatorapi.Deps) {
+	w := newWorld(t, func(d *operator.Deps) {
 		d.Queue = faulty{d.Queue, fmt.Errorf("pebble: /var/secret/000001.sst is corrupt")}
 	})
 	_, err := w.client.GetStatus(w.ctx(), &operatorv1.GetStatusRequest{})

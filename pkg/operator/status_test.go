@@ -1,8 +1,9 @@
-package operatorapi_test
+package operator_test
 
 import (
 	"context"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -15,11 +16,14 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/dispatch"
-	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/operatorapi"
+	"github.com/surgegate/surgegate/pkg/operator"
+	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/starvation"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -76,17 +80,19 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 	t.Parallel()
 	out := begin().Add(-time.Minute)
 	var store downstream
-	w := newWorld(t, func(d *operatorapi.Deps) {
-		d.Downstreams = func() []operatorapi.Downstream {
-			return []operatorapi.Downstream{{Name: "store", Concurrency: 8, InFlight: 3, Rate: 120, Breaker: "half_open", Ramp: .5,
-				Mode: "bounded", Batch: 64, Forced: true, OutageSince: out, Counts: store.now(), Misconfiguration: "grant it",
-				Failures: []operatorapi.Failure{{Outcome: "error", Code: "UNKNOWN", Items: 7, Last: out, Meaning: "look"}}}}
+	w := newWorld(t, func(d *operator.Deps) {
+		w := d.Work.(*board)
+		w.breakers["store"] = breaker.ForceOpen
+		w.store = func() dispatch.Downstream {
+			return dispatch.Downstream{Name: "store", Limits: pace.Limits{Concurrency: 8, InFlight: 3, Rate: 120, Ramp: .5, Batch: 64},
+				Mode: pace.ModeBounded, OutageSince: out, Counts: store.now(), Misconfiguration: "grant it",
+				Failures: []dispatch.Failure{{Outcome: "error", Code: "UNKNOWN", Items: 7, Last: out, Meaning: "look"}}}
 		}
-		d.Disk = func() operatorapi.Disk { return operatorapi.Disk{Available: 7, Reserve: 5} }
-		d.Process = func() operatorapi.Process {
-			return operatorapi.Process{StarvedSince: out, Delay: 7 * time.Millisecond, Throttled: .25, CPULimit: 1.5, CPUUsed: 1.25}
+		d.Disk = func() operator.Disk { return operator.Disk{Available: 7, Reserve: 5} }
+		d.Process = func() starvation.Status {
+			return starvation.Status{Since: out, Delay: 7 * time.Millisecond, Throttled: .25, Limit: 1.5, Used: 1.25}
 		}
-		d.Draining = func() bool { return true }
+		d.IsDraining = func() bool { return true }
 	})
 	decisions := counters(t, w.reg, "surgegate_admission_decisions_total", "decision", "reason")
 	dry := counters(t, w.reg, "surgegate_admission_dry_run_total", "reason")
@@ -137,7 +143,7 @@ func TestStatusTellsWhatGoesOn(t *testing.T) {
 		t.Errorf("failures %v, misconfiguration %q", f, d.GetMisconfiguration())
 	}
 	if d.GetDownstream() != "store" || d.GetConcurrencyLimit() != 8 || d.GetInFlight() != 3 || d.GetRateLimit() != 120 ||
-		d.GetBreaker() != "half_open" ||
+		d.GetBreaker() != "open" ||
 		d.GetRamp() != .5 || d.GetPaceMode() != "bounded" || d.GetBatch() != 64 || !d.GetBreakerForced() ||
 		!d.GetOutageStartTime().AsTime().Equal(out) ||
 		!near(d.GetCallRate(), 20) || !near(d.GetFailureRate(), 2) || !near(d.GetItemRate(), 500) ||
@@ -217,7 +223,7 @@ func TestStatusTellsHowLongALineTakes(t *testing.T) {
 
 // stalled is a queue whose committer holds its lock for as long as the test likes.
 type stalled struct {
-	operatorapi.Queue
+	operator.Queue
 	lock sync.Mutex
 }
 
@@ -230,7 +236,7 @@ func (s *stalled) Stats(ctx context.Context) (queue.Stats, error) {
 func TestStatusDoesNotWaitForTheDisk(t *testing.T) {
 	t.Parallel()
 	disk := &stalled{}
-	w := newWorld(t, func(d *operatorapi.Deps) { disk.Queue, d.Queue = d.Queue, disk })
+	w := newWorld(t, func(d *operator.Deps) { disk.Queue, d.Queue = d.Queue, disk })
 	w.park(7)
 	w.pass(time.Second) // it was read once
 	disk.lock.Lock()
@@ -258,7 +264,7 @@ func (h *hung) Gather() ([]*dto.MetricFamily, error) {
 func TestOldRatesAreNotTold(t *testing.T) {
 	t.Parallel()
 	counters := &hung{}
-	w := newWorld(t, func(d *operatorapi.Deps) { counters.Gatherer, d.Gatherer = d.Gatherer, counters })
+	w := newWorld(t, func(d *operator.Deps) { counters.Gatherer, d.Gatherer = d.Gatherer, counters })
 	w.pass(2 * time.Second)
 	w.park(7)
 	w.pass(2 * time.Second)
@@ -316,17 +322,11 @@ func TestWatchStatus(t *testing.T) {
 
 func TestATicketIsToldAsItsHolderSeesIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(d *operatorapi.Deps) {
-		d.Inspect = func(_ context.Context, id string) (gate.Inspection, error) {
-			switch id {
-			case "waits":
-				return gate.Inspection{Lane: reset.LaneHash, Retrying: true, Ticket: reset.Ticket{State: reset.StateAccepted, Position: 7,
-					AcceptTime: begin(), UpdateTime: begin(), ETA: &reset.ETA{Low: time.Second, High: 3 * time.Second}}}, nil
-			case "failed":
-				return gate.Inspection{Ticket: reset.Ticket{State: reset.StateFailed, Reason: reset.ReasonExpired, AcceptTime: begin()}}, nil
-			default:
-				return gate.Inspection{}, &reset.Error{Kind: reset.KindNotFound}
-			}
+	w := newWorld(t, func(d *operator.Deps) {
+		d.Gate = tickets{
+			"waits": {Lane: reset.LaneHash, Retrying: true, Ticket: reset.Ticket{State: reset.StateAccepted, Position: 7,
+				AcceptTime: begin(), UpdateTime: begin(), ETA: &reset.ETA{Low: time.Second, High: 3 * time.Second}}},
+			"failed": {Ticket: reset.Ticket{State: reset.StateFailed, Reason: reset.ReasonExpired, AcceptTime: begin()}},
 		}
 	})
 	r, err := w.client.GetTicket(w.ctx(), &operatorv1.GetTicketRequest{TicketId: "waits"})
@@ -344,18 +344,15 @@ func TestATicketIsToldAsItsHolderSeesIt(t *testing.T) {
 	}
 }
 
-func TestLimitedClientsAreTwentyAtMost(t *testing.T) {
+func TestLimitedClientsAreListedAndNotLogged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(d *operatorapi.Deps) {
-		d.LimitedClients = func() (all []operatorapi.LimitedClient) {
-			for i := range 30 {
-				all = append(all, operatorapi.LimitedClient{Kind: "ip", Client: "192.0.2.1", Refused: uint64(100 - i)})
-			}
-			return all
-		}
-	})
+	w := newWorld(t, nil)
+	for range 200 {
+		_, _ = w.admission.Admit(w.clock.Now(), admission.Request{Op: admission.OpStart, IP: netip.MustParseAddr("192.0.2.1")})
+	}
 	r, err := w.client.ListLimitedClients(w.ctx(), &operatorv1.ListLimitedClientsRequest{})
-	if err != nil || len(r.GetClients()) != 20 || r.GetClients()[0].GetRefused() != 100 || r.GetClients()[0].GetClient() != "192.0.2.1" {
+	if err != nil || len(r.GetClients()) != 1 || r.GetClients()[0].GetRefused() != 180 || r.GetClients()[0].GetClient() != "192.0.2.1" ||
+		r.GetClients()[0].GetKind() != "ip" {
 		t.Errorf("%v, %v", r, err)
 	}
 	if strings.Contains(w.log.String(), "192.0.2.1") {

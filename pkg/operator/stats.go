@@ -1,4 +1,4 @@
-package operatorapi
+package operator
 
 import (
 	"context"

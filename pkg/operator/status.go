@@ -1,4 +1,4 @@
-package operatorapi
+package operator
 
 import (
 	"context"
@@ -8,8 +8,11 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/surgegate/surgegate/pkg/breaker"
+	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
+	"github.com/surgegate/surgegate/pkg/starvation"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -62,25 +65,36 @@ func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, er
 
 // figures are the state at one moment, without what it means.
 func (s *Service) figures(now time.Time, stats queue.Stats) *operatorv1.GetStatusResponse {
-	level, disk := s.d.Level(), s.d.Disk()
+	disk := s.d.Disk()
+	level, asked, cause := s.level()
 	window := s.rates.span(now)
 	resp := &operatorv1.GetStatusResponse{
 		Time:               timestamppb.New(now),
-		BrownoutLevel:      uint32(level.InForce),
-		BrownoutLevelAsked: uint32(level.Asked),
-		BrownoutCause:      level.Cause,
-		Draining:           s.d.Draining(),
+		BrownoutLevel:      uint32(level),
+		BrownoutLevelAsked: uint32(asked),
+		BrownoutCause:      cause,
+		Draining:           s.d.IsDraining(),
 		Queue:              queueStatus(stats),
 		Lanes:              s.lanes(stats, window, now),
 		Downstreams:        s.downstreams(window),
 		Admission:          admissionStatus(window.intake()),
 		Disk:               &operatorv1.DiskStatus{AvailableBytes: disk.Available, ReserveBytes: disk.Reserve},
 		Process:            processStatus(s.d.Process()),
-		Overrides:          overrides(s.d.Book.List()),
+		Overrides:          overrideMessages(s.overrides.List()),
 		Version:            s.d.Version,
 		StartTime:          timestamppb.New(s.start),
 	}
 	return resp
+}
+
+// level returns the brownout level in force, the one that the signals ask for, and why.
+func (s *Service) level() (inForce, asked int, cause string) {
+	inForce, cause = s.d.Admission.Level()
+	asked, signals := s.d.Level.Asked()
+	if inForce != asked && signals != "" {
+		cause += "; the signals: " + signals
+	}
+	return inForce, asked, cause
 }
 
 func queueStatus(stats queue.Stats) *operatorv1.QueueStatus {
@@ -99,15 +113,15 @@ func queueStatus(stats queue.Stats) *operatorv1.QueueStatus {
 const still = .05
 
 func (s *Service) lanes(stats queue.Stats, window span, now time.Time) (out []*operatorv1.LaneStatus) {
-	steered := map[reset.Lane]Lane{}
-	for _, l := range s.d.Lanes() {
-		steered[l.Lane] = l
+	set := map[reset.Lane]dispatch.LaneStatus{}
+	for _, l := range s.d.Work.Lanes() {
+		set[l.Lane] = l
 	}
 	for _, lane := range reset.Lanes() {
 		l := stats.Lanes[lane]
 		st := &operatorv1.LaneStatus{
 			Lane: lane.String(), Leased: l.Leased, Retrying: l.Retrying, Parked: l.Parked,
-			Paused: steered[lane].Paused, Weight: steered[lane].Weight,
+			Paused: !set[lane].PausedSince.IsZero(), Weight: set[lane].Weight,
 		}
 		st.ArrivalRate, st.Rate = window.lane(lane)
 		for _, n := range l.Waiting {
@@ -131,21 +145,21 @@ func (s *Service) lanes(stats queue.Stats, window span, now time.Time) (out []*o
 }
 
 func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) {
-	for _, d := range s.d.Downstreams() {
+	for _, d := range s.d.Work.Status() {
 		c := window.calls(d.Name)
 		st := &operatorv1.DownstreamStatus{
 			Downstream:       d.Name,
 			Kinds:            c.kinds,
 			LastCallTime:     timestamp(d.Counts.LastCall),
 			LastSuccessTime:  timestamp(d.Counts.LastSuccess),
-			ConcurrencyLimit: uint32(max(0, d.Concurrency)),
-			InFlight:         uint32(max(0, d.InFlight)),
-			RateLimit:        d.Rate,
+			ConcurrencyLimit: uint32(max(0, d.Limits.Concurrency)),
+			InFlight:         uint32(max(0, d.Limits.InFlight)),
+			RateLimit:        d.Limits.Rate,
 			Breaker:          d.Breaker,
-			BreakerForced:    d.Forced,
-			Ramp:             d.Ramp,
-			PaceMode:         d.Mode,
-			Batch:            uint32(max(0, d.Batch)),
+			BreakerForced:    d.Forced != breaker.ForceNone,
+			Ramp:             d.Limits.Ramp,
+			PaceMode:         string(d.Mode),
+			Batch:            uint32(max(0, d.Limits.Batch)),
 			CallRate:         c.ok,
 			FailureRate:      c.failed,
 			ItemRate:         c.items,
@@ -165,10 +179,10 @@ func (s *Service) downstreams(window span) (out []*operatorv1.DownstreamStatus) 
 	return out
 }
 
-func processStatus(p Process) *operatorv1.ProcessStatus {
+func processStatus(p starvation.Status) *operatorv1.ProcessStatus {
 	return &operatorv1.ProcessStatus{
-		CpuStarved: !p.StarvedSince.IsZero(), CpuStarvedSince: timestamp(p.StarvedSince), SchedulingDelay: duration(p.Delay),
-		ThrottledShare: p.Throttled, CpuLimit: p.CPULimit, CpuUsed: p.CPUUsed,
+		CpuStarved: !p.Since.IsZero(), CpuStarvedSince: timestamp(p.Since), SchedulingDelay: duration(p.Delay),
+		ThrottledShare: p.Throttled, CpuLimit: p.Limit, CpuUsed: p.Used,
 	}
 }
 

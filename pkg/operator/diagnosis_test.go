@@ -1,4 +1,4 @@
-package operatorapi_test
+package operator_test
 
 import (
 	"testing"
@@ -8,16 +8,18 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/surgegate/surgegate/pkg/diagnosis"
-	"github.com/surgegate/surgegate/pkg/operatorapi"
+	"github.com/surgegate/surgegate/pkg/dispatch"
+	"github.com/surgegate/surgegate/pkg/operator"
+	"github.com/surgegate/surgegate/pkg/pace"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 // busy is a store whose 8 calls at once are always out.
-func busy(store *downstream) func(*operatorapi.Deps) {
-	return func(d *operatorapi.Deps) {
-		d.Downstreams = func() []operatorapi.Downstream {
-			return []operatorapi.Downstream{{Name: "store", Concurrency: 8, InFlight: 8, Breaker: "closed", Ramp: 1, Mode: "auto", Batch: 1,
-				Counts: store.now()}}
+func busy(store *downstream) func(*operator.Deps) {
+	return func(d *operator.Deps) {
+		d.Work.(*board).store = func() dispatch.Downstream {
+			return dispatch.Downstream{Name: "store", Limits: pace.Limits{Concurrency: 8, InFlight: 8, Ramp: 1, Batch: 1}, Breaker: "closed",
+				Mode: pace.ModeAuto, Counts: store.now()}
 		}
 	}
 }

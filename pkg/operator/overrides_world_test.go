@@ -1,4 +1,4 @@
-package steer_test
+package operator_test
 
 import (
 	"bytes"
@@ -12,16 +12,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"go.uber.org/goleak"
 
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/reset"
-	"github.com/surgegate/surgegate/pkg/steer"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // wall is a clock whose time of day can be set, while its timers go on as they do.
 type wall struct {
@@ -72,19 +69,23 @@ func (d *dial) set(v float64, err error) error {
 	return err
 }
 
-func (d *dial) knob() steer.Knob {
-	return steer.Knob{
-		Target: d.target, Kind: steer.KindLane, Action: steer.ActionLaneWeight,
-		Check: func(s steer.Setting, bad *reset.Violations) {
+func (d *dial) asTarget() operator.Target {
+	return operator.Target{
+		Name: d.target, Kind: "lane", Action: "set_lane_weight",
+		Check: func(s operator.Setting, bad *reset.Violations) {
 			if s.Weight <= 0 {
 				bad.Add("weight", "must be over 0")
 			}
 		},
-		Words:      func(s steer.Setting) string { d.mu.Lock(); defer d.mu.Unlock(); return fmt.Sprint(s.Weight) + d.unit },
+		Describe: func(s operator.Setting) string {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return fmt.Sprint(s.Weight) + d.unit
+		},
 		InForce:    func() string { return fmt.Sprint(d.inForce()) },
 		Configured: func() string { d.mu.Lock(); defer d.mu.Unlock(); return fmt.Sprint(d.configured) },
-		Notes:      func(steer.Setting) []string { return []string{"look out"} },
-		Apply: func(s steer.Setting) error {
+		Notes:      func(operator.Setting) []string { return []string{"look out"} },
+		Apply: func(s operator.Setting) error {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			return d.set(s.Weight, d.applyErr)
@@ -134,31 +135,29 @@ func (d *disk) PutAll(ctx context.Context, writes []queue.RecordWrite) error {
 	return errors.Join(d.Engine.PutAll(context.WithoutCancel(ctx), writes), ctx.Err())
 }
 
-// world is a book over a real queue; it can be ended as by a kill and begun again.
-type world struct {
-	t     *testing.T
-	dir   string
-	clock *wall
-	disk  *disk
-	book  *steer.Book
-	reg   *prometheus.Registry
-	log   *bytes.Buffer // read once the book has ended
-	a, b  *dial
-	stop  func()
+// overridesWorld is Overrides over a real queue; it can be ended as by a kill and begun again.
+type overridesWorld struct {
+	t         *testing.T
+	dir       string
+	clock     *wall
+	disk      *disk
+	overrides *operator.Overrides
+	reg       *prometheus.Registry
+	log       *bytes.Buffer // read once the book has ended
+	a, b      *dial
+	stop      func()
 }
 
-func begin() time.Time { return time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC) }
-
-func newWorld(t *testing.T) *world {
+func newOverridesWorld(t *testing.T) *overridesWorld {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), clock: &wall{Manual: clock.NewManual(begin())}, log: &bytes.Buffer{}}
+	w := &overridesWorld{t: t, dir: t.TempDir(), clock: &wall{Manual: clock.NewManual(begin())}, log: &bytes.Buffer{}}
 	w.open()
 	t.Cleanup(func() { w.stop() })
 	return w
 }
 
 // open starts anew: dials are as configured.
-func (w *world) open() {
+func (w *overridesWorld) open() {
 	w.t.Helper()
 	w.a, w.b = &dial{target: "lane/a/weight", configured: 1, now: 1}, &dial{target: "lane/b/weight", configured: 2, now: 2}
 	w.reg = prometheus.NewRegistry()
@@ -168,19 +167,19 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	w.disk = &disk{Engine: e}
-	w.book, err = steer.New(steer.Config{}, steer.Deps{
-		Records: w.disk, Knobs: []steer.Knob{w.a.knob(), w.b.knob()}, Clock: w.clock, Registerer: w.reg,
+	w.overrides, err = operator.NewOverrides(operator.OverridesDeps{
+		Records: w.disk, Targets: []operator.Target{w.a.asTarget(), w.b.asTarget()}, Clock: w.clock, Registerer: w.reg,
 		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.book.Load(w.t.Context()); err != nil {
+	if err := w.overrides.Load(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { w.book.Run(ctx) })
+	running.Go(func() { w.overrides.Run(ctx) })
 	w.stop = func() {
 		cancel()
 		running.Wait()
@@ -191,14 +190,14 @@ func (w *world) open() {
 	w.clock.BlockUntil(1)
 }
 
-func (w *world) restart() {
+func (w *overridesWorld) restart() {
 	w.t.Helper()
 	w.stop()
 	w.open()
 }
 
 // pass lets time go by, look after look.
-func (w *world) pass(d time.Duration) {
+func (w *overridesWorld) pass(d time.Duration) {
 	w.t.Helper()
 	for range d / time.Second {
 		w.clock.BlockUntil(1)
@@ -207,11 +206,11 @@ func (w *world) pass(d time.Duration) {
 	w.clock.BlockUntil(1)
 }
 
-func ada() steer.Operator { return steer.Operator{Who: "ada", From: "192.0.2.1:5"} }
+func ada() operator.Caller { return operator.Caller{Who: "ada", From: "192.0.2.1:5"} }
 
-func (w *world) set(target string, value float64, d time.Duration) steer.Change {
+func (w *overridesWorld) set(target string, value float64, d time.Duration) operator.Change {
 	w.t.Helper()
-	c, err := w.book.Set(w.t.Context(), steer.Request{Setting: steer.Setting{Target: target, Weight: value}, Duration: d, Reason: "why",
+	c, err := w.overrides.Set(w.t.Context(), operator.Request{Setting: laneWeight(target, value), Duration: d, Reason: "why",
 		By: ada()})
 	if err != nil {
 		w.t.Fatal(err)
@@ -220,11 +219,11 @@ func (w *world) set(target string, value float64, d time.Duration) steer.Change 
 }
 
 // trail is the whole audit trail, oldest first, as "who what targets before after".
-func (w *world) trail() (lines []string) {
+func (w *overridesWorld) trail() (lines []string) {
 	w.t.Helper()
 	before := ""
 	for {
-		entries, next, err := w.book.Trail(w.t.Context(), before, 2)
+		entries, next, err := w.overrides.Trail(w.t.Context(), before, 2)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -237,7 +236,7 @@ func (w *world) trail() (lines []string) {
 	}
 }
 
-func (w *world) wantTrail(want ...string) {
+func (w *overridesWorld) wantTrail(want ...string) {
 	w.t.Helper()
 	got := w.trail()
 	if fmt.Sprint(got) != fmt.Sprint(want) {
@@ -246,7 +245,7 @@ func (w *world) wantTrail(want ...string) {
 }
 
 // metric reads a series of the registry.
-func (w *world) metric(name, label string) float64 {
+func (w *overridesWorld) metric(name, label string) float64 {
 	w.t.Helper()
 	families, err := w.reg.Gather()
 	if err != nil {
@@ -264,3 +263,7 @@ func (w *world) metric(name, label string) float64 {
 }
 
 func value(m *dto.Metric) float64 { return m.GetCounter().GetValue() + m.GetGauge().GetValue() }
+
+func laneWeight(target string, weight float64) operator.Setting {
+	return operator.Setting{Target: target, LaneSetting: operator.LaneSetting{Weight: weight}}
+}

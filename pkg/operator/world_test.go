@@ -1,10 +1,9 @@
-package operatorapi_test
+package operator_test
 
 import (
 	"bytes"
 	"context"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -19,42 +18,40 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
+	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/edge"
-	"github.com/surgegate/surgegate/pkg/operatorapi"
+	"github.com/surgegate/surgegate/pkg/gate"
+	"github.com/surgegate/surgegate/pkg/operator"
+	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/reset"
-	"github.com/surgegate/surgegate/pkg/steer"
+	"github.com/surgegate/surgegate/pkg/starvation"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// board is what is steered: values that stay where they are put.
+// board is a work side whose settings stay where they are put. It is safe for concurrent use.
 type board struct {
-	mu       sync.Mutex
-	paused   map[reset.Lane]bool
-	weights  map[reset.Lane]float64
-	paces    map[string]steer.Pace
-	breakers map[string]steer.Breaker
-	rules    map[string]steer.Rule
-	held     bool
-	level    int
+	mu         sync.Mutex
+	paused     map[reset.Lane]bool
+	weights    map[reset.Lane]float64
+	paces      map[string]pace.Override
+	breakers   map[string]breaker.Force
+	identifier dispatch.Budget
+	store      func() dispatch.Downstream
 }
 
 func newBoard() *board {
 	return &board{
-		paused: map[reset.Lane]bool{}, weights: map[reset.Lane]float64{}, paces: map[string]steer.Pace{},
-		breakers: map[string]steer.Breaker{}, rules: maps.Clone(configuredRules()),
-	}
-}
-
-func configuredRules() map[string]steer.Rule {
-	return map[string]steer.Rule{
-		"global": {Rate: admission.Rate{Count: 20_000, Per: time.Second}, Burst: 40_000}, "client": {Rate: admission.Rate{Count: 20,
-			Per: time.Minute}, Burst: 20},
-		"identifier": {Rate: admission.Rate{Count: 5, Per: time.Hour}, Burst: 5}, "level": {},
+		paused: map[reset.Lane]bool{}, weights: map[reset.Lane]float64{}, paces: map[string]pace.Override{},
+		breakers: map[string]breaker.Force{},
+		store: func() dispatch.Downstream {
+			return dispatch.Downstream{Name: "store", Breaker: "closed", Mode: pace.ModeAuto, Limits: pace.Limits{Concurrency: 12}}
+		},
 	}
 }
 
@@ -65,64 +62,90 @@ func (b *board) do(f func()) error {
 	return nil
 }
 
+func (b *board) Lanes() (all []dispatch.LaneStatus) {
+	_ = b.do(func() {
+		for _, l := range []reset.Lane{reset.LaneStart, reset.LaneApply} {
+			s := dispatch.LaneStatus{Lane: l, Weight: 8, Configured: 8}
+			if b.paused[l] {
+				s.PausedSince = begin()
+			}
+			if w := b.weights[l]; w != 0 {
+				s.Weight = w
+			}
+			all = append(all, s)
+		}
+	})
+	return all
+}
+
+func (b *board) Status() (all []dispatch.Downstream) {
+	all = []dispatch.Downstream{b.store(), {Name: "mail", Breaker: "closed"}, {Name: "revoker", Breaker: "none"}}
+	_ = b.do(func() {
+		for i, d := range all {
+			if f := b.breakers[d.Name]; f != breaker.ForceNone {
+				all[i].Forced, all[i].Breaker = f, f.String()
+			}
+		}
+	})
+	return all
+}
+
 func (b *board) PauseLane(l reset.Lane, paused bool) error {
 	return b.do(func() { b.paused[l] = paused })
 }
+
 func (b *board) SetLaneWeight(l reset.Lane, w float64) error {
 	return b.do(func() { b.weights[l] = w })
 }
-func (b *board) SetPace(d string, p steer.Pace) error { return b.do(func() { b.paces[d] = p }) }
-func (b *board) ForceBreaker(d string, s steer.Breaker) error {
-	return b.do(func() { b.breakers[d] = s })
+
+func (b *board) SetPace(d string, o pace.Override) error { return b.do(func() { b.paces[d] = o }) }
+
+func (b *board) ForceBreaker(d string, f breaker.Force) error {
+	return b.do(func() { b.breakers[d] = f })
 }
-func (b *board) Lane(l reset.Lane) (s steer.LaneState) {
-	_ = b.do(func() {
-		s = steer.LaneState{Paused: b.paused[l], Weight: 8, Configured: 8, Waiting: 3}
-		if w := b.weights[l]; w != 0 {
-			s.Weight = w
-		}
-	})
-	return s
+
+func (b *board) IdentifierBudget() (inForce, configured dispatch.Budget) {
+	configured = dispatch.Budget{Mails: 5, Per: time.Hour, Burst: 5}
+	_ = b.do(func() { inForce = b.identifier })
+	if inForce == (dispatch.Budget{}) {
+		inForce = configured
+	}
+	return inForce, configured
 }
-func (b *board) Downstream(d string) (s steer.DownstreamState) {
-	_ = b.do(func() {
-		s = steer.DownstreamState{Mode: "auto", Concurrency: 12, Breaker: "closed", Forced: b.breakers[d] != "", Configured: "measured"}
-	})
-	return s
+
+func (b *board) SetIdentifierBudget(x dispatch.Budget) error {
+	return b.do(func() { b.identifier = x })
 }
-func (b *board) Rule(name string) (r steer.Rule) {
-	_ = b.do(func() { r = b.rules[name] })
-	return r
+
+// tickets is a request side that knows some tickets.
+type tickets map[string]gate.Inspection
+
+func (t tickets) Inspect(_ context.Context, id string) (gate.Inspection, error) {
+	i, ok := t[id]
+	if !ok {
+		return gate.Inspection{}, &reset.Error{Kind: reset.KindNotFound}
+	}
+	return i, nil
 }
-func (b *board) Configured(name string) steer.Rule { return configuredRules()[name] }
-func (b *board) SetRule(name string, r steer.Rule) error {
-	return b.do(func() { b.rules[name] = r })
-}
-func (b *board) Force(level int) { _ = b.do(func() { b.held, b.level = true, level }) }
-func (b *board) Release()        { _ = b.do(func() { b.held, b.level = false, 1 }) }
-func (b *board) Level() (int, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.level, b.held
-}
-func (b *board) Asked() (int, string) { return 1, "the oldest job has waited" }
 
 // world is the service behind the real edge, over a real queue.
 type world struct {
-	t      *testing.T
-	clock  *clock.Manual
-	board  *board
-	queue  *embedded.Engine
-	book   *steer.Book
-	server *edge.Server
-	client operatorv1.OperatorClient
-	reg    *prometheus.Registry
-	log    *bytes.Buffer
+	t         *testing.T
+	clock     *clock.Manual
+	board     *board
+	queue     *embedded.Engine
+	service   *operator.Service
+	admission *admission.Admission
+	level     *operator.Level
+	server    *edge.Server
+	client    operatorv1.OperatorClient
+	reg       *prometheus.Registry
+	log       *bytes.Buffer
 }
 
 func begin() time.Time { return time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-func newWorld(t *testing.T, change func(*operatorapi.Deps)) *world {
+func newWorld(t *testing.T, change func(*operator.Deps)) *world {
 	t.Helper()
 	w := &world{t: t, clock: clock.NewManual(begin()), board: newBoard(), reg: prometheus.NewRegistry(), log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
@@ -133,37 +156,26 @@ func newWorld(t *testing.T, change func(*operatorapi.Deps)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	knobs := steer.WorkKnobs(steer.WorkConfig{
-		Lanes: []reset.Lane{reset.LaneStart, reset.LaneApply}, Paced: []string{"store"}, Broken: []string{"store", "mail"},
-		MaxStartWait: 12 * time.Hour, MaxSealedWait: 24 * time.Hour,
-	}, w.board)
-	knobs = append(append(knobs, steer.BrownoutKnob(w.board)), steer.LimitKnobs(w.board)...)
-	if w.book, err = steer.New(steer.Config{}, steer.Deps{Records: w.queue, Knobs: knobs, Clock: w.clock, Registerer: w.reg,
-		Logger: log}); err != nil {
+	if w.admission, err = admission.New(admission.Config{}, admission.Deps{Clock: w.clock}); err != nil {
 		t.Fatal(err)
 	}
-	d := operatorapi.Deps{
-		Queue: w.queue, Book: w.book, Gatherer: w.reg, Registerer: w.reg, Limits: w.board, Clock: w.clock, Version: "v0",
-		Level: func() operatorapi.Level {
-			level, _ := w.board.Level()
-			asked, cause := w.board.Asked()
-			return operatorapi.Level{InForce: level, Asked: asked, Cause: cause}
-		},
-		Lanes: func() []operatorapi.Lane {
-			s := w.board.Lane(reset.LaneApply)
-			return []operatorapi.Lane{{Lane: reset.LaneApply, Paused: s.Paused, Weight: s.Weight}}
-		},
+	w.level = operator.NewLevel(w.admission.SetLevel)
+	w.level.Set(1, admission.Cause{Words: "the oldest job has waited"})
+	d := operator.Deps{
+		Queue: w.queue, Gate: tickets{}, Work: w.board, Admission: w.admission, Level: w.level,
+		MaxStartWait: 12 * time.Hour, MaxSealedWait: 24 * time.Hour, Gatherer: w.reg, Registerer: w.reg, Logger: log,
+		Disk: func() operator.Disk { return operator.Disk{} }, Process: func() starvation.Status { return starvation.Status{} },
+		IsDraining: func() bool { return false }, Clock: w.clock, Version: "v0",
 	}
 	if change != nil {
 		change(&d)
 	}
-	service, err := operatorapi.New(d)
-	if err != nil {
+	if w.service, err = operator.New(d); err != nil {
 		t.Fatal(err)
 	}
 	local := edge.Listener{Address: "127.0.0.1:0"}
 	w.server, err = edge.New(edge.Config{Operator: local, HTTP: local}, edge.Deps{
-		Operator: service, Registerer: w.reg, Gatherer: w.reg, Logger: log,
+		Operator: w.service, Registerer: w.reg, Gatherer: w.reg, Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -173,8 +185,7 @@ func newWorld(t *testing.T, change func(*operatorapi.Deps)) *world {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { service.Run(ctx) })
-	running.Go(func() { w.book.Run(ctx) })
+	running.Go(func() { w.service.Run(ctx) })
 	conn, err := grpc.NewClient(w.server.Addrs().Operator.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package operatorapi
+package operator
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
-	"github.com/surgegate/surgegate/pkg/steer"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -64,7 +63,7 @@ func (s *Service) ListParked(ctx context.Context, r *operatorv1.ListParkedReques
 
 // RequeueParked implements the call.
 func (s *Service) RequeueParked(ctx context.Context, r *operatorv1.RequeueParkedRequest) (*operatorv1.RequeueParkedResponse, error) {
-	results, err := s.change(ctx, steer.ActionRequeue, "waiting", r.GetJobIds(), r.GetDryRun(), s.d.Queue.Requeue)
+	results, err := s.change(ctx, actionRequeue, "waiting", r.GetJobIds(), r.GetDryRun(), s.d.Queue.Requeue)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +72,7 @@ func (s *Service) RequeueParked(ctx context.Context, r *operatorv1.RequeueParked
 
 // GiveUpParked implements the call.
 func (s *Service) GiveUpParked(ctx context.Context, r *operatorv1.GiveUpParkedRequest) (*operatorv1.GiveUpParkedResponse, error) {
-	results, err := s.change(ctx, steer.ActionGiveUp, "failed", r.GetJobIds(), r.GetDryRun(), s.d.Queue.GiveUp)
+	results, err := s.change(ctx, actionGiveUp, "failed", r.GetJobIds(), r.GetDryRun(), s.d.Queue.GiveUp)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +105,9 @@ func (s *Service) change(ctx context.Context, what, after string, texts []string
 	if dryRun || len(found) == 0 {
 		return results, nil
 	}
-	by := steer.OperatorOf(ctx)
-	entry := steer.Entry{Who: by.Who, From: by.From, What: what, Targets: idTexts(found), Before: "parked", After: after}
-	if err := s.d.Book.Audit(ctx, entry); err != nil {
+	by := CallerOf(ctx)
+	entry := Entry{Who: by.Who, From: by.From, What: what, Targets: idTexts(found), Before: "parked", After: after}
+	if err := s.overrides.Audit(ctx, entry); err != nil {
 		return nil, queueError(err)
 	}
 	// What has been audited is done even if the caller goes away.
@@ -127,8 +126,8 @@ func (s *Service) change(ctx context.Context, what, after string, texts []string
 		}
 	}
 	if len(failed) > 0 {
-		entry.What, entry.Targets, entry.After = what+"_undone", idTexts(failed), "not changed"
-		if err := s.d.Book.Audit(ctx, entry); err != nil {
+		entry.What, entry.Targets, entry.After = what+undoneSuffix, idTexts(failed), "not changed"
+		if err := s.overrides.Audit(ctx, entry); err != nil {
 			return nil, queueError(err)
 		}
 	}

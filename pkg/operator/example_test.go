@@ -1,4 +1,4 @@
-package steer_test
+package operator_test
 
 import (
 	"context"
@@ -8,14 +8,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/queue/embedded"
 	"github.com/surgegate/surgegate/pkg/reset"
-	"github.com/surgegate/surgegate/pkg/steer"
 )
 
-// A book with one knob: what it would do is asked first.
-func ExampleNew() {
-	dir, err := os.MkdirTemp("", "steer")
+// One target; a dry run says what setting it would do.
+func ExampleNewOverrides() {
+	dir, err := os.MkdirTemp("", "operator")
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -28,15 +28,15 @@ func ExampleNew() {
 	}
 	defer func() { _ = records.Close() }() // nothing is left to write
 	weight := 8.0
-	book, err := steer.New(steer.Config{}, steer.Deps{
+	overrides, err := operator.NewOverrides(operator.OverridesDeps{
 		Records: records, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
-		Knobs: []steer.Knob{{
-			Target: "lane/start/weight", Kind: steer.KindLane, Action: steer.ActionLaneWeight,
-			Check:      func(steer.Setting, *reset.Violations) {},
-			Words:      func(s steer.Setting) string { return fmt.Sprint("weight ", s.Weight) },
+		Targets: []operator.Target{{
+			Name: "lane/start/weight", Kind: "lane", Action: "set_lane_weight",
+			Check:      func(operator.Setting, *reset.Violations) {},
+			Describe:   func(s operator.Setting) string { return fmt.Sprint("weight ", s.Weight) },
 			InForce:    func() string { return fmt.Sprint("weight ", weight) },
 			Configured: func() string { return "weight 8" },
-			Apply:      func(s steer.Setting) error { weight = s.Weight; return nil },
+			Apply:      func(s operator.Setting) error { weight = s.Weight; return nil },
 			Revert:     func() error { weight = 8; return nil },
 		}},
 	})
@@ -44,7 +44,9 @@ func ExampleNew() {
 		fmt.Println(err)
 		return
 	}
-	change, err := book.Set(context.Background(), steer.Request{Setting: steer.Setting{Target: "lane/start/weight", Weight: 2}, DryRun: true})
+	change, err := overrides.Set(context.Background(), operator.Request{Setting: operator.Setting{
+		Target: "lane/start/weight", LaneSetting: operator.LaneSetting{Weight: 2},
+	}, DryRun: true})
 	fmt.Println(change.Before, "->", change.After, err, "in force:", weight)
 	// Output: weight 8 -> weight 2 <nil> in force: 8
 }

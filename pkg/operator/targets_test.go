@@ -1,4 +1,4 @@
-package operatorapi_test
+package operator_test
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/surgegate/surgegate/pkg/operatorapi"
+	"github.com/surgegate/surgegate/pkg/admission"
+	"github.com/surgegate/surgegate/pkg/operator"
 	"github.com/surgegate/surgegate/pkg/reset"
-	"github.com/surgegate/surgegate/pkg/steer"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -26,7 +26,7 @@ func for2m(dryRun bool) *operatorv1.Steering {
 type call struct {
 	target, action, before, after string
 	do                            func(context.Context, operatorv1.OperatorClient, *operatorv1.Steering) (*operatorv1.Change, error)
-	inForce                       func(*board) string
+	inForce                       func(*world) string
 }
 
 func calls() []call {
@@ -35,35 +35,35 @@ func calls() []call {
 			func(ctx context.Context, c operatorv1.OperatorClient, s *operatorv1.Steering) (*operatorv1.Change, error) {
 				r, err := c.PauseLane(ctx, &operatorv1.PauseLaneRequest{Lane: "apply", Steering: s})
 				return r.GetChange(), err
-			}, func(b *board) string { return fmt.Sprint(b.Lane(reset.LaneApply).Paused) }},
+			}, func(w *world) string { return fmt.Sprint(!w.board.Lanes()[1].PausedSince.IsZero()) }},
 		{"lane/start/weight", "set_lane_weight", "weight 8", "weight 2.5",
 			func(ctx context.Context, c operatorv1.OperatorClient, s *operatorv1.Steering) (*operatorv1.Change, error) {
 				r, err := c.SetLaneWeight(ctx, &operatorv1.SetLaneWeightRequest{Lane: "start", Weight: 2.5, Steering: s})
 				return r.GetChange(), err
-			}, func(b *board) string { return fmt.Sprint(b.Lane(reset.LaneStart).Weight) }},
+			}, func(w *world) string { return fmt.Sprint(w.board.Lanes()[0].Weight) }},
 		{"pace/store", "set_pace", "measured: 12 calls at once now", "fixed at 4 calls at once, at most 100 items a second, at most 8 in a call",
 			func(ctx context.Context, c operatorv1.OperatorClient, s *operatorv1.Steering) (*operatorv1.Change, error) {
 				r, err := c.SetPace(ctx, &operatorv1.SetPaceRequest{Downstream: "store", Steering: s,
 					Pace: &operatorv1.SetPaceRequest_Fixed{Fixed: &operatorv1.FixedPace{Concurrency: 4, Rate: 100, Batch: 8}}})
 				return r.GetChange(), err
-			}, func(b *board) (s string) { _ = b.do(func() { s = fmt.Sprint(b.paces["store"]) }); return s }},
+			}, func(w *world) (s string) { _ = w.board.do(func() { s = fmt.Sprint(w.board.paces["store"]) }); return s }},
 		{"breaker/mail", "force_breaker", "auto, closed now", "held open",
 			func(ctx context.Context, c operatorv1.OperatorClient, s *operatorv1.Steering) (*operatorv1.Change, error) {
 				r, err := c.ForceBreaker(ctx, &operatorv1.ForceBreakerRequest{Downstream: "mail", State: operatorv1.BreakerState_BREAKER_STATE_OPEN,
 					Steering: s})
 				return r.GetChange(), err
-			}, func(b *board) (s string) { _ = b.do(func() { s = string(b.breakers["mail"]) }); return s }},
-		{"brownout", "force_brownout", "by the signals, 0 (normal) now", "held at 3 (only completions are taken)",
+			}, func(w *world) string { return w.board.Status()[1].Breaker }},
+		{"brownout", "force_brownout", "by the signals, 1 (extras wait) now", "held at 3 (only completions are taken)",
 			func(ctx context.Context, c operatorv1.OperatorClient, s *operatorv1.Steering) (*operatorv1.Change, error) {
 				r, err := c.ForceBrownout(ctx, &operatorv1.ForceBrownoutRequest{Level: 3, Steering: s})
 				return r.GetChange(), err
-			}, func(b *board) string { _, held := b.Level(); return fmt.Sprint(held) }},
+			}, func(w *world) string { _, isHeld := w.level.InForce(); return fmt.Sprint(isHeld) }},
 		{"limit/client", "set_limit", "20/m, burst 20, enforced", "40/m, burst 40, counted only, refuses nothing",
 			func(ctx context.Context, c operatorv1.OperatorClient, s *operatorv1.Steering) (*operatorv1.Change, error) {
 				yes := true
 				r, err := c.SetLimit(ctx, &operatorv1.SetLimitRequest{Limit: "client", Rate: "40/m", CountOnly: &yes, Steering: s})
 				return r.GetChange(), err
-			}, func(b *board) string { return b.Rule("client").String() }},
+			}, func(w *world) string { return fmt.Sprint(w.admission.Rules().Client) }},
 	}
 }
 
@@ -73,9 +73,9 @@ func TestEachOverrideIsSetToldAuditedAndEnds(t *testing.T) {
 		t.Run(c.target, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
-			was := c.inForce(w.board)
+			was := c.inForce(w)
 			dry, err := c.do(w.ctx(), w.client, for2m(true))
-			if err != nil || !dry.GetDryRun() || dry.GetBefore() != c.before || dry.GetAfter() != c.after || c.inForce(w.board) != was ||
+			if err != nil || !dry.GetDryRun() || dry.GetBefore() != c.before || dry.GetAfter() != c.after || c.inForce(w) != was ||
 				len(w.audits()) != 0 {
 				t.Fatalf("dry run: %v, %v", dry, err)
 			}
@@ -84,7 +84,7 @@ func TestEachOverrideIsSetToldAuditedAndEnds(t *testing.T) {
 				!done.GetExpireTime().AsTime().Equal(begin().Add(2*time.Minute)) || len(done.GetNotes()) == 0 {
 				t.Fatalf("%v, %v", done, err)
 			}
-			if c.inForce(w.board) == was {
+			if c.inForce(w) == was {
 				t.Error("nothing has changed")
 			}
 			l, err := w.client.ListOverrides(w.ctx(), &operatorv1.ListOverridesRequest{})
@@ -94,7 +94,7 @@ func TestEachOverrideIsSetToldAuditedAndEnds(t *testing.T) {
 			}
 			w.clock.Advance(2 * time.Minute)
 			w.pass(time.Second)
-			if got := c.inForce(w.board); got != was {
+			if got := c.inForce(w); got != was {
 				t.Errorf("after its time %s is in force, was %s", got, was)
 			}
 			a := w.audits()
@@ -127,8 +127,8 @@ func TestLift(t *testing.T) {
 	if err != nil || len(all.GetChanges()) != len(calls())-1 {
 		t.Fatalf("%v, %v", all, err)
 	}
-	if rule := w.board.Rule("client").String(); rule != "20/m, burst 20, enforced" {
-		t.Errorf("limit %s", rule)
+	if rule := w.admission.Rules().Client; rule != (admission.Rule{Rate: admission.Rate{Count: 20, Per: time.Minute}, Burst: 20}) {
+		t.Errorf("limit %+v", rule)
 	}
 	if a := w.audits(); len(a) != 2*len(calls()) || a[0].GetAction() != "lift_override" {
 		t.Errorf("audit %v", a)
@@ -255,7 +255,8 @@ func TestAPageOfLargeEntriesCanBeReceived(t *testing.T) {
 	}
 	const entries = 130 // 4.5 MB, more than a gRPC client takes at once
 	for range entries {
-		if err := w.book.Audit(t.Context(), steer.Entry{Who: "ada", What: steer.ActionRequeue, Targets: ids}); err != nil {
+		if err := w.service.Reconfigure(t.Context(), operator.Entry{Who: "ada", What: operator.ActionReload, Targets: ids},
+			func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -277,12 +278,12 @@ func TestAPageOfLargeEntriesCanBeReceived(t *testing.T) {
 
 func TestReloadSaysWhatChangedOrWhyNot(t *testing.T) {
 	t.Parallel()
-	var asked steer.Operator
+	var asked operator.Caller
 	var failure error
-	w := newWorld(t, func(d *operatorapi.Deps) {
-		d.Reload = func(_ context.Context, by steer.Operator, dryRun bool) ([]operatorapi.ConfigChange, error) {
+	w := newWorld(t, func(d *operator.Deps) {
+		d.Reload = func(_ context.Context, by operator.Caller, dryRun bool) ([]*operatorv1.ConfigChange, error) {
 			asked = by
-			return []operatorapi.ConfigChange{{Key: "log.level", Before: "info", After: "debug"}}, failure
+			return []*operatorv1.ConfigChange{{Key: "log.level", Before: "info", After: "debug"}}, failure
 		}
 	})
 	r, err := w.client.Reload(w.ctx(), &operatorv1.ReloadRequest{DryRun: true})
