@@ -98,6 +98,10 @@ func enqueueMany(b *testing.B, e *embedded.Engine, callers, n int, perSecond flo
 // enqueues on top.
 //
 //	SURGEGATE_BENCH_JOBS=15000000 go test -run '^$' -bench Storm -benchtime 1x -timeout 30m ./pkg/queue/embedded
+//
+// With 5 million jobs on 2 cores that others used as well (load 4) it showed 243 MiB resident after the load, 0.75 GB of
+// disk, and 0.36 s to reopen; at 256 callers 85,000 starts/s (p50 2.5 ms) and 23,000 completions/s, which write a mark, a
+// ticket and two indexes more.
 func BenchmarkStorm(b *testing.B) {
 	jobs := 200_000
 	if n, err := strconv.Atoi(os.Getenv("SURGEGATE_BENCH_JOBS")); err == nil && n > 0 {

@@ -10,23 +10,6 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// The first byte of every key; the layouts are drawn in the package comment.
-const (
-	prefixSetAside  = 'a'
-	prefixCounters  = 'c'
-	prefixRecord    = 'd'
-	prefixExpire    = 'e'
-	prefixParkedID  = 'i'
-	prefixJob       = 'j'
-	prefixOpen      = 'k'
-	prefixMark      = 'm'
-	prefixParked    = 'p'
-	prefixRetry     = 'r'
-	prefixPassage   = 's'
-	prefixTicket    = 't'
-	prefixRetention = 'x'
-)
-
 const (
 	formatVersion    = 1
 	headerBytes      = 116
@@ -45,14 +28,14 @@ const (
 
 var errCorrupt = errors.New("embedded: record is damaged or of a newer format")
 
-// place says where a job lies. It is unique among open jobs.
+// slot says where a job lies. It is unique among open jobs.
 type slot struct {
 	lane  reset.Lane
 	class reset.Class
 	seq   uint64
 }
 
-// jobRecord is a job and what the engine remembers of it.
+// jobRecord is a job and what the engine stores with it.
 type jobRecord struct {
 	job     reset.Job
 	seq     uint64
@@ -63,20 +46,6 @@ type jobRecord struct {
 
 func (r *jobRecord) slot() slot       { return slot{r.job.Lane, r.job.Class, r.seq} }
 func (r *jobRecord) isSetAside() bool { return r.flags&(flagRetrying|flagParked) != 0 }
-
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func fromMicros(us int64) time.Time {
-	if us == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(us).UTC()
-}
 
 // appendJob encodes the record; without payload it is the value of an open key.
 func appendJob(b []byte, r *jobRecord, payload bool) []byte {
@@ -189,7 +158,7 @@ func isPlaceholder(b []byte) bool {
 	return len(b) == placeholderBytes && b[0] == formatVersion && b[1]&flagPlaceholder != 0
 }
 
-// ticketRecord is what is known of a ticket that is not a start's.
+// ticketRecord is the record of a ticket that is not a start's.
 type ticketRecord struct {
 	state   reset.State
 	reason  reset.Reason
@@ -218,7 +187,7 @@ func decodeTicket(b []byte) (t ticketRecord, err error) {
 	return t, nil
 }
 
-// markRecord is an account's mark, with what a repeat of the request that raised it gets.
+// markRecord is an account's mark, with the answer for a repeat of the request that raised it.
 type markRecord struct {
 	mark    uint64
 	expire  int64 // µs
@@ -257,7 +226,7 @@ func appendRecord(b []byte, r queue.Record) []byte {
 	return append(b, r.Value...)
 }
 
-// decodeRecord copies the value.
+// decodeRecord decodes a record; it copies the value.
 func decodeRecord(kind queue.RecordKind, key string, b []byte) (queue.Record, error) {
 	if len(b) < 17 || b[0] != formatVersion {
 		return queue.Record{}, fmt.Errorf("record of %d bytes: %w", len(b), errCorrupt)
@@ -268,150 +237,4 @@ func decodeRecord(kind queue.RecordKind, key string, b []byte) (queue.Record, er
 		ExpireTime: fromMicros(int64(binary.BigEndian.Uint64(b[9:]))),
 		Value:      append([]byte{}, b[17:]...),
 	}, nil
-}
-
-func keySlot(prefix byte, p slot) []byte {
-	b := make([]byte, 0, 11)
-	b = append(b, prefix, byte(p.lane), byte(p.class))
-	return binary.BigEndian.AppendUint64(b, p.seq)
-}
-
-func keyRetry(p slot, at int64) []byte {
-	b := make([]byte, 0, 19)
-	b = append(b, prefixRetry, byte(p.lane), byte(p.class))
-	b = binary.BigEndian.AppendUint64(b, uint64(at))
-	return binary.BigEndian.AppendUint64(b, p.seq)
-}
-
-func keyExpire(p slot, expire int64) []byte {
-	b := make([]byte, 0, 19)
-	b = append(b, prefixExpire, byte(p.lane))
-	b = binary.BigEndian.AppendUint64(b, uint64(expire))
-	b = append(b, byte(p.class))
-	return binary.BigEndian.AppendUint64(b, p.seq)
-}
-
-func keyParked(p slot, since int64) []byte {
-	b := make([]byte, 0, 19)
-	b = append(b, prefixParked)
-	b = binary.BigEndian.AppendUint64(b, uint64(since))
-	b = append(b, byte(p.lane), byte(p.class))
-	return binary.BigEndian.AppendUint64(b, p.seq)
-}
-
-// parkedPlace is the inverse of keyParked.
-func decodeKeyParked(k []byte) (p slot, since int64, err error) {
-	if len(k) != 19 {
-		return p, 0, fmt.Errorf("parked key of %d bytes: %w", len(k), errCorrupt)
-	}
-	p = slot{reset.Lane(k[9]), reset.Class(k[10]), binary.BigEndian.Uint64(k[11:])}
-	return p, int64(binary.BigEndian.Uint64(k[1:])), nil
-}
-
-func key16(prefix byte, id [16]byte) []byte {
-	b := make([]byte, 0, 17)
-	return append(append(b, prefix), id[:]...)
-}
-
-// keyOpen has no class for completions, which supersede each other in all of them.
-func keyOpen(j *reset.Job) []byte {
-	b := make([]byte, 0, 19)
-	b = append(append(b, prefixOpen, byte(ordinalLane(j.Lane))), j.Key[:]...)
-	if ordinalLane(j.Lane) != reset.LaneApply {
-		b = append(b, byte(j.Class))
-	}
-	return b
-}
-
-func keyRecord(kind queue.RecordKind, key string) []byte {
-	b := make([]byte, 0, 2+len(kind)+len(key))
-	return append(append(append(append(b, prefixRecord), kind...), 0), key...)
-}
-
-func keyPassage(class reset.Class, upTo uint64) []byte {
-	b := make([]byte, 0, 10)
-	return binary.BigEndian.AppendUint64(append(b, prefixPassage, byte(class)), upTo)
-}
-
-// keyDrop schedules another key's removal for the hour that its time falls in.
-func keyRetention(at int64, key []byte) []byte {
-	b := make([]byte, 0, 5+len(key))
-	b = binary.BigEndian.AppendUint32(append(b, prefixRetention), uint32(at/int64(time.Hour/time.Microsecond)))
-	return append(b, key...)
-}
-
-// counters are persisted in each commit, so that nothing need be counted at open.
-type counters struct {
-	Enqueued, Ended, Bytes uint64
-	Clock                  int64 // µs; the latest time used: time never goes back, not over a restart either
-	Queues                 [laneCount][classCount]queueCounters
-	Ordinals               [groupCount][classCount]ordinalCounters
-}
-
-type queueCounters struct {
-	Last     uint64 // the last sequence given out
-	Floor    uint64 // no job lies below it
-	InLine   uint64 // waiting or leased
-	Retrying uint64
-	Parked   uint64
-}
-
-type ordinalCounters struct {
-	Last           uint64 // the last ordinal given out
-	Ended          uint64
-	PassedSetAside uint64 // aside, and counted as passed
-	Passed         uint64 // never falls
-}
-
-const counterFields = 4 + 5*laneCount*classCount + 4*groupCount*classCount
-
-func (c *counters) each(f func(*uint64)) {
-	f(&c.Enqueued)
-	f(&c.Ended)
-	f(&c.Bytes)
-	u := uint64(c.Clock)
-	f(&u)
-	c.Clock = int64(u)
-	for l := range c.Queues {
-		for k := range c.Queues[l] {
-			n := &c.Queues[l][k]
-			f(&n.Last)
-			f(&n.Floor)
-			f(&n.InLine)
-			f(&n.Retrying)
-			f(&n.Parked)
-		}
-	}
-	for g := range c.Ordinals {
-		for k := range c.Ordinals[g] {
-			n := &c.Ordinals[g][k]
-			f(&n.Last)
-			f(&n.Ended)
-			f(&n.PassedSetAside)
-			f(&n.Passed)
-		}
-	}
-}
-
-func (c *counters) append(b []byte) []byte {
-	b = append(b, formatVersion)
-	c.each(func(u *uint64) { b = binary.AppendUvarint(b, *u) })
-	return b
-}
-
-func (c *counters) decode(b []byte) error {
-	if len(b) < 1+counterFields || b[0] != formatVersion {
-		return fmt.Errorf("counters of %d bytes: %w", len(b), errCorrupt)
-	}
-	b = b[1:]
-	var err error
-	c.each(func(u *uint64) {
-		v, n := binary.Uvarint(b)
-		if n <= 0 {
-			err = fmt.Errorf("counters: %w", errCorrupt)
-			return
-		}
-		*u, b = v, b[n:]
-	})
-	return err
 }

@@ -1,111 +1,81 @@
-// Package embedded is the queue engine for one machine, on Pebble.
+// Package embedded is the queue engine for one machine. It keeps the queue in Pebble, an LSM tree with a write-ahead log.
 //
-// # One committer
+// # How a change becomes durable
 //
-//	callers ─► requests ─► committer ─► batch ─► Apply (WAL written, visible) ─► syncer ─► fsync done ─► answers
-//	                          ▲ group of up to 512            the next group is made while this one syncs
+//	callers ─► requests ─► commitLoop ─► batch ─► Apply (WAL, visible) ─► syncLoop ─► fsync is done ─► answers
+//	                       a group of up to 512                the next group is made while this one is written
 //
-// Everything that changes the queue is a function run by one goroutine, in order, on memory and on one Pebble batch;
-// there are no transactions to conflict. A group is what has piled up while the last one was made: at 256 callers 50
-// to 150 requests, one fsync. A group that wrote nothing is answered after those before it, so no answer, not even a
-// lease or a ticket's state, tells of something that a power cut could still take back. A lease tells of jobs, not of
-// what it writes itself (who has passed): where nothing else in its group wrote anything, it is answered once the groups
-// before are durable. A ticket that is final changes no more: it waits for the group that ended it, not for later ones;
-// a mark for the one that raised it.
-// So an idle gateway's completion waits for two fsyncs in a row, the job's and the end's. Look-ups go through one
-// iterator a group with SeekPrefixGE and bloom filters on the last level too: 3.6 µs for an absent key where db.Get
-// takes 12.8 µs (15 million jobs in place). Keys that the group itself has written are found in an overlay;
-// open keys and marks that a small filter says were not written lately are looked for in tables alone (see recent).
+// One goroutine, commitLoop, makes all changes. It takes the requests that have piled up, runs them one after the other
+// on the memory image and on one Pebble batch, and applies the batch. There are no transactions and no conflicts. A second
+// goroutine, syncLoop, waits for the fsyncs in the same order and answers.
 //
-// # Keys
+// An acknowledgement cannot be lost, because every answer obeys one rule: it says nothing that is not durable.
 //
-// Numbers are big-endian; lane and class are bytes; ids and keys are 16 bytes; times are µs since 1970.
+//   - A change is answered after the fsync of its group. A group is durable only after all groups before it.
+//   - A group that wrote nothing is answered after the groups before it, whose writes it may have seen.
+//   - A read takes the latest group together with what it reads, under Engine.mu, and waits for that group. A ticket that
+//     is final waits only for the group that ended it, a mark for the one that raised it: later groups change neither.
+//   - A Lease may be answered before its own fsync, but only if its jobs are durable: see submitLease.
 //
-//	j lane class seq          job, or the place of a coalesced ask: waiting or leased
-//	a lane class seq          job that is aside: retrying or parked
-//	r lane class at seq       retries by their time                          accept (8)
-//	p since lane class seq    parked, oldest first                           cause
-//	i job-id                  parked, by id                                  its p key
-//	e lane at class seq       jobs that expire, by when                      (empty)
-//	k lane key class          who holds a key; hash uses apply's, no class   below
-//	m account                 mark                                           below
-//	t ticket-id               ticket that is not a start's                   below
-//	s class up-to             passage of the start line                      from (8) done-time (8)
-//	d kind 0 key              record          version 1 | version (8) | expires (8) | value
-//	x hour key                what may be dropped after the hour: t, m, d    (empty)
-//	c                         the counters, as uvarints in the order of the struct
+// So on an idle gateway a completion waits for two fsyncs, one for the job and one for its end.
 //
-//	job    0         1       2      3       4          8         16         24       32        40
-//	       format 1 | flags | lane | class | attempts | ordinal | sequence | accept | expire | at |
-//	       48   64       80    96        112              116
-//	       id | ticket | key | account | payload length | payload | trace (25, with flag 32)
-//	place  format 1 | flags | accept
-//	ticket format 1 | state | reason | lane | class | flags | seq (8) | ordinal (8) | update (8)
-//	mark   format 1 | lane | class | mark (8) | expire (8) | request (16) | ticket (16) | ordinal (8) | accept (8)
-//	open   format 1 | class | seq (8)                          start: joined unless that place is parked
-//	       format 1 | class | seq (8) | ticket (16)            mail: joined unless that place is leased or parked
-//	       format 1 | class | seq (8) | job without payload    hash, apply: enough to end it superseded
-//	flags  1 place, 2 unique, 4 passed, 8 retrying, 16 parked, 32 traced
+// # States of a job
 //
-// A job whose call is traced has the call's trace behind its payload. Records of versions that knew no traces have the flag
-// clear and read as before; the other way around, such a version takes a traced record for a damaged one: going back to it
-// wants the traced jobs ended first. The 25 bytes are not in Stats.Bytes: an open key, which tells the job's size, has none.
+//	in line (waiting, or leased)  key j   leased is in memory only
+//	retrying                      key a   and r, its time
+//	parked                        key a   and p and i, for operators
+//	ended                                 the ticket's last state stays for the retention
 //
-// There is no partition byte: one machine needs none. A start ticket has no record of its own: its state follows from
-// its place and the first passage at or after it.
+// keys.go has the layout of all keys and records.
 //
-// # What is in memory
+// A job has a sequence, which orders its lane and class on disk, and an ordinal, with which tickets count. Hash and apply
+// share their ordinals, so a job keeps its own when it goes from one to the other. In the start lane, passed is the last
+// place that a Lease has gone by; coalesced starts have places too, or people could tell that they were not the first. In
+// the other lanes, passed counts the jobs that have ended and those that are open but were leased in their last lane
+// before. It never falls, over a crash either: the lease that raises it writes it.
 //
-// Leases: their holders die with the process, so after Open whatever had not ended is waiting, retrying or parked.
-// Of each line the next 1024 jobs (2 MiB at most); the rest is read when they are gone. Of each retry its time and
-// place, about 120 bytes, and of an interactive one its accept time as well, as much again. The counters, written with every commit, so that Open counts nothing: it reads them, the
-// retry index and the head of each line. Behind a line's head, every 16,384 places, what was deleted one by one is
-// deleted once more as a range, and the floor from which the next Open reads is moved up.
+// # Memory and recovery
 //
-// Measured with 5 million jobs, a third of them completions, on 2 cores that others used as well (load 4): 243 MiB
-// resident after the load, 0.75 GB of disk, reopened in 0.36 s; at 256 callers 85,000 starts/s (p50 2.5 ms) and 23,000
-// completions/s, which write a mark, a ticket and two indexes more. BenchmarkStorm measures it again. (That was with
-// compactions at two levels of L0; at four, as now, completions into an empty queue came to 47,800/s from 24,700/s.)
+// In memory are the counters, all leases, the first 1024 places of each line (at most 2 MiB), and for each retry its time
+// and its place (about 120 bytes; twice that for an interactive one). A look-up in the database costs most when the key is
+// absent, as most open keys and marks are. So a filter remembers which of them were written lately; the others are looked
+// for in tables only, where Pebble's Bloom filters answer.
 //
-// # Places and passing
+// Open reads the counters, the retries and the head of each line. The counters are in the same batch as what they count,
+// so they need no check. Leases end with the process: their jobs are in line, retrying or parked, and are handed out again.
+// Every 16,384 places the part of the disk behind a line's head is deleted as one range, and Open begins after it.
 //
-// seq orders a lane's jobs of a class; the ordinal is what a ticket counts with, and hash and apply share it, so that
-// a job keeps its ordinal as it goes from one to the other. Start: passed is the last place of the latest passage;
-// places of coalesced asks count as jobs for LeaseRequest.Max, or their owners could tell that they were second. The
-// rest: passed is what has ended plus what was leased in its last lane and is still open, and never falls; the first
-// lease in the last lane writes it, and the ticket's flag, so that a crash takes no position back.
+// # Where the interface leaves a choice
 //
-// # Choices where the port leaves one
-//
-// A Finish, Retry or Park after the lease's deadline succeeds until the job is handed out again; an Extend does not.
-// A requeued job is a retry that is due, so it goes ahead of the line. A mail that is retried or parked holds its key
-// again unless a later mail has it. A coalesced ask is refused when the queue is full, as a job is. Start tickets are
-// signalled when passed and when done. A Lease, Finish, Retry or Park waits for its answer whatever its context does
-// once the committer has it.
+// Finish, Retry and Park succeed after the lease's deadline until the job is handed out again; Extend does not. A requeued
+// job is a retry that is due, so it goes ahead of the line. A mail that is retried or parked takes its key again unless a
+// later mail has it. A coalesced start is refused when the queue is full, as a job is. Lease, Extend, Finish, Retry and Park
+// do not heed the end of their ctx once the committer has the request.
 //
 // # Time
 //
-// The queue's time never goes back, over restarts either: it is the latest of the clock and of all times used before.
-// Leases, passages and retention live by it. While a clock that was set back is behind it by more than a second, it goes
-// on at the pace of the clock's steady part, so that nothing stands still until the clock has caught up.
+// The queue's time never goes back, over restarts either. It is the machine's clock, or the latest time used before if that
+// is later. While the machine's clock is more than a second behind, the queue's time goes on at the pace of the monotonic
+// clock, so that nothing stands still. Leases, passages and the retention use it.
 //
-// Times that callers give (when a mark, a record or a sealed password expires, when a retry is due) are judged by the
-// clock as it is, which is theirs too. A machine that was a year ahead for a moment would else find every new mark past
-// its time, so that links could be used again and again. DoneTime is told by that clock as well. What a clock set forward
-// does while it lasts is not undone: leases expire early, which costs work twice, and what is past its time is dropped,
-// marks included; links that were used shortly before are good again after a jump ahead, and back, of more than the
-// longest TTL within their own.
+// Times that callers give are compared with the machine's clock, which is theirs too: when a mark, a record or a sealed
+// password expires, and when a retry is due. Otherwise a machine whose clock was a year ahead for a moment would treat every
+// new mark as expired, and a link could be used again and again. DoneTime is told by the machine's clock too.
+//
+// What happens while a clock is set forward is not undone. Leases expire early, which costs work twice. What is past its
+// time is deleted, marks included. So a link that was used can be used a second time if the clock jumps ahead by more than
+// the link's remaining life and then back.
 //
 // # Failure rules
 //
-//   - Free disk below the reserve: Enqueue is refused (ErrNotDurable), all else goes on; accepted again once the free
-//     disk is above the reserve by the hysteresis. Looked at once a second.
-//   - Disk full: Pebble's write finds ENOSPC, the ballast file is given up, the write is tried again, nothing more is
-//     accepted. The ballast is made again when there is room for it above the reserve.
-//   - A failed commit, WAL write or fsync, a failed manifest write, or a record that cannot be decoded: nothing can be
-//     trusted. Every call returns ErrNotDurable, nothing is acknowledged any more, Deps.Fatal is called once, from the
-//     goroutine that saw it; the process must end. Reopening finds all that was acknowledged. Pebble reports these
-//     through Logger.Fatalf, a panic or the batch's SyncWait; after it the database cannot be closed, and Close only
-//     stops the engine's own goroutines.
-//   - A failed flush or compaction is tried again by Pebble: its input is still there.
+//   - The free disk is below the reserve: Enqueue returns ErrNotDurable and everything else goes on. Enqueue is accepted
+//     again when the free disk exceeds the reserve by the hysteresis. The free disk is read once a second.
+//   - The disk is full: Pebble's write gets ENOSPC, the ballast file is deleted, Pebble writes again, and Enqueue is
+//     refused. The ballast is made again when there is room for it above reserve and hysteresis.
+//   - A commit, WAL write, fsync or manifest write fails, or a record cannot be decoded: nothing can be trusted any more.
+//     Every call returns ErrNotDurable, nothing is acknowledged, and Deps.Fatal is called once, on the goroutine that saw
+//     the failure. The process must end. The next Open finds everything that was acknowledged. Pebble reports these failures
+//     through Logger.Fatalf, a panic or SyncWait. After one the database cannot be closed; Close stops only the engine's own
+//     goroutines.
+//   - A flush or compaction fails: Pebble tries again, because the input is still there.
 package embedded

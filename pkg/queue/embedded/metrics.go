@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,14 +13,14 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// Snapshot is what the engine holds at one moment.
+// metricsSnapshot is what one scrape shows.
 type metricsSnapshot struct {
 	queue.Stats
 	Accepting     bool
 	DiskAvailable float64 // bytes; NaN while it is not known
 }
 
-// Deps of a Meter. All are needed.
+// metricsDeps are what metrics need. All are required.
 type metricsDeps struct {
 	Registerer  prometheus.Registerer
 	Clock       clock.Clock
@@ -27,18 +28,38 @@ type metricsDeps struct {
 	DiskReserve uint64 // bytes
 }
 
-// Meter is the engine's metrics. Make it with New.
+// metrics are the engine's series.
 type metrics struct {
 	requests      prometheus.Histogram // that shared one fsync
 	commit, fsync prometheus.Histogram // seconds
 	fsyncErrors   prometheus.Counter
 
-	verdicts   [verdictCount]prometheus.Counter // children found once: a look-up costs more than the count
+	verdicts   [verdictCount]prometheus.Counter // looked up once, because a look-up costs more than the count
 	registerer prometheus.Registerer
 	collectors []prometheus.Collector
 }
 
-// Indices of verdicts.
+func (e *Engine) openMetrics() (err error) {
+	e.metrics, err = newMetrics(metricsDeps{
+		Registerer: e.deps.Registerer, Clock: e.deps.Clock, Snapshot: e.takeSnapshot, DiskReserve: e.cfg.DiskReserve,
+	})
+	if err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	return nil
+}
+
+// takeSnapshot reads what a scrape shows. It holds Engine.mu, for reading, as long as Stats does: microseconds.
+func (e *Engine) takeSnapshot() metricsSnapshot {
+	s := metricsSnapshot{Stats: e.stats(), DiskAvailable: math.NaN()}
+	s.Accepting = s.NotAccepting == nil && e.failureErr() == nil
+	if free := e.freeDisk.Load(); free != nil {
+		s.DiskAvailable = float64(*free)
+	}
+	return s
+}
+
+// The indices of metrics.verdicts.
 const (
 	verdictAccepted = iota
 	verdictCoalesced
@@ -51,7 +72,7 @@ const (
 	verdictCount
 )
 
-// New registers the series; Close takes them back, so that the same registry can take a reopened engine's.
+// newMetrics makes the series and registers them.
 func newMetrics(d metricsDeps) (*metrics, error) {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -83,14 +104,14 @@ func newMetrics(d metricsDeps) (*metrics, error) {
 	return m, nil
 }
 
-// Close takes the series back.
+// unregister removes the series, so that the registry can take those of an engine that is opened again.
 func (m *metrics) unregister() {
 	for _, c := range m.collectors {
 		m.registerer.Unregister(c)
 	}
 }
 
-// Verdict counts what became of one item.
+// countVerdict counts what became of one item.
 func (m *metrics) countVerdict(v queue.Verdict) {
 	what := verdictAccepted
 	switch {
@@ -113,7 +134,7 @@ func (m *metrics) countVerdict(v queue.Verdict) {
 	m.verdicts[what].Inc()
 }
 
-// held is read from one snapshot at each scrape.
+// jobsCollector shows the jobs held; each scrape takes one snapshot.
 type jobsCollector struct {
 	metricsDeps
 	jobs, in, out, oldest, bytes, maxBytes, conservation, accepting, disk, reserve *prometheus.Desc
