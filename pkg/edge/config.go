@@ -7,54 +7,51 @@ import (
 	"time"
 )
 
-// Config bounds the edge. Zero fields mean the documented defaults.
+// Config bounds the edge. Zero fields mean the defaults.
 type Config struct {
-	// GRPC is where front ends call; default address 127.0.0.1:7600.
+	// GRPC is where front ends call. Default address 127.0.0.1:7600.
 	GRPC Listener
-	// Operator is where operators call; default address 127.0.0.1:7601. Off loopback it needs OperatorTokensFile or a
-	// client CA.
+	// Operator is where operators call. Default address 127.0.0.1:7601. Off loopback it needs OperatorTokensFile or a client CA.
 	Operator Listener
-	// HTTP is where metrics and health are read; default address 127.0.0.1:7602.
+	// HTTP is where metrics and health are read. Default address 127.0.0.1:7602.
 	HTTP Listener
-	// TrustedCallers are those whose Client messages are believed: CIDRs or addresses (for development), DNS names or
-	// URIs of client certificates. Default: loopback, 127.0.0.0/8 and ::1/128; an empty non-nil slice trusts nobody.
+	// TrustedCallers are those whose Client messages are believed: CIDRs or addresses (for development), DNS names or URIs of client
+	// certificates. Default (nil): loopback, 127.0.0.0/8 and ::1/128. An empty slice trusts nobody.
 	TrustedCallers []string
-	// OperatorTokensFile has a line "name:token" for each operator, tokens of at least 32 characters, # for comments.
+	// OperatorTokensFile has a line "name:token" for each operator, with a token of at least 32 characters, and comments that begin with #.
 	// It is read again when it changes. Default: none.
 	OperatorTokensFile string
 
-	// MaxMessageBytes bounds a request; default 64 KiB.
-	MaxMessageBytes int
-	// MaxHeaderBytes bounds a call's headers; default 16 KiB.
-	MaxHeaderBytes int
-	// MaxConnections bounds the public listener; operator and HTTP have 64 each. Default 10000.
+	// MaxConnections bounds the public listener. Default 10000. The operator and HTTP listeners have 64 each.
 	MaxConnections int
-	// MaxConcurrentStreams bounds the calls of one connection; default 1024.
+	// MaxConcurrentStreams bounds the calls of one connection. Default 1024.
 	MaxConcurrentStreams int
-	// MaxWatches bounds the tickets watched on one connection; default 512, so that half of its streams stay free.
+	// MaxWatches bounds the tickets that one connection may watch. Default 512, so that half of its streams stay free.
 	MaxWatches int
-	// MaxConnectionAge is when a connection is asked to go, ±10 %, so that balancers spread anew; default 10 min.
+	// MaxConnectionAge is when a connection is asked to close, ±10 %, so that load balancers spread connections anew. Default 10 min.
 	MaxConnectionAge time.Duration
-	// MaxConnectionAgeGrace is how long its calls may still take; default 35 s, longer than the longest wait.
-	MaxConnectionAgeGrace time.Duration
-	// MaxConnectionIdle closes connections without calls; default 5 min.
-	MaxConnectionIdle time.Duration
-	// ConnectionTimeout bounds TLS and HTTP/2 handshakes; default 5 s.
+	// ConnectionTimeout bounds the TLS and HTTP/2 handshakes. Default 5 s.
 	ConnectionTimeout time.Duration
-	// CallTimeout ends calls that bring no deadline, or a later one; default 35 s, longer than the longest wait. It is
-	// what ends a request that never arrives whole. Watches last as long as their connection.
+	// CallTimeout ends unary calls that bring no deadline, or a later one. It also ends a request that never arrives whole. Default 35 s,
+	// longer than an answer can be held. A watch lasts as long as its connection.
 	CallTimeout time.Duration
-	// KeepaliveTime is after how much silence the peer is pinged; default 30 s.
-	KeepaliveTime time.Duration
-	// KeepaliveTimeout is how long the peer may take to answer; default 10 s.
-	KeepaliveTimeout time.Duration
-	// KeepaliveMinTime is the least a peer must leave between its own pings; default 10 s.
-	KeepaliveMinTime time.Duration
 }
+
+// Bounds that nobody needs to change.
+const (
+	maxMessageBytes = 64 << 10 // of a request
+	maxHeaderBytes  = 16 << 10 // of a call's headers
+	// maxConnectionAgeGrace is how long the calls of a connection that is asked to close may still take: longer than an answer can be held.
+	maxConnectionAgeGrace = 35 * time.Second
+	maxConnectionIdle     = 5 * time.Minute  // connections without calls are closed then
+	keepaliveTime         = 30 * time.Second // after so much silence the peer is pinged
+	keepaliveTimeout      = 10 * time.Second // how long it may take to answer
+	keepaliveMinTime      = 10 * time.Second // the least that a peer must leave between its own pings
+)
 
 // Listener is one address.
 type Listener struct {
-	// Address is host:port; port 0 takes a free one.
+	// Address is host:port. Port 0 takes a free one.
 	Address string
 	// TLS is off while CertFile is empty.
 	TLS TLS
@@ -62,14 +59,15 @@ type Listener struct {
 	Insecure bool
 }
 
-// TLS names PEM files; they are read again when they change.
+// TLS names PEM files. They are read again when they change.
 type TLS struct {
 	CertFile, KeyFile string
-	// ClientCAFile signs the certificates of callers (public) or operators; empty: none is asked for.
+	// ClientCAFile has the authorities of the certificates of callers or operators. Empty: nobody is asked for one.
 	ClientCAFile string
 }
 
-func (t TLS) enabled() bool { return t.CertFile != "" }
+// isEnabled says whether there is a certificate to serve with.
+func (t TLS) isEnabled() bool { return t.CertFile != "" }
 
 // WithDefaults returns the config with zero fields replaced.
 func (c Config) WithDefaults() Config {
@@ -79,22 +77,16 @@ func (c Config) WithDefaults() Config {
 	if c.TrustedCallers == nil {
 		c.TrustedCallers = []string{"127.0.0.0/8", "::1/128"}
 	}
-	orDefault(&c.MaxMessageBytes, 64<<10)
-	orDefault(&c.MaxHeaderBytes, 16<<10)
 	orDefault(&c.MaxConnections, 10_000)
 	orDefault(&c.MaxConcurrentStreams, 1024)
 	orDefault(&c.MaxWatches, 512)
 	orDefault(&c.MaxConnectionAge, 10*time.Minute)
-	orDefault(&c.MaxConnectionAgeGrace, 35*time.Second)
-	orDefault(&c.MaxConnectionIdle, 5*time.Minute)
 	orDefault(&c.ConnectionTimeout, 5*time.Second)
 	orDefault(&c.CallTimeout, 35*time.Second)
-	orDefault(&c.KeepaliveTime, 30*time.Second)
-	orDefault(&c.KeepaliveTimeout, 10*time.Second)
-	orDefault(&c.KeepaliveMinTime, 10*time.Second)
 	return c
 }
 
+// orDefault sets v to d if it is zero.
 func orDefault[T comparable](v *T, d T) {
 	var zero T
 	if *v == zero {
@@ -102,8 +94,9 @@ func orDefault[T comparable](v *T, d T) {
 	}
 }
 
-// Validate names the first field that cannot be used. Call it on a config WithDefaults.
+// Validate checks the config with its defaults. The error names the first field that cannot be used.
 func (c Config) Validate() error {
+	c = c.WithDefaults()
 	listeners := []struct {
 		field string
 		l     Listener
@@ -113,7 +106,7 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
-	if !c.Operator.loopback() && c.OperatorTokensFile == "" && c.Operator.TLS.ClientCAFile == "" {
+	if !c.Operator.isLoopback() && c.OperatorTokensFile == "" && c.Operator.TLS.ClientCAFile == "" {
 		return fmt.Errorf("Operator.Address: %s is off loopback and needs OperatorTokensFile or Operator.TLS.ClientCAFile",
 			c.Operator.Address)
 	}
@@ -128,8 +121,6 @@ func (c Config) Validate() error {
 		field string
 		v     int
 	}{
-		{"MaxMessageBytes", c.MaxMessageBytes},
-		{"MaxHeaderBytes", c.MaxHeaderBytes},
 		{"MaxConnections", c.MaxConnections},
 		{"MaxConcurrentStreams", c.MaxConcurrentStreams},
 		{"MaxWatches", c.MaxWatches},
@@ -144,13 +135,8 @@ func (c Config) Validate() error {
 		v     time.Duration
 	}{
 		{"MaxConnectionAge", c.MaxConnectionAge},
-		{"MaxConnectionAgeGrace", c.MaxConnectionAgeGrace},
-		{"MaxConnectionIdle", c.MaxConnectionIdle},
 		{"ConnectionTimeout", c.ConnectionTimeout},
 		{"CallTimeout", c.CallTimeout},
-		{"KeepaliveTime", c.KeepaliveTime},
-		{"KeepaliveTimeout", c.KeepaliveTimeout},
-		{"KeepaliveMinTime", c.KeepaliveMinTime},
 	}
 	for _, x := range durations {
 		if x.v < 0 {
@@ -167,17 +153,17 @@ func (l Listener) validate(field string) error {
 	if (l.TLS.CertFile == "") != (l.TLS.KeyFile == "") {
 		return fmt.Errorf("%s.TLS: CertFile and KeyFile go together", field)
 	}
-	if l.TLS.ClientCAFile != "" && !l.TLS.enabled() {
+	if l.TLS.ClientCAFile != "" && !l.TLS.isEnabled() {
 		return fmt.Errorf("%s.TLS.ClientCAFile: needs CertFile and KeyFile", field)
 	}
-	if !l.loopback() && !l.TLS.enabled() && !l.Insecure {
+	if !l.isLoopback() && !l.TLS.isEnabled() && !l.Insecure {
 		return fmt.Errorf("%s.Address: %s is off loopback without TLS; set TLS, or insecure: true where a proxy encrypts", field, l.Address)
 	}
 	return nil
 }
 
-// loopback takes only what surely is: a literal address or localhost.
-func (l Listener) loopback() bool {
+// isLoopback says whether the address certainly is on loopback: a literal address or localhost.
+func (l Listener) isLoopback() bool {
 	host, _, err := net.SplitHostPort(l.Address)
 	if err != nil {
 		return false

@@ -105,23 +105,23 @@ func (s *Server) addCommonServices(g *grpc.Server) {
 func (s *Server) serverOptions(l Listener, needsClientCert bool) ([]grpc.ServerOption, error) {
 	c := s.cfg
 	opts := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(c.MaxMessageBytes),
-		grpc.MaxHeaderListSize(uint32(c.MaxHeaderBytes)),
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(uint32(c.MaxConcurrentStreams)),
 		grpc.InTapHandle(s.boundCall),
 		grpc.ConnectionTimeout(c.ConnectionTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionIdle: c.MaxConnectionIdle,
+			MaxConnectionIdle: maxConnectionIdle,
 			// grpc-go spreads the age by ±10 %.
 			MaxConnectionAge:      c.MaxConnectionAge,
-			MaxConnectionAgeGrace: c.MaxConnectionAgeGrace,
-			Time:                  c.KeepaliveTime,
-			Timeout:               c.KeepaliveTimeout,
+			MaxConnectionAgeGrace: maxConnectionAgeGrace,
+			Time:                  keepaliveTime,
+			Timeout:               keepaliveTimeout,
 		}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: c.KeepaliveMinTime, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinTime, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	}
-	if l.TLS.enabled() {
+	if l.TLS.isEnabled() {
 		t, err := tlsConfig(l.TLS, needsClientCert, s.clock, []string{"h2"}, s.reloadFailed)
 		if err != nil {
 			return nil, err

@@ -41,10 +41,10 @@ func (s *Server) buildHTTP(g prometheus.Gatherer) error {
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute, // longer than the usual scrape interval
-		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	if s.cfg.HTTP.TLS.enabled() {
+	if s.cfg.HTTP.TLS.isEnabled() {
 		t, err := tlsConfig(s.cfg.HTTP.TLS, s.cfg.HTTP.TLS.ClientCAFile != "", s.clock, []string{"http/1.1"}, s.reloadFailed)
 		if err != nil {
 			return err

@@ -111,7 +111,7 @@ func New(cfg Config, d Deps) (*Server, error) {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	for name, l := range map[string]Listener{"grpc": cfg.GRPC, "operator": cfg.Operator, "http": cfg.HTTP} {
-		if !l.loopback() && !l.TLS.enabled() {
+		if !l.isLoopback() && !l.TLS.isEnabled() {
 			s.log.Warn("listening off loopback without TLS", "listener", name, "address", l.Address)
 		}
 	}

@@ -172,7 +172,7 @@ func (g *Gate) enqueuePassword(ctx context.Context, c completion, lane reset.Lan
 		return queue.Verdict{}, g.queueError(err, lane)
 	}
 	job.Payload = sealed
-	raise := &queue.MarkRaise{Account: c.account, TokenMark: c.claims.Mark, ExpireTime: accepted.Add(g.cfg.MaxTokenTTL + markMargin)}
+	raise := &queue.MarkRaise{Account: c.account, TokenMark: c.claims.Mark, ExpireTime: accepted.Add(token.LongestTTL + markMargin)}
 	if c.RequestID != "" {
 		raise.Request = g.d.Index.Request(c.Token, strings.ToLower(c.RequestID))
 	}

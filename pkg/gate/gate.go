@@ -28,9 +28,6 @@ type Config struct {
 	// MaxSealedWait is how long a sealed password may wait until its completion expires. Completions are accepted
 	// while their ETA is below half of it. Default 24 h.
 	MaxSealedWait time.Duration
-	// MaxTokenTTL is the longest life of any token: how long a mark is kept after its last raise. Default 72 h, the
-	// TTL of campaign links.
-	MaxTokenTTL time.Duration
 }
 
 // WithDefaults fills zero fields.
@@ -41,19 +38,16 @@ func (c Config) WithDefaults() Config {
 	if c.MaxSealedWait == 0 {
 		c.MaxSealedWait = 24 * time.Hour
 	}
-	if c.MaxTokenTTL == 0 {
-		c.MaxTokenTTL = 72 * time.Hour
-	}
 	return c
 }
 
-// Validate returns an error that names the field.
+// Validate checks the config with its defaults. The error names the first field that cannot work.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
 	for _, f := range []struct {
 		name  string
 		value time.Duration
-	}{{"max_start_wait", c.MaxStartWait}, {"max_sealed_wait", c.MaxSealedWait}, {"max_token_ttl", c.MaxTokenTTL}} {
+	}{{"max_start_wait", c.MaxStartWait}, {"max_sealed_wait", c.MaxSealedWait}} {
 		if f.value < time.Minute {
 			return fmt.Errorf("gate: %s: at least 1 m, not %v", f.name, f.value)
 		}

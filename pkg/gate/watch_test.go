@@ -242,8 +242,7 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 	if _, err := gate.New(gate.Config{}, gate.Deps{Registerer: prometheus.NewRegistry()}); err == nil {
 		t.Error("no error")
 	}
-	for field, c := range map[string]gate.Config{"max_start_wait": {MaxStartWait: time.Second}, "max_sealed_wait": {MaxSealedWait: -1},
-		"max_token_ttl": {MaxTokenTTL: 1}} {
+	for field, c := range map[string]gate.Config{"max_start_wait": {MaxStartWait: time.Second}, "max_sealed_wait": {MaxSealedWait: -1}} {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
 		}

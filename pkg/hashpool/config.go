@@ -13,26 +13,26 @@ const (
 	maxBcryptCost       = 15
 )
 
-// Floors of OWASP's Password Storage cheat sheet: any one row is enough.
+// argonFloors are those of OWASP's Password Storage cheat sheet. Parameters that reach one row are enough.
 var argonFloors = [...]struct{ kib, time uint32 }{ //nolint:gochecknoglobals // a constant table; Go has no constant arrays
 	{47104, 1}, {19456, 2}, {12288, 3}, {9216, 4}, {7168, 5},
 }
 
 const minBcryptCost = 10
 
-// Config says how hashes are made and what they may use. The zero value means the defaults.
+// Config says how hashes are made and what they may use. Zero fields mean the defaults.
 type Config struct {
-	// Slots is how many hashes are computed at once; default and most max(1, processors − 1): one is left for what
-	// answers people.
+	// Slots is how many hashes are computed at once. Default and most: max(1, processors − 1), so that one processor is left to answer
+	// people.
 	Slots int
-	// MemoryBytes bounds the argon2 memory in use at once; default 256 MiB, or what Slots hashes of our own making
-	// need if that is more. A hash to be verified that needs more than this is refused.
+	// MemoryBytes bounds the argon2 memory in use at once. A hash to be verified that needs more is refused. Default 256 MiB, or what Slots
+	// new hashes need if that is more.
 	MemoryBytes int64
-	// ArgonKiB, ArgonTime and ArgonParallelism are argon2id's m, t and p; default 19456, 2, 1.
+	// ArgonKiB, ArgonTime and ArgonParallelism are argon2id's m, t and p. Defaults 19456, 2, 1.
 	ArgonKiB         uint32
 	ArgonTime        uint32
 	ArgonParallelism uint8
-	// BcryptCost is log2 of bcrypt's rounds; default 10, at least 10 and at most 15.
+	// BcryptCost is log2 of bcrypt's rounds: 10 to 15. Default 10.
 	BcryptCost int
 }
 
@@ -85,5 +85,5 @@ func (c Config) Validate() error {
 		c.ArgonKiB, c.ArgonTime)
 }
 
-// maxSlots counts the processors that Go may use: unlike NumCPU, GOMAXPROCS knows a container's limit.
+// maxSlots returns the largest number of slots. It counts with GOMAXPROCS, which unlike NumCPU knows the limit of a container.
 func maxSlots() int { return max(1, runtime.GOMAXPROCS(0)-1) }

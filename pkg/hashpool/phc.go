@@ -29,7 +29,7 @@ const (
 
 // argonHash is a parsed PHC string.
 type argonHash struct {
-	id   bool // argon2id, else argon2i
+	id   bool // argon2id; false: argon2i
 	kib  uint32
 	time uint32
 	p    uint8
@@ -84,7 +84,7 @@ func parseArgon(s string) (argonHash, error) {
 }
 
 func decodeB64(s string, minLen, maxLen int) ([]byte, error) {
-	if strings.ContainsAny(s, "\r\n") { // skipped by encoding/base64, even when strict
+	if strings.ContainsAny(s, "\r\n") { // encoding/base64 skips them, even if it is strict
 		return nil, ErrMalformed
 	}
 	b, err := base64.RawStdEncoding.Strict().DecodeString(s)
@@ -94,7 +94,7 @@ func decodeB64(s string, minLen, maxLen int) ([]byte, error) {
 	return b, nil
 }
 
-// checkCaps comes before any computing.
+// checkCaps returns ErrTooCostly if the parameters are above the caps.
 func (h argonHash) checkCaps(memoryBytes int64) error {
 	if h.kib > maxArgonKiB || int64(h.kib)<<10 > memoryBytes || h.time > maxArgonTime || h.p > maxArgonParallelism {
 		return ErrTooCostly
@@ -102,7 +102,7 @@ func (h argonHash) checkCaps(memoryBytes int64) error {
 	return nil
 }
 
-// parseBcrypt checks the whole string, because x/crypto/bcrypt accepts more than there is.
+// parseBcrypt checks the whole string, because x/crypto/bcrypt accepts strings that are no bcrypt hash.
 func parseBcrypt(s string) error {
 	if len(s) != bcryptLen || s[0] != '$' || s[1] != '2' || !strings.Contains("aby", s[2:3]) || s[3] != '$' || s[6] != '$' {
 		return ErrMalformed

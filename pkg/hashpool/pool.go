@@ -35,7 +35,7 @@ const (
 // Deps are what a Pool needs from outside.
 type Deps struct {
 	Registerer prometheus.Registerer // nil: no metrics
-	Clock      clock.Clock           // nil: the machine's; only for the metrics
+	Clock      clock.Clock           // nil: the machine's; it is used for metrics only
 }
 
 // Pool makes and verifies hashes. It is safe for concurrent use, and has no goroutines of its own.
@@ -65,17 +65,18 @@ func New(cfg Config, deps Deps) (*Pool, error) {
 	return p, nil
 }
 
-// FailureCodes are the codes of its errors that are worth a series of their own.
+// FailureCodes returns the codes of its errors that have a metric series of their own.
 func (p *Pool) FailureCodes() []string { return []string{failure.PoolFull} }
 
-// Slots is how many hashes are computed at once.
+// Slots returns how many hashes are computed at once.
 func (p *Pool) Slots() int { return p.cfg.Slots }
 
-// CanMake tells whether Hash knows the scheme.
+// CanMake says whether Hash knows the scheme.
 func (p *Pool) CanMake(scheme string) bool { return scheme == SchemeArgon2id || scheme == SchemeBcrypt }
 
-// Hash returns a new hash of the password as a PHC (argon2id) or modular crypt (2b) string. Errors: ctx's, while it
-// waits; *reset.Error of KindWeakPassword for what bcrypt cannot take; an unknown scheme.
+// Hash returns a new hash of the password as a PHC string (argon2id) or a modular crypt string (2b). It blocks until there is room. It
+// fails if ctx ends while it waits, if the scheme is unknown, and with a *reset.Error of KindWeakPassword or KindInvalid if bcrypt
+// cannot take the password.
 func (p *Pool) Hash(ctx context.Context, scheme string, password []byte) (string, error) {
 	switch scheme {
 	case SchemeArgon2id:
@@ -101,14 +102,15 @@ func (p *Pool) Hash(ctx context.Context, scheme string, password []byte) (string
 		if err = errors.Join(err, hashErr); err != nil {
 			return "", fmt.Errorf("hashpool: %w", err)
 		}
-		// x/crypto writes 2a, the same algorithm: the faults that 2b fixed in OpenBSD were never in it.
+		// x/crypto writes 2a. The algorithm is the same: it never had the faults that 2b fixed in OpenBSD.
 		return "$2b$" + strings.TrimPrefix(string(hash), "$2a$"), nil
 	default:
 		return "", fmt.Errorf("hashpool: scheme %q cannot be made: use %s or %s", scheme, SchemeArgon2id, SchemeBcrypt)
 	}
 }
 
-// Verify tells whether the hash is the password's. Errors: ErrMalformed, ErrTooCostly, or ctx's while it waits.
+// Verify says whether the hash is the password's. It blocks until there is room. Errors are ErrMalformed, ErrTooCostly, or that of ctx if it
+// ends while Verify waits.
 func (p *Pool) Verify(ctx context.Context, phc string, password []byte) (bool, error) {
 	if strings.HasPrefix(phc, prefixArgon2id) || strings.HasPrefix(phc, prefixArgon2i) {
 		h, err := parseArgon(phc)
@@ -143,6 +145,7 @@ func (p *Pool) Verify(ctx context.Context, phc string, password []byte) (bool, e
 	return match == nil, nil
 }
 
+// cost is what one hash takes while it is computed.
 type cost struct {
 	slots int64
 	bytes int64
@@ -150,7 +153,7 @@ type cost struct {
 
 func (h argonHash) cost() cost { return cost{slots: int64(h.p), bytes: int64(h.kib) << 10} }
 
-// run computes once there is room for it.
+// run calls compute once there is room for it.
 func (p *Pool) run(ctx context.Context, op op, c cost, compute func()) error {
 	c.slots = min(c.slots, int64(p.cfg.Slots))
 	if err := p.acquire(ctx, c); err != nil {
@@ -175,6 +178,7 @@ func (p *Pool) run(ctx context.Context, op op, c cost, compute func()) error {
 	return nil
 }
 
+// acquire blocks until there are slots and memory, or ctx ends.
 func (p *Pool) acquire(ctx context.Context, c cost) error {
 	p.metrics.waiting.Inc()
 	defer p.metrics.waiting.Dec()

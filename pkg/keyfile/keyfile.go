@@ -21,10 +21,10 @@ const (
 
 const tempPrefix = ".tmp-"
 
-// maxSize is the largest key file read: the largest key in use, an ML-KEM public one, is 1.7 KB in PEM.
+// maxSize is the largest key file that is read, in bytes. The largest key in use, a public ML-KEM one, has 1.7 KB in PEM.
 const maxSize = 16 << 10
 
-// EnsureDir makes the folder, readable by its owner alone, and its entry durable. Folders that exist keep their mode.
+// EnsureDir makes the folder so that only its owner can read it, and makes it durable. A folder that exists keeps its mode.
 func EnsureDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
@@ -35,7 +35,7 @@ func EnsureDir(dir string) error {
 	return syncDir(filepath.Dir(dir))
 }
 
-// New writes a file that must not exist yet (else fs.ErrExist). When it returns nil the file is durable.
+// New writes a file. The file is durable when New returns nil. If it exists already, the error is fs.ErrExist.
 func New(dir, name string, data []byte, mode fs.FileMode) (err error) {
 	temp := filepath.Join(dir, tempPrefix+name+"-"+rand.Text())
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
@@ -46,17 +46,17 @@ func New(dir, name string, data []byte, mode fs.FileMode) (err error) {
 	if _, err := f.Write(data); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	// Chmod, because the umask may have taken bits that a public key is meant to have.
+	// Chmod is needed because the umask may have taken bits that a public key should have.
 	if err := errors.Join(f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	// Link, unlike Rename, fails if the name is taken.
+	// Link fails if the name is taken; Rename would not.
 	return os.Link(temp, filepath.Join(dir, name))
 }
 
-// Sweep removes temporary files that a crash has left behind: they may be second names of private keys, which would
-// outlive the keys' deletion. Those of the last minute before the folder's last change stay: another process may be
-// about to link them. (File system times alone are compared, so no clock of ours matters.)
+// Sweep removes temporary files that a crash has left: they may be second names of private keys, which would outlive the keys' deletion.
+// Files of the last minute before the folder's last change stay, because another process may be about to link them. Only times of the
+// file system are compared, so no clock of a process matters.
 func Sweep(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -73,7 +73,7 @@ func Sweep(dir string) error {
 		}
 		info, infoErr := e.Info()
 		if infoErr != nil || folder.ModTime().Sub(info.ModTime()) < time.Minute {
-			continue // gone already, or young
+			continue // it is gone already, or young
 		}
 		swept = true
 		err = errors.Join(err, remove(filepath.Join(dir, e.Name())))
@@ -84,7 +84,7 @@ func Sweep(dir string) error {
 	return errors.Join(err, syncDir(dir))
 }
 
-// Remove deletes a file, durably; an absent one is no error.
+// Remove deletes a file, and the deletion is durable. It is no error if there is no such file.
 func Remove(dir, name string) error {
 	if err := remove(filepath.Join(dir, name)); err != nil {
 		return err
@@ -99,7 +99,7 @@ func remove(path string) error {
 	return nil
 }
 
-// Read returns a file's content. With Private it refuses one that group or others may read.
+// Read returns a file's content. With the mode Private it refuses a file that group or others may read.
 func Read(dir, name string, mode fs.FileMode) ([]byte, error) {
 	path := filepath.Join(dir, name)
 	info, err := os.Stat(path)
@@ -116,7 +116,7 @@ func Read(dir, name string, mode fs.FileMode) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// List returns the names with the suffix, sorted.
+// List returns the sorted names of the files with the suffix.
 func List(dir, suffix string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -154,7 +154,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Exists tells whether the file is there.
+// Exists says whether there is such a file.
 func Exists(dir, name string) (bool, error) {
 	_, err := os.Stat(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -17,10 +17,10 @@ import (
 //go:embed blocklist/zxcvbn-passwords.txt.gz
 var embedded []byte
 
-// maxLine is the longest line of a site's own file, in bytes: the longest password and then some.
+// maxLine is the longest line of a site's own file, in bytes: more than the longest password.
 const maxLine = 4 << 10
 
-// blocklist holds entries in NFC and lower case. 30,000 entries take about 2 MB.
+// blocklist is the set of entries in NFC and lower case. 30,000 entries take about 2 MB.
 type blocklist map[string]struct{}
 
 func loadBlocklist(path string) (blocklist, error) {
@@ -39,14 +39,14 @@ func loadBlocklist(path string) (blocklist, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // it is only read
 	if err := b.add(f, "#"); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return b, nil
 }
 
-// add reads one entry a line; lines that begin with comment are passed over.
+// add reads one entry from each line. Lines that begin with comment are skipped.
 func (b blocklist) add(r io.Reader, comment string) error {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, maxLine)
@@ -63,17 +63,17 @@ func (b blocklist) add(r io.Reader, comment string) error {
 	return s.Err()
 }
 
-// fold makes an entry or password comparable.
+// fold returns the form in which entries and passwords are compared.
 func fold(s string) string { return norm.NFC.String(strings.ToLower(s)) }
 
-// matches tells whether the password is listed, or only repeats something listed or one or two characters.
+// matches says whether the password is listed, or only repeats a listed one, or only repeats one or two characters.
 func (b blocklist) matches(nfc string) bool {
 	s := fold(nfc)
 	unit := repeated(s)
 	if unit != s && utf8.RuneCountInString(unit) <= 2 {
 		return true
 	}
-	// Some listed ones repeat themselves ("123123"), so every whole number of units counts, not the shortest alone.
+	// Some entries repeat themselves ("123123"), so every whole number of units is looked up, not only the shortest.
 	for n := len(unit); n > 0 && n <= len(s); n += len(unit) {
 		if len(s)%n != 0 {
 			continue
@@ -85,8 +85,8 @@ func (b blocklist) matches(nfc string) bool {
 	return false
 }
 
-// repeated returns the shortest string of which s consists, repeated whole times; s itself if it is not repeated. A
-// string doubled contains itself first at its shortest rotation that changes nothing.
+// repeated returns the shortest string that gives s when it is repeated a whole number of times; that is s itself if it repeats nothing.
+// If s is a unit of n bytes repeated, then s+s contains s again at offset n, and at no smaller offset above 0.
 func repeated(s string) string {
 	if len(s) < 2 {
 		return s

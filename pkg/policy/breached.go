@@ -17,7 +17,7 @@ const (
 	maxBreachedLine = hashChars + 1 + 20 + 2
 )
 
-// breachedFile is a sorted list of SHA-1 hashes, searched where it lies.
+// breachedFile is a sorted list of SHA-1 hashes that is searched on disk.
 type breachedFile struct {
 	r    io.ReaderAt
 	size int64
@@ -43,8 +43,8 @@ func openBreached(path string) (*breachedFile, error) {
 	return b, nil
 }
 
-// probe reads three lines, enough to notice another format or another order (the same data is also to be had sorted
-// by count).
+// probe reads three lines. That is enough to notice another format, or another order: the same data can also be downloaded sorted by
+// count.
 func (b *breachedFile) probe() error {
 	var last [hashChars]byte
 	for _, offset := range []int64{0, b.size / 2, max(b.size/2, b.size-2*maxBreachedLine)} {
@@ -63,14 +63,14 @@ func (b *breachedFile) probe() error {
 	return nil
 }
 
-// contains tells whether the password's hash is in the file.
+// contains says whether the password's hash is in the file.
 func (b *breachedFile) contains(password string) (bool, error) {
-	sum := sha1.Sum([]byte(password)) // the list's hash; nothing rests on its strength
+	sum := sha1.Sum([]byte(password)) // the list's hash function; its strength does not matter here
 	var want [hashChars]byte
 	hex.Encode(want[:], sum[:])
 	copy(want[:], bytes.ToUpper(want[:]))
 
-	// Invariant: the line, if there is one, begins in [lo, hi).
+	// Invariant: if the file has the line, it begins in [lo, hi).
 	lo, hi := b.guess(binary.BigEndian.Uint64(sum[:]), want[:])
 	for lo < hi {
 		mid := lo + (hi-lo)/2
@@ -94,8 +94,8 @@ func (b *breachedFile) contains(password string) (bool, error) {
 	return false, nil
 }
 
-// guess narrows the search: hashes are spread evenly, so a line lies near its share of the file. For 900 million
-// lines the error is under 1 MiB in most cases; where it is not, the whole side is searched.
+// guess narrows the search. Hashes are spread evenly, so the line is near its share of the file: for 900 million lines mostly within
+// 1 MiB. If it is not, the whole side of the file is searched.
 func (b *breachedFile) guess(prefix uint64, want []byte) (lo, hi int64) {
 	const spread = 1 << 20
 	at := int64(float64(b.size) * (float64(prefix) / (1 << 64)))
@@ -120,8 +120,8 @@ func (b *breachedFile) guess(prefix uint64, want []byte) (lo, hi int64) {
 	return lo, hi
 }
 
-// lineAt returns the hash, in upper case, of the first line that begins at or after the offset, and where the line
-// after it begins. The hash is nil if no line begins there.
+// lineAt returns the hash, in upper case, of the first line that begins at or after the offset, and the offset of the line after it. The
+// hash is nil if no line begins there.
 func (b *breachedFile) lineAt(offset int64) (hash []byte, next int64, err error) {
 	var buf [2*maxBreachedLine + 1]byte
 	start := max(0, offset-1) // a line begins at the offset if a newline is just before it

@@ -10,17 +10,17 @@ const (
 	maxMaxChars          = 256 // what a sealed job is sized for
 )
 
-// Config is the policy. The zero value means the defaults.
+// Config is the policy. Zero fields mean the defaults.
 type Config struct {
-	// SecondFactor says that the site enforces one, so that shorter passwords will do.
+	// SecondFactor says that the site enforces a second factor, so that shorter passwords are enough. Default false.
 	SecondFactor bool
-	// MinChars is the fewest characters; default and least 15, with SecondFactor 8.
+	// MinChars is the fewest characters: at least 15, with SecondFactor 8. Default: the least.
 	MinChars int
-	// MaxChars is the most characters; default and most 256, at least 64.
+	// MaxChars is the most characters: 64 to 256. Default 256.
 	MaxChars int
-	// BlocklistFile is the site's own list, UTF-8, one a line; default none.
+	// BlocklistFile is the site's own list in UTF-8, one entry a line. Default: none.
 	BlocklistFile string
-	// BreachedFile is a sorted file of SHA-1 hashes; default none.
+	// BreachedFile is a sorted file of SHA-1 hashes. Default: none.
 	BreachedFile string
 }
 
@@ -35,7 +35,7 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate names the first field that cannot work.
+// Validate checks the config with its defaults. The error names the first field that cannot work.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
 	switch {

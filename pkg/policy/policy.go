@@ -53,14 +53,13 @@ func (p *Policy) Close() error {
 	return p.breached.Close()
 }
 
-// Check returns the password in NFC, the form to be hashed. maxBytes bounds that form for stores that cannot take
-// more (bcrypt: 72); 0 means no such bound. Errors are *reset.Error: KindInvalid, KindWeakPassword, or KindInternal if
-// the breached file cannot be read.
+// Check returns the password in NFC, the form to be hashed. maxBytes bounds that form for stores that cannot take more (bcrypt: 72); 0
+// means no bound. Errors are *reset.Error: KindInvalid, KindWeakPassword, or KindInternal if the breached file cannot be read.
 func (p *Policy) Check(password string, maxBytes int) (string, error) {
 	if !utf8.ValidString(password) {
 		return "", &reset.Error{Kind: reset.KindInvalid, Field: field, Detail: "The password is not valid UTF-8: send it as the person typed it, in UTF-8."}
 	}
-	// NFC makes one character of at most 4 (U+1F82 and its like): do not normalise what will be refused anyway.
+	// NFC makes one character of at most 4 (such as U+1F82). What is longer than that will be refused, so it is not normalised.
 	if len(password) > 4*utf8.UTFMax*p.cfg.MaxChars {
 		return "", p.tooLong()
 	}

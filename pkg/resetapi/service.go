@@ -120,7 +120,7 @@ func (s *Service) WatchTicket(r *resetv1.WatchTicketRequest, stream grpc.ServerS
 	}()
 	return s.gate.WatchTicket(ctx, r.GetTicketId(), func(t reset.Ticket) error {
 		if err := stream.Send(&resetv1.WatchTicketResponse{Ticket: protoTicket(t)}); err != nil {
-			return &reset.Error{Kind: reset.KindCanceled, Cause: err} // the only way that Send fails
+			return &reset.Error{Kind: reset.KindCanceled, Cause: err} // Send fails only when the caller is gone
 		}
 		return nil
 	})

@@ -19,12 +19,13 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// errorDomain is ErrorInfo.domain of everything that surgegate says.
+// errorDomain is ErrorInfo.domain of all errors of surgegate.
 const errorDomain = "surgegate"
 
+// pushbackKey is the trailer that tells a gRPC library when to retry (gRFC A6).
 const pushbackKey = "grpc-retry-pushback-ms"
 
-// maxPushback is the longest time that a client is made to hold a call for its retry.
+// maxPushback is the longest time for which a client library is asked to hold a call until its retry.
 const maxPushback = 30 * time.Second
 
 // row is a line of the error table in proto/README.md.
@@ -36,6 +37,7 @@ type row struct {
 	retry   bool   // RetryInfo and pushback
 }
 
+// rowOf returns the line of a kind.
 func rowOf(k reset.Kind) row {
 	switch k {
 	case reset.KindInvalid:
@@ -122,8 +124,8 @@ func Status(ctx context.Context, now time.Time, err error) error {
 	return withDetails(r.code, message, details).Err()
 }
 
-// pushback returns how long the caller's gRPC library shall hold the call before it repeats it; −1 ms: not at all. A
-// library holds it even past the call's deadline, so a time beyond that is none.
+// pushback returns how long the caller's gRPC library shall hold the call before it retries; −1 ms means that it shall not retry. Libraries
+// hold a call even past its deadline, so a time beyond the deadline becomes −1 ms.
 func pushback(ctx context.Context, now time.Time, retryAfter time.Duration) time.Duration {
 	if retryAfter >= maxPushback {
 		return -time.Millisecond
@@ -131,15 +133,16 @@ func pushback(ctx context.Context, now time.Time, retryAfter time.Duration) time
 	if deadline, ok := ctx.Deadline(); ok && retryAfter >= deadline.Sub(now) {
 		return -time.Millisecond
 	}
-	// Rounded up: never earlier than RetryInfo says.
+	// It is rounded up, so that the retry never comes earlier than RetryInfo says.
 	return (retryAfter + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
 func setPushback(ctx context.Context, d time.Duration) {
-	// The only error is that ctx is no server call's: then nobody reads trailers either.
+	// The only error is that ctx belongs to no server call; then nobody reads trailers either.
 	_ = grpc.SetTrailer(ctx, metadata.MD{pushbackKey: {strconv.FormatInt(d.Milliseconds(), 10)}})
 }
 
+// defaultField returns which field an error is about that names none.
 func defaultField(k reset.Kind) string {
 	if k == reset.KindWeakPassword {
 		return "new_password"
@@ -147,6 +150,7 @@ func defaultField(k reset.Kind) string {
 	return "request"
 }
 
+// invalidStatus returns the status of bad fields.
 func invalidStatus(bad reset.Violations) *status.Status {
 	return withDetails(codes.InvalidArgument, bad.Error(), []protoadapt.MessageV1{badRequest(bad...)})
 }
@@ -166,7 +170,7 @@ func withDetails(code codes.Code, message string, details []protoadapt.MessageV1
 	}
 	with, err := s.WithDetails(details...)
 	if err != nil {
-		panic(fmt.Sprintf("resetapi: details of a %s status: %v", code, err)) // only for OK or unmarshalable details
+		panic(fmt.Sprintf("resetapi: details of a %s status: %v", code, err)) // it fails only for the code OK and for details that cannot be marshalled
 	}
 	return with
 }

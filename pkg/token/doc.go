@@ -20,23 +20,23 @@
 //
 //	announced ──Active time──► active ──its successor's Active time──► verify-only ──+ LongestTTL + LongestWait──► gone
 //
-// An announced key verifies too: the clock of the worker that signs may be ahead of the front's. Maintain, called
-// about once a minute, makes the successor (Config.Create) so that it is announced for Config.Announce before it
-// signs, reads what other processes have made, and deletes what is gone. A key whose successor could not be made
-// goes on signing. Verify-only lasts as long as any token can still be needed: the longest TTL, and then the longest
-// wait of a sealed completion, whose spent token the worker verifies again.
+// An announced key verifies too, because the clock of the worker that signs may be ahead of the front's. Maintain is called about once a
+// minute. It makes the successor (with Config.Create) early enough to announce it for Config.Announce before it signs, reads the keys
+// that other processes have made, and deletes those that are gone. A key whose successor could not be made goes on signing. A key
+// verifies as long as one of its tokens can still be needed: for the longest TTL, and then for the longest wait of a sealed
+// completion, whose used token the worker verifies again.
 //
 // Files, in keys_dir/token: ID.key (private, mode 0600) and ID.pub (public, mode 0644), PEM. A front gets the .pub
 // files alone. The .key file is durable before the .pub file appears.
 //
 // # Failure rules
 //
-//   - Checks run in one order, from cheap to dear, and none depends on the account: length, base64, layout, key id,
-//     signature, purpose, expiry.
-//   - A key id that is not known is "not here yet" (KindKeyUnknown, come back), unless it is older than every key that
-//     is known: then the key is gone, or was replaced because the queue was lost or restored, and the token counts as
-//     expired. It can never become good, and "ask for a new link" is what the person needs to read.
-//   - Expiry is compared with the time that the caller passes (now for a front, the sealed accept time for a worker),
-//     the issue time with nothing.
+//   - Checks run in one order, the cheap ones first, and none depends on the account: length, base64, layout, key id, signature,
+//     purpose, expiry.
+//   - A key id that is not known has not arrived yet (KindKeyUnknown, come back), unless it is older than every known key. Then the key
+//     is gone, or was replaced because the queue was lost or restored. Its tokens can never become valid again, so they count as
+//     expired, and the person is told to ask for a new link.
+//   - Expiry is compared with the time that the caller passes: now for a front, the sealed accept time for a worker. The issue time is
+//     compared with nothing.
 //   - A file that cannot be read or parsed fails Maintain as a whole; the keys loaded before stay in use.
 package token

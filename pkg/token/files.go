@@ -12,9 +12,10 @@ import (
 	"github.com/surgegate/surgegate/pkg/keyfile"
 )
 
+// load reads all keys in the folder.
 func (k *Keys) load() (*keySet, error) {
 	set := &keySet{byID: make(map[keyID]*key)}
-	// Private first: ID.key is written before ID.pub, and the .pub alone can be had from it.
+	// Private files come first: ID.key is written before ID.pub, and holds the public half too.
 	for _, kind := range []struct {
 		suffix string
 		mode   fs.FileMode
@@ -31,7 +32,7 @@ func (k *Keys) load() (*keySet, error) {
 			}
 			data, err := keyfile.Read(k.dir, name, kind.mode)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // deleted since List, by another process
+				continue // another process has deleted it since List
 			}
 			if err != nil {
 				return nil, err
@@ -86,6 +87,7 @@ func parsePublic(data []byte) (*key, error) {
 	return &key{public: public}, nil
 }
 
+// write makes the files of a key that are missing. Another process may make them at the same time.
 func (k *Keys) write(key *key) error {
 	for _, f := range []struct {
 		suffix, pem string

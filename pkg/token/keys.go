@@ -22,7 +22,7 @@ const (
 	publicSuffix, publicPEM   = ".pub", "PUBLIC KEY"
 )
 
-// State is where a key stands.
+// State is the state of a key (see the package comment).
 type State uint8
 
 // The states, in the order in which a key passes them. A key that is gone is not listed any more.
@@ -46,13 +46,13 @@ func (s State) String() string {
 	}
 }
 
-// KeyInfo describes a key to an operator; it holds nothing secret.
+// KeyInfo describes a key to an operator. It holds nothing secret.
 type KeyInfo struct {
 	ID         string
 	State      State
 	ActiveTime time.Time
-	GoneTime   time.Time // zero as long as it has no successor
-	Private    bool      // the private half is here
+	GoneTime   time.Time // when it is not needed any more; zero while it has no successor
+	Private    bool      // its private half is here
 }
 
 // Keys are the keys in keys_dir/token. They are safe for concurrent use.
@@ -60,7 +60,7 @@ type Keys struct {
 	dir   string
 	cfg   Config
 	clock clock.Clock
-	mu    sync.Mutex // Maintain
+	mu    sync.Mutex // held by Maintain
 	set   atomic.Pointer[keySet]
 }
 
@@ -94,8 +94,8 @@ func parseKeyID(s string) (keyID, error) {
 	return id, nil
 }
 
-// OpenKeys loads the keys in the folder "token" of dir (keys_dir) and, with cfg.Create, makes what is missing. It
-// fails if a private key may be read by others, and, without Create, if there is no key at all.
+// OpenKeys loads the keys in the folder "token" of dir (keys_dir). With cfg.Create it makes the first key if there is none; without, it
+// fails if there is none. It also fails if others may read a private key.
 func OpenKeys(dir string, cfg Config, c clock.Clock) (*Keys, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -116,8 +116,8 @@ func OpenKeys(dir string, cfg Config, c clock.Clock) (*Keys, error) {
 	return k, nil
 }
 
-// Maintain reads the folder again and, with Config.Create, makes the next key when it is time to announce it and
-// deletes keys that are gone. Call it about once a minute. After an error the keys known before stay in use.
+// Maintain reads the folder again. With Config.Create it also makes the next key when it is time to announce it, and deletes keys that are
+// gone. Call it about once a minute. After an error the keys that were known before stay in use.
 func (k *Keys) Maintain(now time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -130,11 +130,11 @@ func (k *Keys) Maintain(now time.Time) error {
 			return fmt.Errorf("token: %w", err)
 		}
 	}
-	k.set.Store(set.without(func(i int) bool { return set.gone(i, k.cfg, now) }))
+	k.set.Store(set.without(func(i int) bool { return set.isGone(i, k.cfg, now) }))
 	return nil
 }
 
-// Info lists the keys, oldest first.
+// Info returns the keys, oldest first.
 func (k *Keys) Info(now time.Time) []KeyInfo {
 	set := k.set.Load()
 	infos := make([]KeyInfo, 0, len(set.list))
@@ -148,8 +148,7 @@ func (k *Keys) Info(now time.Time) []KeyInfo {
 	return infos
 }
 
-// rotate makes the next key, writes public files that a crash has left out, and deletes the files of keys that are
-// gone.
+// rotate makes the next key if it is due, writes the files that a crash has prevented, and deletes the files of keys that are gone.
 func (k *Keys) rotate(set *keySet, now time.Time) (*keySet, error) {
 	if err := keyfile.Sweep(k.dir); err != nil {
 		return nil, err
@@ -172,7 +171,7 @@ func (k *Keys) rotate(set *keySet, now time.Time) (*keySet, error) {
 		set.add(&key{id: newKeyID(active), public: public, private: private})
 	}
 	for i, key := range set.list {
-		if set.gone(i, k.cfg, now) {
+		if set.isGone(i, k.cfg, now) {
 			if err := errors.Join(keyfile.Remove(k.dir, key.id.String()+privateSuffix),
 				keyfile.Remove(k.dir, key.id.String()+publicSuffix)); err != nil {
 				return nil, err

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// keySet is never changed, only replaced.
+// keySet is the keys of one moment. Once it is published in Keys.set it is never changed, only replaced.
 type keySet struct {
 	byID map[keyID]*key
 	list []*key // by active time, then id
@@ -18,6 +18,7 @@ func (s *keySet) add(k *key) {
 	s.list = slices.Insert(s.list, i, k)
 }
 
+// without returns a set that lacks the keys for whose index drop is true.
 func (s *keySet) without(drop func(int) bool) *keySet {
 	kept := &keySet{byID: make(map[keyID]*key, len(s.list))}
 	for i, k := range s.list {
@@ -28,9 +29,9 @@ func (s *keySet) without(drop func(int) bool) *keySet {
 	return kept
 }
 
-// signing is the newest key whose time has come and whose private half is here; before any time has come (a clock
-// that went back) the oldest one.
-func (s *keySet) signing(now time.Time) *key {
+// signingKey returns the newest key whose active time has come and whose private half is here. If no time has come yet (a clock was set
+// back), it returns the oldest one. It returns nil if there is no private key.
+func (s *keySet) signingKey(now time.Time) *key {
 	var best *key
 	for _, k := range s.list {
 		if k.private != nil && (best == nil || !k.id.activeTime().After(now)) {
@@ -40,6 +41,7 @@ func (s *keySet) signing(now time.Time) *key {
 	return best
 }
 
+// state returns the state of the key at i.
 func (s *keySet) state(i int, now time.Time) State {
 	switch {
 	case s.list[i].id.activeTime().After(now):
@@ -51,10 +53,12 @@ func (s *keySet) state(i int, now time.Time) State {
 	}
 }
 
+// goneTime returns when the key at i, which must have a successor, is not needed any more.
 func (s *keySet) goneTime(i int, cfg Config) time.Time {
-	return s.list[i+1].id.activeTime().Add(cfg.LongestTTL + cfg.LongestWait)
+	return s.list[i+1].id.activeTime().Add(LongestTTL + cfg.LongestWait)
 }
 
-func (s *keySet) gone(i int, cfg Config, now time.Time) bool {
+// isGone says whether the key at i is not needed any more.
+func (s *keySet) isGone(i int, cfg Config, now time.Time) bool {
 	return i+1 < len(s.list) && !now.Before(s.goneTime(i, cfg))
 }

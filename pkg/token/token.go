@@ -24,11 +24,11 @@ const (
 	headerLen = 51 // everything before the account id
 	maxRaw    = MaxLen / 4 * 3
 
-	// unknownRetryAfter is told with KindKeyUnknown: Maintain runs about once a minute.
+	// unknownRetryAfter is when to come back after KindKeyUnknown. Maintain, which reads new keys, runs about once a minute.
 	unknownRetryAfter = 30 * time.Second
 )
 
-// Purpose is what a token is good for. The values are part of the token.
+// Purpose is what a token may be used for. The values are part of the token.
 type Purpose uint8
 
 // PurposeReset lets its holder set a new password, once. It is the only purpose so far; Verify refuses any other.
@@ -41,22 +41,22 @@ type Claims struct {
 	Mark       uint64 // the account's mark when the token was signed, 0 if it had none
 	IssueTime  time.Time
 	ExpireTime time.Time // µs, as IssueTime
-	Nonce      [16]byte  // 128 random bits: two tokens never are the same
+	Nonce      [16]byte  // 128 random bits, so that no two tokens are equal
 }
 
-// Signer signs with the active key. It is safe for concurrent use.
+// Signer signs tokens with the active key. It is safe for concurrent use.
 type Signer struct{ keys *Keys }
 
-// NewSigner fails if keys_dir holds no private key.
+// NewSigner returns a signer. It fails if keys_dir holds no private key.
 func NewSigner(k *Keys) (*Signer, error) {
-	if k.set.Load().signing(k.clock.Now()) == nil {
+	if k.set.Load().signingKey(k.clock.Now()) == nil {
 		return nil, errors.New("token: no private key in keys_dir: this process can only verify")
 	}
 	return &Signer{keys: k}, nil
 }
 
-// Sign returns the token. The caller sets every claim, the nonce included (crypto/rand). Errors are the caller's
-// mistakes, or a key that is missing; none is for the public.
+// Sign returns the token. The caller sets every claim, also the nonce (with crypto/rand). An error is a mistake of the caller or a missing
+// key, and must not be shown to the public.
 func (s *Signer) Sign(c Claims) (string, error) {
 	if c.Purpose != PurposeReset {
 		return "", fmt.Errorf("token: purpose %d is unknown", c.Purpose)
@@ -67,10 +67,10 @@ func (s *Signer) Sign(c Claims) (string, error) {
 	if c.Nonce == [16]byte{} {
 		return "", errors.New("token: the nonce is not set")
 	}
-	if ttl := c.ExpireTime.Sub(c.IssueTime); ttl <= 0 || ttl > s.keys.cfg.LongestTTL {
-		return "", fmt.Errorf("token: it would live %v, want more than 0 and at most LongestTTL (%v)", ttl, s.keys.cfg.LongestTTL)
+	if ttl := c.ExpireTime.Sub(c.IssueTime); ttl <= 0 || ttl > LongestTTL {
+		return "", fmt.Errorf("token: it would live %v, want more than 0 and at most LongestTTL (%v)", ttl, LongestTTL)
 	}
-	k := s.keys.set.Load().signing(s.keys.clock.Now())
+	k := s.keys.set.Load().signingKey(s.keys.clock.Now())
 	if k == nil {
 		return "", errors.New("token: no private key is active")
 	}
@@ -91,14 +91,14 @@ func appendClaims(b []byte, id keyID, c Claims) []byte {
 	return append(b, c.AccountID...)
 }
 
-// Verifier verifies with every key that is not gone. It is safe for concurrent use.
+// Verifier verifies tokens with every key that is not gone. It is safe for concurrent use.
 type Verifier struct{ keys *Keys }
 
-// NewVerifier never fails: without keys every token is KindKeyUnknown.
+// NewVerifier returns a verifier. While there are no keys, every token is KindKeyUnknown.
 func NewVerifier(k *Keys) *Verifier { return &Verifier{keys: k} }
 
-// Verify returns the claims of a token that is genuine and not expired at the given time. Else the error is a
-// *reset.Error: KindTokenInvalid, KindTokenExpired, or KindKeyUnknown with a time to come back.
+// Verify returns the claims of a token that is genuine and has not expired at the given time. Otherwise the error is a *reset.Error:
+// KindTokenInvalid, KindTokenExpired, or KindKeyUnknown with a time to come back.
 func (v *Verifier) Verify(tok string, at time.Time) (Claims, error) {
 	var buf [len(domain) + maxRaw]byte
 	copy(buf[:], domain)
@@ -128,14 +128,15 @@ func (v *Verifier) Verify(tok string, at time.Time) (Claims, error) {
 	return c, nil
 }
 
-// AccountOf returns the account that a token names, verified or not: good for telling callers apart, and for nothing else.
+// AccountOf returns the account that a token names, and false if it is no token. It verifies nothing, so the account must only be used to
+// tell calls apart.
 func AccountOf(tok string) (string, bool) {
 	var buf [maxRaw]byte
 	_, c, _, err := decode(tok, buf[:])
 	return c.AccountID, err == nil
 }
 
-// decode parses without trusting anything. raw is the front part of buf.
+// decode parses a token of any origin into buf, without verifying it. raw is the part of buf that it has filled.
 func decode(tok string, buf []byte) (raw []byte, c Claims, id keyID, err error) {
 	if len(tok) > MaxLen {
 		return nil, c, id, errors.New("too long")
@@ -176,6 +177,7 @@ func expired(cause error) error {
 	return &reset.Error{Kind: reset.KindTokenExpired, Detail: "This link has expired; ask for a new one.", Cause: wrap(cause)}
 }
 
+// wrap adds the package's name to a cause.
 func wrap(cause error) error {
 	if cause == nil {
 		return nil

@@ -338,7 +338,7 @@ func TestFiles(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	dir, c := t.TempDir(), clock.NewManual(start)
-	k, s, v := open(t, dir, token.Config{Create: true, Period: 10 * time.Second, Announce: time.Second, LongestTTL: 2 * time.Second, LongestWait: time.Second}, c)
+	k, s, v := open(t, dir, token.Config{Create: true, Period: 10 * time.Hour, Announce: time.Hour, LongestWait: time.Hour}, c)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -360,7 +360,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Go(func() {
 		for range 30 {
-			c.Advance(time.Second)
+			c.Advance(10 * time.Hour)
 			if err := k.Maintain(c.Now()); err != nil {
 				t.Error(err)
 			}
@@ -374,14 +374,13 @@ func TestConfig(t *testing.T) {
 	if err := (token.Config{}).Validate(); err != nil {
 		t.Error(err)
 	}
-	want := token.Config{Period: 720 * time.Hour, Announce: time.Hour, LongestTTL: 72 * time.Hour, LongestWait: 24 * time.Hour}
+	want := token.Config{Period: 720 * time.Hour, Announce: time.Hour, LongestWait: 24 * time.Hour}
 	if got := (token.Config{}).WithDefaults(); got != want {
 		t.Errorf("defaults %+v, want %+v", got, want)
 	}
 	for field, cfg := range map[string]token.Config{
 		"Period":      {Period: time.Hour},
 		"Announce":    {Announce: time.Millisecond},
-		"LongestTTL":  {LongestTTL: time.Millisecond},
 		"LongestWait": {LongestWait: -1},
 	} {
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "token: "+field) {

@@ -1,36 +1,33 @@
-// Package tracing is how surgegate's own code speaks of traces: the spans that it makes, what they may say, and the way of
-// a trace from a call through the durable queue to the work that is done for it. Who exports them is pkg/tracing/otlp's.
+// Package tracing makes the spans of surgegate's own code, and says what they may contain. pkg/tracing/otlp exports them.
 //
-// # A reset's trace
+// # The trace of a reset
 //
-//	caller's span (trusted callers' only)
+//	caller's span (trusted callers only)
 //	  └─ public call, such as PasswordReset/StartReset       reset.Job.Trace, in the queue, only if the trace is kept
 //	       └─ enqueue                                               │
 //	                            minutes or hours                    ▼
-//	batch start ··link··► the calls of its jobs      followed by jobs that carry the same Trace on:
+//	batch start ··link··► the calls of its jobs      followed by jobs that carry the same Trace:
 //	  └─ call store                                  batch mail, batch hash, batch apply, batch revoke, each linked
 //
-// The work is linked to the call, not its child: hours may lie between, a trace is not held open so long by any collector,
-// and one batch works for many calls. A batch has a span only if one of its jobs carries a trace, and at most MaxLinks
-// links; its span is then kept whatever the ratio says, or the call's trace would end at the queue. A coalesced ask has
-// a place in line and no job, so its trace ends with its enqueue; the job is linked to the ask that it came from. The trace of
-// an ask ends at the look-up, for whoever there is an account: who sees traces must not see which asks led to a mail.
+// The span of a batch is linked to the calls it serves instead of being their child: hours may pass between them, no collector keeps a
+// trace open so long, and one batch serves many calls. A batch has a span only if one of its jobs carries a trace, and it has at most
+// MaxLinks links. Its span is then always kept, otherwise the call's trace would end at the queue. A start that joins an open job has no
+// job of its own, so its trace ends with its enqueue. The trace of a start ends at the account look-up, whether or not there is
+// an account: a longer trace would reveal which accounts exist.
 //
 // # What spans may say
 //
-// Attributes are set here and nowhere else, so that the set is closed: lane, verdict, downstream, outcome (words of the
-// metrics' label sets) and counts. Never an account, address, ip, token, ticket or identifier. The exporter drops
-// whatever is not in Keys, also from libraries' spans.
+// Only this package sets attributes, so the set is closed: lane, verdict, downstream and outcome (words from the label sets of the
+// metrics), and counts. A span never names an account, address, ip, token, ticket or identifier. The exporter drops every
+// attribute that is not in Keys, also from spans of libraries.
 //
-// # Off
+// # Without tracing
 //
-// A nil *Tracer is off: every method returns at once, allocates nothing and leaves the context as it is
-// (BenchmarkTraced in pkg/gate measures it). So nobody but this package and its adapter imports OpenTelemetry: the layers
-// below the edge see one concrete type, and the accept path has no interface call to a tracer that does nothing.
+// A nil *Tracer is off: every method returns at once, allocates nothing and leaves the context as it is (BenchmarkTraced in pkg/gate
+// measures it). Only this package and its adapter import OpenTelemetry.
 //
 // # Exemplars and logs
 //
-// Observe attaches the trace id to a histogram's observation if the trace is kept: an exemplar that leads to a trace which
-// nobody has is worse than none. NewLogHandler adds trace_id and span_id to the lines that are logged with the context of a
-// traced call or batch, under the same condition.
+// Observe attaches the trace id to a histogram's observation as an exemplar, and NewLogHandler adds trace_id and span_id to log lines.
+// Both do so only if the trace is kept: an id that leads to no trace is worse than none.
 package tracing

@@ -10,13 +10,13 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// The names under which logs and exemplars tell a trace, as OpenTelemetry's log data model and Grafana's exemplars have them.
+// The names of the ids in logs and exemplars. OpenTelemetry's log data model and Grafana use the same.
 const (
 	traceIDName = "trace_id"
 	spanIDName  = "span_id"
 )
 
-// Observe adds an observation, with the trace as its exemplar where there is one.
+// Observe adds an observation. The trace is its exemplar, unless the trace is zero.
 func Observe(o prometheus.Observer, value float64, t reset.Trace) {
 	if !t.IsZero() {
 		if e, ok := o.(prometheus.ExemplarObserver); ok {
@@ -27,7 +27,7 @@ func Observe(o prometheus.Observer, value float64, t reset.Trace) {
 	o.Observe(value)
 }
 
-// Exemplar is the exemplar of a call whose trace is kept, nil for another.
+// Exemplar returns the exemplar of the call that ctx belongs to; nil if its trace is not kept.
 func Exemplar(ctx context.Context) prometheus.Labels {
 	t := of(ctx)
 	if t.IsZero() {
@@ -40,7 +40,7 @@ func labels(t reset.Trace) prometheus.Labels {
 	return prometheus.Labels{traceIDName: hex.EncodeToString(t.TraceID[:])}
 }
 
-// NewLogHandler adds trace_id and span_id to what is logged with the context of a kept trace.
+// NewLogHandler returns a handler that adds trace_id and span_id to lines that are logged with the context of a kept trace.
 func NewLogHandler(h slog.Handler) slog.Handler { return logHandler{h} }
 
 type logHandler struct{ slog.Handler }

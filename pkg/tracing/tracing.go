@@ -11,8 +11,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// MaxLinks bounds the links of a batch's span. A batch may hold thousands of jobs; by 32 links the trace shows who was in it,
-// and the rest are found from their own side by the span's time.
+// MaxLinks bounds the links of a batch's span. A batch may hold thousands of jobs; the calls without a link can be found by the time of
+// the span.
 const MaxLinks = 32
 
 // scope is the instrumentation scope of surgegate's own spans.
@@ -32,8 +32,8 @@ const (
 	keyParked     attribute.Key = "surgegate.items_parked"
 )
 
-// Keys are the attributes that a span may carry when it leaves the process: surgegate's own, and of the gRPC library's spans
-// those whose values are the API's methods and codes.
+// Keys returns the attributes that a span may carry when it leaves the process: surgegate's own, and those of the gRPC library's spans
+// whose values are the API's methods and codes.
 func Keys() []attribute.Key {
 	return []attribute.Key{
 		keyLane, keyVerdict, keyDownstream, keyOutcome, keyItems, keyTraced, keyWait, keyEnded, keyRetried, keyParked,
@@ -41,10 +41,10 @@ func Keys() []attribute.Key {
 	}
 }
 
-// Tracer makes surgegate's spans. Make it with New; nil is off. It is safe for concurrent use.
+// Tracer makes surgegate's spans. A nil Tracer makes none. It is safe for concurrent use.
 type Tracer struct{ t trace.Tracer }
 
-// New returns a tracer whose spans go to the provider; nil where that is nil.
+// New returns a tracer whose spans go to the provider. If that is nil, the tracer is nil.
 func New(p trace.TracerProvider) *Tracer {
 	if p == nil {
 		return nil
@@ -52,10 +52,10 @@ func New(p trace.TracerProvider) *Tracer {
 	return &Tracer{t: p.Tracer(scope)}
 }
 
-// Span is one span under way; the zero value is none.
+// Span is one span that has begun. The methods of a zero Span do nothing.
 type Span struct{ s trace.Span }
 
-// Of is what a job that is enqueued in ctx carries: the call's trace if that is kept, else none.
+// Of returns the trace that a job carries which is enqueued in ctx: that of the call. It is zero if the trace is not kept.
 func (t *Tracer) Of(ctx context.Context) reset.Trace {
 	if t == nil {
 		return reset.Trace{}
@@ -80,8 +80,8 @@ func (t *Tracer) Enqueue(ctx context.Context, lane reset.Lane) (context.Context,
 	return ctx, Span{s}
 }
 
-// Batch begins the span of a batch, linked to the calls of its jobs; without a traced job there is none. first is when the
-// first of them was accepted.
+// Batch begins the span of a batch, linked to the calls of its jobs. jobs are the traces of the jobs that carry one; if there is none, the
+// batch has no span. items is the number of all jobs, waited how long the first of them has waited.
 func (t *Tracer) Batch(ctx context.Context, lane reset.Lane, jobs []reset.Trace, items int, waited time.Duration) (context.Context, Span) {
 	if t == nil || len(jobs) == 0 {
 		return ctx, Span{}
@@ -98,7 +98,7 @@ func (t *Tracer) Batch(ctx context.Context, lane reset.Lane, jobs []reset.Trace,
 	return ctx, Span{s}
 }
 
-// Call begins the span of one call to a downstream, within a batch that has one.
+// Call begins the span of one call to a downstream. There is none if the batch has no span.
 func (t *Tracer) Call(ctx context.Context, downstream string, items int) (context.Context, Span) {
 	if t == nil || !trace.SpanContextFromContext(ctx).IsSampled() {
 		return ctx, Span{}
@@ -108,7 +108,7 @@ func (t *Tracer) Call(ctx context.Context, downstream string, items int) (contex
 	return ctx, Span{s}
 }
 
-// Settled says what became of a batch's jobs.
+// Settled records what became of a batch's jobs.
 func (s Span) Settled(ended, retried, parked int) {
 	if s.s != nil {
 		s.s.SetAttributes(keyEnded.Int(ended), keyRetried.Int(retried), keyParked.Int(parked))
@@ -127,7 +127,7 @@ func (s Span) end(how attribute.KeyValue, failed bool) {
 	}
 	s.s.SetAttributes(how)
 	if failed {
-		s.s.SetStatus(codes.Error, "") // words could quote somebody's data
+		s.s.SetStatus(codes.Error, "") // a description could quote somebody's data
 	}
 	s.s.End()
 }
