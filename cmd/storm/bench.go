@@ -11,7 +11,7 @@ import (
 
 	"github.com/surgegate/surgegate/loadtest/bench"
 	"github.com/surgegate/surgegate/loadtest/capacity"
-	"github.com/surgegate/surgegate/loadtest/honest"
+	"github.com/surgegate/surgegate/loadtest/observe"
 )
 
 func benchCommand() *cobra.Command {
@@ -35,7 +35,7 @@ func benchCommand() *cobra.Command {
 	f.StringVar(&o.Prometheus, "prometheus", filepath.Join("build", "bin", "prometheus"), "Prometheus, for the observe part (make bench-tools)")
 	f.StringVar(&o.Surgectl, "surgectl", filepath.Join("build", "bin", "surgectl"), "surgectl, for the parts observe and diagnosis")
 	f.StringVar(&o.Dashboards, "dashboards", "dashboards", "the folder with grafana and prometheus, for the observe part")
-	f.StringSliceVar(&o.Faults, "faults", nil, fmt.Sprintf("of the parts observe and diagnosis, some of %v", honest.FaultNames()))
+	f.StringSliceVar(&o.Faults, "faults", nil, fmt.Sprintf("of the parts observe and diagnosis, some of %v", observe.FaultNames()))
 	f.StringVar(&o.Out, "out", filepath.Join("build", "bench"), "folder of summary.json")
 	f.IntVar(&o.Rounds, "rounds", 5, "rounds of the accept benchmark, whose median counts, and of the rehearsals")
 	f.IntVar(&o.Jobs, "jobs", 15_000_000, "tickets queued")

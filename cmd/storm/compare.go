@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/surgegate/surgegate/loadtest/compare"
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/report"
 )
 
@@ -95,15 +95,15 @@ func runCompare(cmd *cobra.Command, cfg compare.Config, arms []string) error {
 }
 
 // parseFaults adds those of flags to those of a scenario.
-func parseFaults(all []fault.Fault, texts []string) ([]fault.Fault, error) {
+func parseFaults(all []model.Fault, texts []string) ([]model.Fault, error) {
 	for _, text := range texts {
-		f, err := fault.Parse(text)
+		f, err := model.ParseFault(text)
 		if err != nil {
 			return nil, fmt.Errorf("storm: --fault: %w", err)
 		}
 		all = append(all, f)
 	}
-	return all, fault.Validate(all)
+	return all, model.ValidateFaults(all)
 }
 
 func reportCommand() *cobra.Command {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 )
@@ -43,7 +42,7 @@ func TestTheCommandsOfThePagesAreUnderstood(t *testing.T) {
 					return
 				}
 				for _, text := range f.Value.(pflag.SliceValue).GetSlice() {
-					if _, err := fault.Parse(text); err != nil {
+					if _, err := model.ParseFault(text); err != nil {
 						t.Errorf("%s: storm %s: %v", page, line, err)
 					}
 				}

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/rehearse"
@@ -153,7 +152,7 @@ func (o *runFlags) open(cfg *rehearse.Config) (rehearse.Storm, error) {
 }
 
 // since are the faults of a window that begins at from; those that are over by then are left out.
-func since(all []fault.Fault, from time.Duration) (left []fault.Fault) {
+func since(all []model.Fault, from time.Duration) (left []model.Fault) {
 	for _, f := range all {
 		f.At -= from
 		if f.At < 0 {
@@ -169,7 +168,7 @@ func since(all []fault.Fault, from time.Duration) (left []fault.Fault) {
 }
 
 // faster are the faults of a scenario whose time is compressed.
-func faster(all []fault.Fault, speed float64) []fault.Fault {
+func faster(all []model.Fault, speed float64) []model.Fault {
 	for i := range all {
 		all[i].At = time.Duration(float64(all[i].At) / speed)
 		all[i].For = time.Duration(float64(all[i].For) / speed)

@@ -11,9 +11,9 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"google.golang.org/grpc"
 
-	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/report"
 	"github.com/surgegate/surgegate/loadtest/schedule"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/pkg/stormlog"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -83,7 +83,7 @@ func (c *caller) closed(ctx context.Context, s *suite) float64 {
 }
 
 func (s *suite) accept(ctx context.Context) ([]report.Figure, error) {
-	echoAddress, err := process.FreeAddress()
+	echoAddress, err := testbed.FreeAddress()
 	if err != nil {
 		return nil, err
 	}

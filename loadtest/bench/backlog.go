@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/surgegate/surgegate/loadtest/process"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/credstore/postgres/postgrestest"
 )
@@ -184,7 +184,7 @@ func (r *run) through(ctx context.Context, f *backlogFigures) error {
 	var addresses [3]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = process.FreeAddress(); err != nil {
+		if addresses[i], err = testbed.FreeAddress(); err != nil {
 			return err
 		}
 	}
@@ -198,7 +198,7 @@ mail: {maildir: {path: %q}, base_url: "http://127.0.0.1:8080"}
 		return err
 	}
 	serverUsed, begun := r.server.ProcessorTime(), r.Clock.Now()
-	p, err := process.Start(ctx, r.Clock, addresses[0], r.Surgegate, "serve", "--config", path)
+	p, err := testbed.Start(ctx, r.Clock, addresses[0], r.Surgegate, "serve", "--config", path)
 	if err != nil {
 		return err
 	}

@@ -12,9 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/surgegate/surgegate/loadtest/mailbox"
-	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -27,7 +26,7 @@ const (
 // complete compares, one call at a time on an idle machine, a completion that waits for its end with SetPasswords
 // called straight at the same store.
 func (s *suite) complete(ctx context.Context) ([]report.Figure, error) {
-	storeAddress, err := process.FreeAddress()
+	storeAddress, err := testbed.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +97,7 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 // tokens asks for a link for each person and takes it out of the mail.
 func (s *suite) tokens(ctx context.Context, front resetv1.PasswordResetClient, dir string) ([]string, error) {
-	w, err := mailbox.NewWatcher(dir, s.Clock, slog.New(slog.DiscardHandler))
+	w, err := testbed.NewWatcher(dir, s.Clock, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

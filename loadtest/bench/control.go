@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/surgegate/surgegate/loadtest/contest"
+	"github.com/surgegate/surgegate/loadtest/control"
 	"github.com/surgegate/surgegate/loadtest/report"
 )
 
@@ -19,7 +19,7 @@ const controlSeeds = 12
 // control sets the chart beside the other limiters on every store model, in virtual time, and writes control.html and
 // control.json.
 func (s *suite) control(ctx context.Context) ([]report.Figure, error) {
-	c, err := contest.Run(ctx, contest.Options{Seeds: controlSeeds})
+	c, err := control.Compare(ctx, control.Options{Seeds: controlSeeds})
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@
 //	tickets queued             –                                                     memory, time to reopen, disk
 //	SQLite batch writes/s      single synced writes/s                                ratio
 //	PostgreSQL batch writes/s  one-row transactions/s at their best concurrency      ratio
-//	goodput and its kin        the best of six limiters, in virtual time             one row a store model, and the worst
+//	goodput and its kin        the best of five limiters, in virtual time             one row a store model, and the worst
 //	generator                  ghz and k6 against the same echo                          see compareGenerators
 //	a simulated storm          –                                                     seconds, memory
 //	a simulated storm          the same through the real gateway and victim            ratios, see measureAgreement
@@ -15,7 +15,7 @@
 //	record                     accepts without a recording                           ratio, median of interleaved rounds
 //	metrics                    –                                                     bytes of a scrape, its time and GetStatus's, at 100 times too much offered
 //	capacity                   see loadtest/capacity: the whole program against stores that fall over
-//	observe                    see loadtest/honest: how long until a fault that nobody announces can be named
+//	observe                    see loadtest/observe: how long until a fault that nobody announces can be named
 //
 // Servers are processes of their own: the real surgegate binary, and this program as the echo. Client and server share
 // the machine in both. While accepts are measured the store works at 200 look-ups a second, so the line grows as in a

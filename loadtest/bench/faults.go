@@ -8,14 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/honest"
+	"github.com/surgegate/surgegate/loadtest/observe"
 	"github.com/surgegate/surgegate/loadtest/report"
-	"github.com/surgegate/surgegate/loadtest/starved"
 )
 
 // observe makes faults that nobody announces and tells how long it takes until an alert names them.
 func (s *suite) observe(ctx context.Context) ([]report.Figure, error) {
-	rows, _, err := s.faults(ctx, "observe", honest.ObserveConfig{Alerts: true, AtOnce: 6})
+	rows, _, err := s.faults(ctx, "observe", observe.DiagnoseConfig{Alerts: true, AtOnce: 6})
 	return rows, err
 }
 
@@ -23,7 +22,7 @@ func (s *suite) observe(ctx context.Context) ([]report.Figure, error) {
 func (s *suite) diagnosis(ctx context.Context) (rows []report.Figure, err error) {
 	missed := 0
 	for _, machine := range []string{"quiet", "busy"} {
-		more, n, e := s.faults(ctx, machine, honest.ObserveConfig{Busy: machine == "busy"})
+		more, n, e := s.faults(ctx, machine, observe.DiagnoseConfig{Busy: machine == "busy"})
 		rows, missed, err = append(rows, more...), missed+n, errors.Join(err, e)
 	}
 	if missed > 0 {
@@ -33,21 +32,21 @@ func (s *suite) diagnosis(ctx context.Context) (rows []report.Figure, err error)
 }
 
 // faults observes faults, prints them as a table, and tells how many of them surgectl status missed.
-func (s *suite) faults(ctx context.Context, name string, cfg honest.ObserveConfig) (rows []report.Figure, missed int, err error) {
-	cfg.Config = honest.Config{
-		Programs:   honest.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Storm: s.Self, Prometheus: s.Prometheus},
+func (s *suite) faults(ctx context.Context, name string, cfg observe.DiagnoseConfig) (rows []report.Figure, missed int, err error) {
+	cfg.Config = observe.Config{
+		Programs:   observe.Programs{Surgegate: s.Surgegate, Surgectl: s.Surgectl, Storm: s.Self, Prometheus: s.Prometheus},
 		Dashboards: s.Dashboards, Dir: filepath.Join(s.dir, name),
 	}
 	cfg.Only = s.Faults
-	all, err := honest.Observe(ctx, cfg, s.Clock)
-	fmt.Fprintln(s.Output, honest.Header())
+	all, err := observe.Diagnose(ctx, cfg, s.Clock)
+	fmt.Fprintln(s.Output, observe.Header())
 	for _, o := range all {
 		fmt.Fprintln(s.Output, o)
 		if !o.OK() {
 			missed++
 		}
 	}
-	for _, f := range honest.Figures(all) {
+	for _, f := range observe.Figures(all) {
 		rows = append(rows, report.Figure(f))
 	}
 	return rows, missed, err
@@ -58,7 +57,7 @@ const loops = 4
 
 // starved runs a storm through a gateway that shares its core with a busy loop, before a store that dies of too many calls.
 func (s *suite) starved(ctx context.Context) ([]report.Figure, error) {
-	o, err := starved.Rehearse(ctx, starved.Config{
+	o, err := rehearseBusy(ctx, busyConfig{
 		Surgegate: s.Surgegate, Storm: s.Self, Dir: filepath.Join(s.dir, "starved"), People: 2_000_000, Thin: 1, Length: 2 * time.Minute,
 		Loops: 1, SharedCore: true,
 		// It sets 66 passwords a second, a little less than people ask for, and dies of 1024 items inside.
@@ -84,21 +83,21 @@ func (s *suite) starved(ctx context.Context) ([]report.Figure, error) {
 func (s *suite) rehearsals(ctx context.Context) (rows []report.Figure, err error) {
 	for _, kind := range []struct {
 		name string
-		run  func(cfg starved.Config) (starved.Outcome, error)
+		run  func(cfg busyConfig) (busyOutcome, error)
 	}{
-		{"make demo", func(cfg starved.Config) (starved.Outcome, error) { return starved.Demo(ctx, cfg) }},
-		{"rehearsal, one person in 12", func(cfg starved.Config) (starved.Outcome, error) {
+		{"make demo", func(cfg busyConfig) (busyOutcome, error) { return demoBusy(ctx, cfg) }},
+		{"rehearsal, one person in 12", func(cfg busyConfig) (busyOutcome, error) {
 			cfg.Thin = 12
-			return starved.Rehearse(ctx, cfg, s.Clock)
+			return rehearseBusy(ctx, cfg, s.Clock)
 		}},
-		{"rehearsal, one person in 5", func(cfg starved.Config) (starved.Outcome, error) {
+		{"rehearsal, one person in 5", func(cfg busyConfig) (busyOutcome, error) {
 			cfg.Thin = 5
-			return starved.Rehearse(ctx, cfg, s.Clock)
+			return rehearseBusy(ctx, cfg, s.Clock)
 		}},
 	} {
 		good := 0
 		for n := range s.Rounds {
-			o, e := kind.run(starved.Config{Surgegate: s.Surgegate, Storm: s.Self, Dir: filepath.Join(s.dir, "rehearsal"), Loops: loops})
+			o, e := kind.run(busyConfig{Surgegate: s.Surgegate, Storm: s.Self, Dir: filepath.Join(s.dir, "rehearsal"), Loops: loops})
 			if e == nil {
 				e = broken(fmt.Sprintf("%s, run %d", kind.name, n+1), o)
 			}
@@ -121,7 +120,7 @@ func (s *suite) rehearsals(ctx context.Context) (rows []report.Figure, err error
 }
 
 // broken is an error where something was promised and not kept.
-func broken(name string, o starved.Outcome) error {
+func broken(name string, o busyOutcome) error {
 	if len(o.Broken) == 0 {
 		return nil
 	}

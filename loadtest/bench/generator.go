@@ -18,8 +18,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	"github.com/surgegate/surgegate/loadtest/process"
 	"github.com/surgegate/surgegate/loadtest/report"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/pkg/clock"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -72,11 +72,11 @@ type tool struct {
 // Ours marshals each request, unmarshals each response and records the latency from the intended time. ghz sends one message again
 // and again, and k6 drops the responses. The server's time is not counted for anyone.
 func compareGenerators(ctx context.Context, o generatorOptions) ([]report.Figure, error) {
-	address, err := process.FreeAddress()
+	address, err := testbed.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	echo, err := process.Start(ctx, o.Clock, address, o.Self, "bench-serve", "echo", address)
+	echo, err := testbed.Start(ctx, o.Clock, address, o.Self, "bench-serve", "echo", address)
 	if err != nil {
 		return nil, err
 	}

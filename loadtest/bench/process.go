@@ -10,24 +10,24 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/surgegate/surgegate/loadtest/process"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
-func (s *suite) start(ctx context.Context, address, name string, args ...string) (*process.Process, error) {
-	return process.Start(ctx, s.Clock, address, name, args...)
+func (s *suite) start(ctx context.Context, address, name string, args ...string) (*testbed.Process, error) {
+	return testbed.Start(ctx, s.Clock, address, name, args...)
 }
 
 // gateway starts surgegate with its store as given, in YAML, and further arguments.
-func (s *suite) gateway(ctx context.Context, name, store, rest string, args ...string) (*process.Process, error) {
+func (s *suite) gateway(ctx context.Context, name, store, rest string, args ...string) (*testbed.Process, error) {
 	gateway, err := s.program(ctx, name, store, rest, args...)
 	return gateway.Process, err
 }
 
 // served is a gateway with its other listeners.
 type served struct {
-	*process.Process
+	*testbed.Process
 	operator, http string
 }
 
@@ -36,7 +36,7 @@ func (s *suite) program(ctx context.Context, name, store, rest string, args ...s
 	var addresses [3]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = process.FreeAddress(); err != nil {
+		if addresses[i], err = testbed.FreeAddress(); err != nil {
 			return served{}, err
 		}
 	}

@@ -1,5 +1,5 @@
 // Package capacity runs the whole program in real time, with no capacity configured, against stores that fall over. Gateway and
-// victim are processes of their own. loadtest/pacelab asks the same of the controller alone, in virtual time.
+// victim are processes of their own. loadtest/control asks the same of the controller alone, in virtual time.
 //
 //	part       runs               asks
 //	storm      alone              goodput at 10x, 50x and 100x; completions served while the rest is shed; refusals

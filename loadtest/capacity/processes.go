@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/surgegate/surgegate/loadtest/process"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/token"
@@ -48,10 +48,10 @@ const restartDelay = 5 * time.Second
 
 func startStore(ctx context.Context, o Options, dir string, cfg victim.Config) (*store, error) {
 	var err error
-	if cfg.Address, err = process.FreeAddress(); err != nil {
+	if cfg.Address, err = testbed.FreeAddress(); err != nil {
 		return nil, err
 	}
-	if cfg.Control, err = process.FreeAddress(); err != nil {
+	if cfg.Control, err = testbed.FreeAddress(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -188,7 +188,7 @@ func (s *store) worth() float64 {
 
 // gateway is the surgegate binary as a process, with no capacity configured.
 type gateway struct {
-	*process.Process
+	*testbed.Process
 	metricsURL string
 	keys       string
 	http       http.Client
@@ -204,7 +204,7 @@ func startGateway(ctx context.Context, o Options, dir, store, rest string) (*gat
 	var addresses [3]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = process.FreeAddress(); err != nil {
+		if addresses[i], err = testbed.FreeAddress(); err != nil {
 			return nil, err
 		}
 	}
@@ -230,7 +230,7 @@ reset: {sign_out: keep}
 	if err != nil {
 		return nil, err
 	}
-	if g.Process, err = process.Start(ctx, o.Clock, addresses[0], o.Surgegate, "serve", "--config", path); err != nil {
+	if g.Process, err = testbed.Start(ctx, o.Clock, addresses[0], o.Surgegate, "serve", "--config", path); err != nil {
 		return nil, err
 	}
 	for range connections {

@@ -13,13 +13,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
-	"github.com/surgegate/surgegate/loadtest/fault"
-	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/report"
-	"github.com/surgegate/surgegate/loadtest/smalldisk"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/loadtest/victim"
-	"github.com/surgegate/surgegate/loadtest/victim/control"
 	"github.com/surgegate/surgegate/loadtest/wire"
 )
 
@@ -41,9 +39,9 @@ type arm struct {
 	supervisor *victim.Supervisor
 	front      *front
 	places     places
-	mails      func(ctx context.Context, deliver mailbox.Deliverer) error
-	actors     fault.Actors
-	done       []fault.Fault // that really happened
+	mails      func(ctx context.Context, deliver testbed.Deliverer) error
+	actors     model.FaultActors
+	done       []model.Fault // that really happened
 	crowd      *crowd.Crowd
 	ledger     string
 }
@@ -109,23 +107,23 @@ func (a *arm) makeVictim(logFile *os.File, log *slog.Logger) (end func(), err er
 	if err != nil {
 		return nil, err
 	}
-	steering := control.New(cfg.Control, a.deps.Clock)
+	steering := victim.NewControlClient(cfg.Control, a.deps.Clock)
 	a.actors.Store, a.actors.StoreCrash = steering.Step, steering.Crash
 	return steering.Close, nil
 }
 
 // makeMails makes a maildir, or where mails are to be refused a mail server: a folder cannot.
 func (a *arm) makeMails(log *slog.Logger) (err error) {
-	if !a.suffers(fault.MailRefuse) {
+	if !a.suffers(model.MailRefuse) {
 		a.places.maildir = filepath.Join(a.dir, "mail")
-		watcher, err := mailbox.NewWatcher(a.places.maildir, a.deps.Clock, log)
+		watcher, err := testbed.NewWatcher(a.places.maildir, a.deps.Clock, log)
 		if err != nil {
 			return err
 		}
 		a.mails = watcher.Run
 		return nil
 	}
-	sink, err := mailbox.NewSink(mailbox.SinkConfig{Address: "127.0.0.1:0"}, log)
+	sink, err := testbed.NewSink(testbed.SinkConfig{Address: "127.0.0.1:0"}, log)
 	if err != nil {
 		return err
 	}
@@ -134,8 +132,8 @@ func (a *arm) makeMails(log *slog.Logger) (err error) {
 }
 
 // suffers tells whether a kind of fault is to come.
-func (a *arm) suffers(kind fault.Kind) bool {
-	return slices.ContainsFunc(a.cfg.Faults, func(f fault.Fault) bool { return f.Kind == kind })
+func (a *arm) suffers(kind model.FaultKind) bool {
+	return slices.ContainsFunc(a.cfg.Faults, func(f model.Fault) bool { return f.Kind == kind })
 }
 
 const (
@@ -145,10 +143,10 @@ const (
 
 // makeDisk gives the arm a small disk for its data, where it is to be full.
 func (a *arm) makeDisk() (unmount func() error, err error) {
-	if !a.suffers(fault.DiskFull) {
+	if !a.suffers(model.DiskFull) {
 		return func() error { return nil }, nil
 	}
-	disk, err := smalldisk.New(filepath.Join(a.dir, "data"), diskSize)
+	disk, err := testbed.NewSmallDisk(filepath.Join(a.dir, "data"), diskSize)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +208,7 @@ func (a *arm) storm(ctx context.Context) (report crowd.Report, err error) {
 	var group errgroup.Group
 	group.Go(func() error { a.sample(beside, start); return nil })
 	group.Go(func() error {
-		done, err := fault.Run(beside, a.deps.Clock, start, a.cfg.Faults, a.actors)
+		done, err := model.RunFaults(beside, a.deps.Clock, start, a.cfg.Faults, a.actors)
 		a.done = done
 		if err != nil {
 			stop() // a storm without its fault is another storm
@@ -228,7 +226,7 @@ func (a *arm) sample(ctx context.Context, start time.Time) {
 	for n := 1; ; n++ {
 		err := a.deps.Clock.Sleep(ctx, start.Add(time.Duration(n)*sampleEvery).Sub(a.deps.Clock.Now()))
 		s := a.supervisor.Status()
-		sample := a.recorder.Sample(a.deps.Clock.Now().Sub(start), control.StoreOf(s))
+		sample := a.recorder.Sample(a.deps.Clock.Now().Sub(start), victim.StoreOf(s))
 		if a.arm.Front == Surgegate && len(a.cfg.Thresholds) > 0 && (n%judgeEvery == 1 || err != nil) {
 			verdicts = measure.Judge(a.cfg.Thresholds, a.recorder.Arm(a.arm.Name, nil))
 		}
@@ -264,7 +262,7 @@ func (a *arm) judge(report crowd.Report, frontErr error) (measure.Arm, error) {
 
 // broken lists the promises that a front with durable acceptance did not keep. Where faults were done to it people may have
 // given up all the same, and the store may have crashed as often as it was made to.
-func broken(r measure.Arm, faults []fault.Fault, frontErr error) []string {
+func broken(r measure.Arm, faults []model.Fault, frontErr error) []string {
 	list := []string{}
 	add := func(yes bool, format string, args ...any) {
 		if yes {
@@ -273,7 +271,7 @@ func broken(r measure.Arm, faults []fault.Fault, frontErr error) []string {
 	}
 	made := 0
 	for _, f := range faults {
-		if f.Kind == fault.StoreCrash {
+		if f.Kind == model.StoreCrash {
 			made++
 		}
 	}

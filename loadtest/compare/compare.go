@@ -10,7 +10,6 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
@@ -81,7 +80,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 type round struct {
 	result   report.Result
 	outcomes [][]people.Outcome // by arm
-	faults   []fault.Fault      // that happened in the arm that lasted longest
+	faults   []model.Fault      // that happened in the arm that lasted longest
 	// histograms by arm and name
 	histograms map[string]map[string]*hdrhistogram.Histogram
 }

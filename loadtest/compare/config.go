@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
@@ -62,7 +61,7 @@ type Config struct {
 	// ArmLimit is when an arm is cut off; default 80 s for direct, and 120 s for the gateway: later, so that a slow machine
 	// shows late people, not lost ones.
 	ArmLimit, PatientLimit time.Duration
-	Faults                 []fault.Fault       // since the window's beginning; besides the scenario's own
+	Faults                 []model.Fault       // since the window's beginning; besides the scenario's own
 	Thresholds             []measure.Threshold // that every gateway's arm is held to
 }
 
@@ -106,7 +105,7 @@ func (c Config) Validate() error {
 	if c.Rounds < 1 {
 		return fmt.Errorf("compare: Rounds is %d; it must be at least 1", c.Rounds)
 	}
-	if err := fault.Validate(c.Faults); err != nil {
+	if err := model.ValidateFaults(c.Faults); err != nil {
 		return err
 	}
 	for i, arm := range c.Arms {

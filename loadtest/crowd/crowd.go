@@ -7,10 +7,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/schedule"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/loadtest/wire"
 	"github.com/surgegate/surgegate/pkg/clock"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
@@ -89,7 +89,7 @@ type Deps struct {
 	// Identifier is what a person types, and where the mail goes.
 	Identifier func(person uint64) string
 	// Mails runs until its context ends and delivers the mails of the run. Nil: nobody gets any.
-	Mails func(ctx context.Context, deliver mailbox.Deliverer) error
+	Mails func(ctx context.Context, deliver testbed.Deliverer) error
 }
 
 // Crowd is everybody. Make it with New and let it loose with Run, once.

@@ -17,10 +17,10 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/schedule"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
 
@@ -86,7 +86,7 @@ func (g *gateway) GetTicket(_ context.Context, r *resetv1.GetTicketRequest) (*re
 }
 
 // watch delivers what the gateway mails.
-func (g *gateway) watch(ctx context.Context, deliver mailbox.Deliverer) error {
+func (g *gateway) watch(ctx context.Context, deliver testbed.Deliverer) error {
 	for {
 		select {
 		case m := <-g.mails:
@@ -148,7 +148,7 @@ func serve(t *testing.T, g *gateway) Caller {
 	return client
 }
 
-func run(t *testing.T, cfg Config, g *gateway, a Arrivals, recorder *measure.Recorder, mails func(context.Context, mailbox.Deliverer) error) (Report, error) {
+func run(t *testing.T, cfg Config, g *gateway, a Arrivals, recorder *measure.Recorder, mails func(context.Context, testbed.Deliverer) error) (Report, error) {
 	t.Helper()
 	if cfg.MaxLag == 0 {
 		cfg.MaxLag = 10 * time.Second // the machine may be busy; tests of lag say their own
@@ -250,7 +250,7 @@ func TestCutOffIntendedIsSentAndDropped(t *testing.T) {
 func TestALateMailIsWaitedForALostOneIsNot(t *testing.T) {
 	t.Parallel()
 	g, r := &gateway{}, measure.New(measure.Config{Keep: true})
-	late := func(ctx context.Context, deliver mailbox.Deliverer) error {
+	late := func(ctx context.Context, deliver testbed.Deliverer) error {
 		var held [][2]string
 		for len(held) < 2 {
 			select {
@@ -383,7 +383,7 @@ func TestFaultsOfTheToolEndTheRun(t *testing.T) {
 	broken := errors.New("the maildir is gone")
 	g := &gateway{}
 	_, err := run(t, Config{People: quick}, g, every(1000, 10*time.Millisecond), measure.New(measure.Config{}),
-		func(context.Context, mailbox.Deliverer) error { return broken })
+		func(context.Context, testbed.Deliverer) error { return broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("mails that cannot be read: %v", err)
 	}

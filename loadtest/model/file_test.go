@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/surgegate/surgegate/loadtest/fault"
 )
 
 func TestAScenarioOfOnesOwn(t *testing.T) {
@@ -26,7 +24,7 @@ faults: ["store-dark at 20m for 5m", "gateway-kill at 1h"]
 	if s.Name != "ours" || s.People != 2e6 || s.Mailing != 3*time.Hour || s.SignOut || s.StartHour != 22 || s.ResetShare != .46 || s.Loop.From != 5*time.Minute {
 		t.Errorf("%+v", s)
 	}
-	want := []fault.Fault{{Kind: fault.StoreDark, At: 20 * time.Minute, For: 5 * time.Minute}, {Kind: fault.GatewayKill, At: time.Hour}}
+	want := []Fault{{Kind: StoreDark, At: 20 * time.Minute, For: 5 * time.Minute}, {Kind: GatewayKill, At: time.Hour}}
 	if !slices.Equal(s.Faults, want) {
 		t.Errorf("faults %v, want %v", s.Faults, want)
 	}

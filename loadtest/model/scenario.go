@@ -3,8 +3,6 @@ package model
 import (
 	"fmt"
 	"time"
-
-	"github.com/surgegate/surgegate/loadtest/fault"
 )
 
 // Scenario is a storm's arithmetic. Zero fields mean the defaults below; shares are between 0 and 1.
@@ -26,7 +24,7 @@ type Scenario struct {
 	OfficeSize  int           `yaml:"office_size" json:"office_size"`     // people of one office who reset; default 2000
 	Loop        Loop          `yaml:"loop" json:"loop"`                   // a client gone wrong; default none
 	MailRate    float64       `yaml:"mail_rate" json:"mail_rate"`         // mails a second that the provider takes, for the simulator; default 0: any
-	Faults      []fault.Fault `yaml:"faults" json:"faults,omitempty"`     // of the systems, since t = 0
+	Faults      []Fault       `yaml:"faults" json:"faults,omitempty"`     // of the systems, since t = 0
 }
 
 // Loop is a client that asks for a link again and again, as after a bug in a web page's refresh.
@@ -78,7 +76,7 @@ func (s Scenario) Validate() error {
 			return fmt.Errorf("model: %s is %v; it must be between 0 and 1", share.name, share.value)
 		}
 	}
-	return fault.Validate(s.Faults)
+	return ValidateFaults(s.Faults)
 }
 
 func def[T comparable](field *T, value T) {

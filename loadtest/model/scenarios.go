@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/surgegate/surgegate/loadtest/fault"
 )
 
 // Names of the scenarios that ship, in the order in which they are told.
@@ -48,7 +46,7 @@ func scenarios() []Scenario {
 		// The blast, and the store stands still for half an hour around its peak.
 		{
 			Name: "store-dark-30m", People: 15e6, Mailing: time.Hour, StartHour: 15,
-			Faults: []fault.Fault{{Kind: fault.StoreDark, At: 45 * time.Minute, For: 30 * time.Minute}},
+			Faults: []Fault{{Kind: StoreDark, At: 45 * time.Minute, For: 30 * time.Minute}},
 		},
 		// A million customers of whom half sit in offices of 2,000 behind one address each.
 		{Name: "nat-office", People: 1e6, Mailing: time.Hour, StartHour: 9, OfficeShare: .5},

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/clock"
@@ -37,7 +37,7 @@ type Config struct {
 	Maildir     string        // that the system delivers to
 	SMTP        string        // host:port to be the system's mail server at; instead of Maildir
 	Control     string        // host:port of a storm victim's control
-	Faults      []fault.Fault
+	Faults      []model.Fault
 	Thresholds  []measure.Threshold
 	Out         string // folder of report, result and histograms; default build/storm
 }
@@ -88,7 +88,7 @@ func (c Config) Validate() error {
 	case c.Limit < 0 || c.MaxLag < 0:
 		return fmt.Errorf("rehearse: Limit is %v and MaxLag %v; neither may be below 0", c.Limit, c.MaxLag)
 	}
-	return errors.Join(fault.Validate(c.Faults), c.People.Validate())
+	return errors.Join(model.ValidateFaults(c.Faults), c.People.Validate())
 }
 
 // Deps of a rehearsal.

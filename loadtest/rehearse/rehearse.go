@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
-	"github.com/surgegate/surgegate/loadtest/fault"
-	"github.com/surgegate/surgegate/loadtest/mailbox"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
 	reports "github.com/surgegate/surgegate/loadtest/report"
-	"github.com/surgegate/surgegate/loadtest/victim/control"
+	"github.com/surgegate/surgegate/loadtest/testbed"
+	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/loadtest/wire"
 	"github.com/surgegate/surgegate/pkg/clock"
 )
@@ -35,10 +35,10 @@ type run struct {
 	deps     Deps
 	recorder *measure.Recorder
 	view     *reports.LiveView
-	mails    func(ctx context.Context, deliver mailbox.Deliverer) error
-	control  *control.Client // nil: the store cannot be seen
-	actors   fault.Actors
-	done     []fault.Fault // that really happened
+	mails    func(ctx context.Context, deliver testbed.Deliverer) error
+	control  *victim.ControlClient // nil: the store cannot be seen
+	actors   model.FaultActors
+	done     []model.Fault // that really happened
 }
 
 // Outcome is what came of a rehearsal.
@@ -61,7 +61,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (Outcome, error) {
 	}
 	r := &run{cfg: cfg, deps: deps, recorder: measure.New(measure.Config{})}
 	if cfg.Control != "" {
-		r.control = control.New(cfg.Control, deps.Clock)
+		r.control = victim.NewControlClient(cfg.Control, deps.Clock)
 		defer r.control.Close()
 		r.actors.Store, r.actors.StoreCrash = r.control.Step, r.control.Crash
 	}
@@ -88,13 +88,13 @@ func (r *run) openMails() error {
 	log := slog.New(slog.DiscardHandler)
 	switch {
 	case r.cfg.Maildir != "":
-		watcher, err := mailbox.NewWatcher(r.cfg.Maildir, r.deps.Clock, log)
+		watcher, err := testbed.NewWatcher(r.cfg.Maildir, r.deps.Clock, log)
 		if err != nil {
 			return err
 		}
 		r.mails = watcher.Run
 	case r.cfg.SMTP != "":
-		sink, err := mailbox.NewSink(mailbox.SinkConfig{Address: r.cfg.SMTP}, log)
+		sink, err := testbed.NewSink(testbed.SinkConfig{Address: r.cfg.SMTP}, log)
 		if err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func (r *run) storm(ctx context.Context) (report crowd.Report, err error) {
 	defer stormOver()
 	group.Go(func() error { r.watch(beside, start); return nil })
 	group.Go(func() error {
-		done, err := fault.Run(beside, r.deps.Clock, start, r.cfg.Faults, r.actors)
+		done, err := model.RunFaults(beside, r.deps.Clock, start, r.cfg.Faults, r.actors)
 		r.done = done
 		if err != nil {
 			stop() // a storm without its fault is another storm

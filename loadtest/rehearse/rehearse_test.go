@@ -15,8 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/surgegate/surgegate/loadtest/crowd"
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
 	"github.com/surgegate/surgegate/pkg/app"
@@ -133,9 +133,9 @@ func TestPeopleGoAllTheWayByMail(t *testing.T) {
 			cfg := c.cfg
 			cfg.Targets, cfg.Storm, cfg.People, cfg.MaxLag, cfg.Out = []string{w.gateway}, crowdOf(n, 10*time.Millisecond), quick, time.Minute, t.TempDir()
 			cfg.Control, cfg.Limit = w.control, 40*time.Second
-			cfg.Faults = []fault.Fault{{Kind: fault.StoreSlow, Factor: .5, At: 100 * time.Millisecond, For: 200 * time.Millisecond}}
+			cfg.Faults = []model.Fault{{Kind: model.StoreSlow, Factor: .5, At: 100 * time.Millisecond, For: 200 * time.Millisecond}}
 			if c.cfg.SMTP != "" {
-				cfg.Faults = append(cfg.Faults, fault.Fault{Kind: fault.MailRefuse, At: 0, For: 100 * time.Millisecond})
+				cfg.Faults = append(cfg.Faults, model.Fault{Kind: model.MailRefuse, At: 0, For: 100 * time.Millisecond})
 			}
 			all, err := measure.NewThreshold("completed_share", ">= 100 %")
 			if err != nil {
@@ -195,8 +195,8 @@ func TestFaultsOfTheArguments(t *testing.T) {
 		"one %d":         func(c *Config) { c.Identifier = "somebody" },
 		"both set":       func(c *Config) { c.Maildir, c.SMTP = "x", "y" },
 		"Limit":          func(c *Config) { c.Limit = -1 },
-		"cannot be done": func(c *Config) { c.Faults = []fault.Fault{{Kind: fault.DiskFull, At: 1, For: 1}} },
-		"for how long":   func(c *Config) { c.Faults = []fault.Fault{{Kind: fault.MailRefuse, At: 1}} },
+		"cannot be done": func(c *Config) { c.Faults = []model.Fault{{Kind: model.DiskFull, At: 1, For: 1}} },
+		"for how long":   func(c *Config) { c.Faults = []model.Fault{{Kind: model.MailRefuse, At: 1}} },
 	} {
 		cfg := good
 		change(&cfg)

@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/measure"
+	"github.com/surgegate/surgegate/loadtest/model"
 )
 
 // Result is result.json.
@@ -30,7 +30,7 @@ type Fault struct {
 }
 
 // Faults of a timeline.
-func Faults(all []fault.Fault) (list []Fault) {
+func Faults(all []model.Fault) (list []Fault) {
 	for _, f := range all {
 		list = append(list, Fault{At: f.At.Seconds(), For: f.For.Seconds(), What: f.String()})
 	}

@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
@@ -154,9 +153,9 @@ type Fault struct {
 }
 
 // FaultsOf are a scenario's. What a simulation does not have (a gateway's kill, a full disk) is an error.
-func FaultsOf(all []fault.Fault) (list []Fault, err error) {
-	what := map[fault.Kind]What{
-		fault.StoreSlow: StoreSpeed, fault.StoreCapacity: StoreWorkers, fault.StoreDark: StoreDark, fault.StoreCrash: StoreCrash, fault.MailRefuse: MailRefuses, fault.MailRate: MailRate,
+func FaultsOf(all []model.Fault) (list []Fault, err error) {
+	what := map[model.FaultKind]What{
+		model.StoreSlow: StoreSpeed, model.StoreCapacity: StoreWorkers, model.StoreDark: StoreDark, model.StoreCrash: StoreCrash, model.MailRefuse: MailRefuses, model.MailRate: MailRate,
 	}
 	for _, f := range all {
 		w, ok := what[f.Kind]

@@ -9,7 +9,6 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/surgegate/surgegate/loadtest/fault"
 	"github.com/surgegate/surgegate/loadtest/model"
 	"github.com/surgegate/surgegate/loadtest/people"
 	"github.com/surgegate/surgegate/loadtest/victim"
@@ -317,16 +316,16 @@ func TestFaultsOfATimeline(t *testing.T) {
 		"mail-refuse at 1h for 1m":         {At: time.Hour, For: time.Minute, What: MailRefuses},
 		"store-slow 0.25 at 1h for 1m":     {At: time.Hour, For: time.Minute, What: StoreSpeed, Factor: .25},
 	} {
-		f, err := fault.Parse(text)
+		f, err := model.ParseFault(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := FaultsOf([]fault.Fault{f}); err != nil || len(got) != 1 || got[0] != want {
+		if got, err := FaultsOf([]model.Fault{f}); err != nil || len(got) != 1 || got[0] != want {
 			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
-	for _, kind := range []fault.Kind{fault.GatewayKill, fault.DiskFull} {
-		if _, err := FaultsOf([]fault.Fault{{Kind: kind}}); err == nil {
+	for _, kind := range []model.FaultKind{model.GatewayKill, model.DiskFull} {
+		if _, err := FaultsOf([]model.Fault{{Kind: kind}}); err == nil {
 			t.Errorf("%s was simulated", kind)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/surgegate/surgegate/loadtest/mailbox"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/pkg/clock"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
@@ -80,7 +80,7 @@ func NewDirect(cfg DirectConfig, deps DirectDeps) (*Direct, error) {
 		deps.Clock = clock.System{}
 	}
 	if cfg.Maildir != "" {
-		if err := mailbox.Create(cfg.Maildir); err != nil {
+		if err := testbed.CreateMaildir(cfg.Maildir); err != nil {
 			return nil, err
 		}
 	}
@@ -137,7 +137,7 @@ func (f *Direct) StartReset(ctx context.Context, req *resetv1.StartResetRequest)
 func (f *Direct) mail(to, text string) error {
 	const subject = "Choose a new password"
 	if f.cfg.SMTP == "" {
-		return mailbox.Deliver(f.cfg.Maildir, rand.Text(), to, subject, text)
+		return testbed.DeliverMail(f.cfg.Maildir, rand.Text(), to, subject, text)
 	}
 	message := "To: <" + to + ">\r\nSubject: " + subject + "\r\n\r\n" + text + "\r\n"
 	return smtp.SendMail(f.cfg.SMTP, nil, "no-reply@reset.example.com", []string{to}, []byte(message))

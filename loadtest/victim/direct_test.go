@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"github.com/surgegate/surgegate/loadtest/mailbox"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/pkg/clock"
 	resetv1 "github.com/surgegate/surgegate/proto/surgegate/reset/v1"
 )
@@ -40,7 +40,7 @@ func begin(t *testing.T, store Config, front DirectConfig) *world {
 		t.Fatal(err)
 	}
 	w.links = make(chan string, 8) // more than any test asks for
-	mails, err := mailbox.NewWatcher(front.Maildir, clock.System{}, slog.New(slog.DiscardHandler))
+	mails, err := testbed.NewWatcher(front.Maildir, clock.System{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

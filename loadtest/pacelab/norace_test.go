@@ -1,5 +1,0 @@
-//go:build !race
-
-package pacelab
-
-const underRace = false
