@@ -163,7 +163,7 @@ func (a *Admission) Admit(now time.Time, r Request) (Permit, error) {
 	if err != nil {
 		return Permit{}, err
 	}
-	a.metrics.decisions[reasonNone].Inc()
+	a.metrics.decisions[reasonNone].Add(1)
 	return p, nil
 }
 
@@ -253,11 +253,11 @@ func (a *Admission) limitClient(ip, id *held, ipHolds, idHolds, admit bool) erro
 		wait = max(wait, id.wait())
 	}
 	if a.rules.Load().Client.DryRun {
-		a.metrics.dryRuns[reason].Inc()
+		a.metrics.dryRuns[reason].Add(1)
 		return nil
 	}
 	if admit {
-		a.metrics.decisions[reason].Inc()
+		a.metrics.decisions[reason].Add(1)
 	}
 	return &reset.Error{
 		Kind: reset.KindLimitClient, RetryAfter: a.jitter(wait),
@@ -271,10 +271,10 @@ func (a *Admission) takeGlobal(now time.Time) (took bool, err error) {
 		return true, nil
 	}
 	if a.rules.Load().Global.DryRun {
-		a.metrics.dryRuns[reasonGlobal].Inc()
+		a.metrics.dryRuns[reasonGlobal].Add(1)
 		return false, nil
 	}
-	a.metrics.decisions[reasonGlobal].Inc()
+	a.metrics.decisions[reasonGlobal].Add(1)
 	wait := a.global.WaitFor(now, 1)
 	return false, &reset.Error{
 		Kind: reset.KindLimitGlobal, RetryAfter: a.jitter(wait),
@@ -298,10 +298,10 @@ func sheds(level int, r Request) bool {
 func (a *Admission) shed(level int) error {
 	reason := reasonShed2 + reason(level-2)
 	if a.rules.Load().ShedDryRun {
-		a.metrics.dryRuns[reason].Inc()
+		a.metrics.dryRuns[reason].Add(1)
 		return nil
 	}
-	a.metrics.decisions[reason].Inc()
+	a.metrics.decisions[reason].Add(1)
 	return &reset.Error{
 		Kind: reset.KindShed, Level: level, RetryAfter: a.jitter(a.config.ShedRetryAfter),
 		Detail: "Not taking calls of this kind at the moment; come back after the time given.",

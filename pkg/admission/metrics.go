@@ -108,8 +108,8 @@ const (
 type metrics struct {
 	collectors []prometheus.Collector
 	// Resolved once: looking a label up costs more than the bucket.
-	decisions [reasons]prometheus.Counter
-	dryRuns   [reasons]prometheus.Counter // that of reasonNone is nil
+	decisions [reasons]paddedCounter
+	dryRuns   [reasons]paddedCounter // that of reasonNone stays 0
 	charges   [2]prometheus.Counter
 	overflow  [2]prometheus.Counter
 	changes   [MaxLevel + 1][signals]prometheus.Counter // by the level that was entered
@@ -123,20 +123,22 @@ func newMetrics() *metrics {
 		m.collectors = append(m.collectors, v)
 		return v
 	}
-	decisions := vec("surgegate_admission_decisions_total",
-		"Calls admitted, limited by a bucket or shed by the brownout level, and why. Reads are not counted.",
-		"decision", "reason")
-	dryRuns := vec("surgegate_admission_dry_run_total",
-		"Calls that a rule in dry run would have refused.", "reason")
 	charges := vec("surgegate_admission_charges_total",
 		"Refused tokens and passwords, by whether the client's buckets could pay.", "result")
 	overflow := vec("surgegate_admission_overflow_total",
 		"Calls that met an overflow bucket because the bound of keys was reached.", "kind")
+	counter := func(name, help string, labels prometheus.Labels, n *paddedCounter) {
+		m.collectors = append(m.collectors, prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(n.Load()) }))
+	}
 	for r := range reasons {
 		decision, name := r.labels()
-		m.decisions[r] = decisions.WithLabelValues(decision, name)
+		counter("surgegate_admission_decisions_total",
+			"Calls admitted, limited by a bucket or shed by the brownout level, and why. Reads are not counted.",
+			prometheus.Labels{"decision": decision, "reason": name}, &m.decisions[r])
 		if r != reasonNone {
-			m.dryRuns[r] = dryRuns.WithLabelValues(name)
+			counter("surgegate_admission_dry_run_total", "Calls that a rule in dry run would have refused.",
+				prometheus.Labels{"reason": name}, &m.dryRuns[r])
 		}
 	}
 	changes := vec("surgegate_brownout_changes_total",
@@ -169,8 +171,7 @@ func (m *metrics) register(r prometheus.Registerer, a *Admission) error {
 		func() float64 { return float64(a.ips.keys.Load()) })
 	gauge("surgegate_admission_keys", keysHelp, prometheus.Labels{"kind": "id"},
 		func() float64 { return float64(a.ids.keys.Load()) })
-	gauge("surgegate_admission_tokens", "Tokens left in the global bucket.", nil,
-		func() float64 { return a.global.TokensAt(a.clock.Now()) })
+	gauge("surgegate_admission_tokens", "Tokens left in the global bucket.", nil, a.GlobalTokens)
 	const limitHelp = "Tokens a second that the rule in force gives: to all together, or to each client."
 	gauge("surgegate_admission_limit", limitHelp, prometheus.Labels{"rule": "global"},
 		func() float64 { return a.Rules().Global.Rate.PerSecond() })

@@ -215,7 +215,7 @@ func (a *App) openOperator(ctx context.Context, load func() (config.Config, erro
 		MaxStartWait: a.cfg.Queue.MaxStartWait.Std(), MaxSealedWait: a.cfg.Queue.MaxSealedWait.Std(),
 		Disk:    func() operator.Disk { return operator.Disk{Available: a.level.free.Load(), Reserve: a.level.reserve} },
 		Process: a.starvation.Status, Reload: a.reload, IsDraining: func() bool { return a.server.Draining() }, Version: version.Current().String(),
-		Gatherer: a.registry, Registerer: a.registry, Logger: a.log, Clock: a.clock,
+		Registerer: a.registry, Logger: a.log, Clock: a.clock,
 	}); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,7 @@ type metrics struct {
 	parks     *prometheus.CounterVec
 	expiries  *prometheus.CounterVec
 	mailed    map[[2]string]prometheus.Counter // by purpose and outcome: every look-up is counted here
+	withheld  atomic.Uint64                    // mails of all purposes
 	described prometheus.Gauge
 	paused    *prometheus.GaugeVec
 	weight    *prometheus.GaugeVec
@@ -145,10 +147,17 @@ func (m *metrics) expired(l reset.Lane) { m.expiries.WithLabelValues(l.String())
 
 // mails counts mails.
 func (m *metrics) mails(purpose, outcome string, n int) {
-	if n > 0 {
-		m.mailed[[2]string{purpose, outcome}].Add(float64(n))
+	if n <= 0 {
+		return
 	}
+	if outcome == mailWithheld {
+		m.withheld.Add(uint64(n))
+	}
+	m.mailed[[2]string{purpose, outcome}].Add(float64(n))
 }
+
+// MailsWithheld returns how many mails were not sent since the start because they were over a budget.
+func (d *Dispatch) MailsWithheld() uint64 { return d.metrics.withheld.Load() }
 
 // ended counts a final state, with the trace of the job's call as the exemplar; a job whose ticket lives on in a follow-up
 // has not ended for anybody.

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,6 +76,7 @@ func verdictsOf(c call) []string {
 type metrics struct {
 	all      *prometheus.CounterVec
 	requests [calls]map[string]prometheus.Counter
+	refused  map[reset.Kind]*atomic.Uint64 // of all calls
 	seconds  [calls]prometheus.Observer
 	etaStart prometheus.Observer
 	etaApply prometheus.Observer
@@ -112,6 +114,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{etaStart: eta.WithLabelValues("start"), etaApply: eta.WithLabelValues("completion"),
 		watched: watchers.WithLabelValues("watch"), waited: watchers.WithLabelValues("wait")}
 	m.all = requests
+	m.refused = map[reset.Kind]*atomic.Uint64{}
+	for _, k := range kinds() {
+		m.refused[k] = &atomic.Uint64{}
+	}
 	for c := range calls {
 		m.seconds[c] = latency.WithLabelValues(c.String())
 		verdicts := verdictsOf(c)
@@ -121,6 +127,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// Refusals returns how many calls were refused since the start, by the kind of refusal.
+func (g *Gate) Refusals() map[reset.Kind]uint64 {
+	counts := make(map[reset.Kind]uint64, len(g.metrics.refused))
+	for kind, n := range g.metrics.refused {
+		counts[kind] = n.Load()
+	}
+	return counts
 }
 
 // verdictOf returns the verdict of a call that was accepted.
@@ -138,7 +153,11 @@ func verdictOf(v queue.Verdict) string {
 // count records the verdict of a call and how long it took, with its trace as the exemplar. verdict is ignored if err is not nil.
 func (m *metrics) count(c call, verdict string, err error, took time.Duration, trace reset.Trace) {
 	if err != nil {
-		verdict = kindVerdict(reset.KindOf(err))
+		kind := reset.KindOf(err)
+		verdict = kindVerdict(kind)
+		if n := m.refused[kind]; n != nil {
+			n.Add(1)
+		}
 	}
 	counter, ok := m.requests[c][verdict]
 	if !ok { // verdictsOf lacks it: one series too many is better than a call that is not counted

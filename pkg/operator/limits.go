@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 	"sync"
 
 	"github.com/surgegate/surgegate/pkg/admission"
@@ -212,16 +211,6 @@ func (s *Service) GetLimits(context.Context, *operatorv1.GetLimitsRequest) (*ope
 		})
 	}
 	return resp, nil
-}
-
-// refused returns how many calls a second a limit refused, or would have refused.
-func (w span) refused(limit string) float64 {
-	if limit == limitIdentifier { // over it there is a ticket and no mail
-		return w.sum(familyMails, func(s series) bool { return s.second == "withheld" })
-	}
-	prefix := map[string]string{limitGlobal: "limit_global", limitClient: "limit_client_", limitLevel: "shed_level_"}[limit]
-	return w.sum(familyDecisions, func(s series) bool { return strings.HasPrefix(s.second, prefix) }) +
-		w.sum(familyDryRuns, func(s series) bool { return strings.HasPrefix(s.first, prefix) })
 }
 
 // SetLimit implements the call.

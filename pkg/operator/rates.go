@@ -7,135 +7,81 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-
+	"github.com/surgegate/surgegate/pkg/admission"
 	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// rateWindow is how long back rates look.
+// rateWindow is the time over which rates are measured.
 const rateWindow = 10 * time.Second
 
-// maxSamples bounds what is kept: one a second of the window, and one on either side.
+// maxSamples bounds the samples that are kept: one a second of the window, and one on either side.
 const maxSamples = 12
 
-// rates tells what went on a second over the last rateWindow.
+// rates measures what happened a second over the last rateWindow. It is safe for concurrent use.
 type rates struct {
-	gather prometheus.Gatherer
-
 	mu      sync.Mutex
 	samples []sample // oldest first
 }
 
-// sample is what counters said at one moment.
+// sample is the state of all counters at one moment.
 type sample struct {
 	at          time.Time
 	lanes       map[reset.Lane]laneCount
 	downstreams map[string]dispatch.Counts
-	counts      map[series]float64
+	decisions   []admission.Count // in the same order in every sample
+	refusals    map[reset.Kind]uint64
+	withheld    uint64 // mails
+	tokens      float64
 }
 
 type laneCount struct{ ended, held uint64 }
 
-// series is one counter: its family and the values of its labels in the order of watched.
-type series struct{ family, first, second string }
-
-// The families that are looked at, with the labels that tell their series apart.
-const (
-	familyDecisions = "surgegate_admission_decisions_total"
-	familyDryRuns   = "surgegate_admission_dry_run_total"
-	familyTokens    = "surgegate_admission_tokens"
-	familyGate      = "surgegate_gate_requests_total"
-	familyMails     = "surgegate_mails_total"
-)
-
-func watched(family string) (first, second string, ok bool) {
-	switch family {
-	case familyDecisions:
-		return "decision", "reason", true
-	case familyDryRuns:
-		return "reason", "", true
-	case familyTokens:
-		return "", "", true
-	case familyGate:
-		return "call", "verdict", true
-	case familyMails:
-		return "purpose", "outcome", true
-	default:
-		return "", "", false
-	}
-}
-
-func newRates(g prometheus.Gatherer) *rates { return &rates{gather: g} }
-
-// sample takes a sample: about 1 ms and 600 KB of garbage for the whole registry of a gateway, once a second. What cannot be
-// read leaves a gap; the ends of the window bridge it.
-func (r *rates) sample(now time.Time, stats queue.Stats, downstreams []dispatch.Downstream) {
-	families, err := r.gather.Gather()
-	if err != nil && len(families) == 0 {
-		return
-	}
+// takeSample reads the counters.
+func takeSample(now time.Time, stats queue.Stats, d Deps) sample {
 	s := sample{
-		at: now, lanes: make(map[reset.Lane]laneCount, len(stats.Lanes)), downstreams: make(map[string]dispatch.Counts, len(downstreams)),
-		counts: map[series]float64{},
+		at: now, lanes: make(map[reset.Lane]laneCount, len(stats.Lanes)), downstreams: map[string]dispatch.Counts{},
+		decisions: d.Admission.Counts(), refusals: d.Gate.Refusals(), withheld: d.Work.MailsWithheld(), tokens: d.Admission.GlobalTokens(),
 	}
-	for _, d := range downstreams {
-		s.downstreams[d.Name] = d.Counts
+	for _, x := range d.Work.Status() {
+		s.downstreams[x.Name] = x.Counts
 	}
 	for lane, l := range stats.Lanes {
-		s.lanes[lane] = laneCount{ended: l.Ended, held: held(l)}
+		s.lanes[lane] = laneCount{ended: l.Ended, held: countHeld(l)}
 	}
-	for _, f := range families {
-		first, second, ok := watched(f.GetName())
-		if !ok {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			s.take(f.GetName(), first, second, m)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if n := len(r.samples); n > 0 && !now.After(r.samples[n-1].at) {
-		r.samples = nil // the clock was set back
-	}
-	for len(r.samples) > 1 && (now.Sub(r.samples[1].at) >= rateWindow || len(r.samples) >= maxSamples) {
-		r.samples = r.samples[1:]
-	}
-	r.samples = append(r.samples, s)
+	return s
 }
 
-func (s *sample) take(family, first, second string, m *dto.Metric) {
-	key := series{family: family}
-	for _, l := range m.GetLabel() {
-		switch l.GetName() {
-		case first:
-			key.first = l.GetValue()
-		case second:
-			key.second = l.GetValue()
-		}
-	}
-	s.counts[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
-}
-
-func held(l queue.LaneStats) (n uint64) {
+func countHeld(l queue.LaneStats) (n uint64) {
 	for _, w := range l.Waiting {
 		n += w
 	}
 	return n + l.Leased + l.Retrying + l.Parked
 }
 
-// span is the window's ends.
-type span struct {
-	first, last sample
-	seconds     float64 // 0: there is no window yet
+// add appends a sample and drops those that the window no longer needs.
+func (r *rates) add(s sample) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.samples); n > 0 && !s.at.After(r.samples[n-1].at) {
+		r.samples = nil // the clock was set back
+	}
+	for len(r.samples) > 1 && (s.at.Sub(r.samples[1].at) >= rateWindow || len(r.samples) >= maxSamples) {
+		r.samples = r.samples[1:]
+	}
+	r.samples = append(r.samples, s)
 }
 
-// span is the window that ends now. Of samples that are older there is none: where counters cannot be read, because the disk
-// stalls the engine, what went on before would be told as going on.
+// span is the first and the last sample of the window.
+type span struct {
+	first, last sample
+	seconds     float64 // between them; 0 if there is no window yet
+}
+
+// span returns the window that ends now. It is empty if the last sample is older than the window: when a disk stalls the queue's
+// counters, what happened before must not be told as happening now.
 func (r *rates) span(now time.Time) span {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,7 +96,7 @@ func (r *rates) span(now time.Time) span {
 	return w
 }
 
-// lane tells jobs that came and that ended, a second.
+// lane returns how many jobs a second came into a lane and how many ended.
 func (w span) lane(l reset.Lane) (arrived, ended float64) {
 	if w.seconds <= 0 {
 		return 0, 0
@@ -161,22 +107,36 @@ func (w span) lane(l reset.Lane) (arrived, ended float64) {
 	return max(0, came) / w.seconds, max(0, gone) / w.seconds
 }
 
-// rate is what a counter grew by a second.
-func (w span) rate(s series) float64 {
-	if w.seconds <= 0 {
+// rate returns how much a counter grew a second.
+func (w span) rate(first, last uint64) float64 {
+	if w.seconds <= 0 || last < first {
 		return 0
 	}
-	return max(0, w.last.counts[s]-w.first.counts[s]) / w.seconds
+	return float64(last-first) / w.seconds
 }
 
-// sum adds the rates of the series of a family that a test lets pass.
-func (w span) sum(family string, pass func(series) bool) (total float64) {
-	for s := range w.last.counts {
-		if s.family == family && pass(s) {
-			total += w.rate(s)
+// decided returns how many calls a second admission decided on with the i-th reason, and how many it would have refused.
+func (w span) decided(i int) (calls, dryRun float64) {
+	if w.seconds <= 0 {
+		return 0, 0
+	}
+	a, z := w.first.decisions[i], w.last.decisions[i]
+	return w.rate(a.Calls, z.Calls), w.rate(a.DryRun, z.DryRun)
+}
+
+// refused returns how many calls a second a limit refused, or would have refused.
+func (w span) refused(limit string) (perSecond float64) {
+	if limit == limitIdentifier { // over it there is a ticket and no mail
+		return w.rate(w.first.withheld, w.last.withheld)
+	}
+	prefix := map[string]string{limitGlobal: "limit_global", limitClient: "limit_client_", limitLevel: "shed_level_"}[limit]
+	for i, c := range w.last.decisions {
+		if strings.HasPrefix(c.Reason, prefix) {
+			calls, dryRun := w.decided(i)
+			perSecond += calls + dryRun
 		}
 	}
-	return total
+	return perSecond
 }
 
 // reasonRate is one reason of refusals.
@@ -185,48 +145,42 @@ type reasonRate struct {
 	rate   float64
 }
 
-// refusals of the request side that admission has let in before: no room, no time, no durability.
+// lateRefusals are refusals of calls that admission has let in: no room, no time, no durability.
 func lateRefusals() []reset.Kind {
 	return []reset.Kind{reset.KindQueueFull, reset.KindNotDurable, reset.KindDraining, reset.KindKeyUnknown, reset.KindStoreUnknown}
 }
 
-// intake is what came in.
+// intake is what came in, in calls a second.
 type intake struct {
-	admitted, limited, shed, refused, tokens float64
-	reasons                                  []reasonRate // most first; only what is over 0
+	admitted, limited, shed, refused float64
+	tokens                           float64      // left in the global bucket
+	reasons                          []reasonRate // most first; only what is over 0
 }
 
-func (w span) intake() (in intake) {
-	late := map[string]bool{}
-	for _, k := range lateRefusals() {
-		late[strings.ToLower((&reset.Error{Kind: k}).Info())] = true
-	}
-	reasons := map[string]float64{}
-	for s := range w.last.counts {
-		switch {
-		case s.family == familyDecisions:
-			rate := w.rate(s)
-			switch s.first {
-			case "admitted":
-				in.admitted += rate
-				continue
-			case "limited":
-				in.limited += rate
-			case "shed":
-				in.shed += rate
-			}
-			reasons[s.second] += rate
-		case s.family == familyGate && late[s.second]:
-			in.refused += w.rate(s)
-			reasons[s.second] += w.rate(s)
-		case s.family == familyTokens:
-			in.tokens = w.last.counts[s]
-		}
-	}
-	for reason, rate := range reasons {
+func (w span) intake() intake {
+	in := intake{tokens: w.last.tokens}
+	addReason := func(reason string, rate float64) {
 		if rate > 0 {
 			in.reasons = append(in.reasons, reasonRate{reason, rate})
 		}
+	}
+	for i, c := range w.last.decisions {
+		rate, _ := w.decided(i)
+		switch c.Decision {
+		case "admitted":
+			in.admitted += rate
+			continue
+		case "limited":
+			in.limited += rate
+		case "shed":
+			in.shed += rate
+		}
+		addReason(c.Reason, rate)
+	}
+	for _, k := range lateRefusals() {
+		rate := w.rate(w.first.refusals[k], w.last.refusals[k])
+		in.refused += rate
+		addReason(strings.ToLower((&reset.Error{Kind: k}).Info()), rate)
 	}
 	slices.SortFunc(in.reasons, func(a, b reasonRate) int {
 		return cmp.Or(cmp.Compare(b.rate, a.rate), cmp.Compare(a.reason, b.reason))
@@ -234,14 +188,14 @@ func (w span) intake() (in intake) {
 	return in
 }
 
-// calls is what a downstream did.
+// calls is what a downstream did, a second.
 type calls struct {
 	ok, failed, items float64
 	mean              time.Duration // of a call; 0 where there was none
 	kinds             []*operatorv1.CallKindStatus
 }
 
-// calls of a downstream. An overload is the downstream saying that it cannot: it counts as failed. What we ended does not.
+// calls returns what a downstream did. Overload counts as failed; calls that surgegate itself ended do not.
 func (w span) calls(name string) (c calls) {
 	if w.seconds <= 0 {
 		return c

@@ -43,11 +43,13 @@ type Work interface {
 	ForceBreaker(downstream string, f breaker.Force) error
 	IdentifierBudget() (inForce, configured dispatch.Budget)
 	SetIdentifierBudget(dispatch.Budget) error // the zero Budget: as configured
+	MailsWithheld() uint64
 }
 
 // Gate is the request side as operators see it; *gate.Gate is one.
 type Gate interface {
 	Inspect(ctx context.Context, ticketID string) (gate.Inspection, error)
+	Refusals() map[reset.Kind]uint64
 }
 
 // Disk is the disk that the queue lies on, in bytes.
@@ -62,10 +64,8 @@ type Deps struct {
 	Level     *Level
 	// MaxStartWait and MaxSealedWait are how long a start, and a sealed password, may wait.
 	MaxStartWait, MaxSealedWait time.Duration
-	// Gatherer has the counters that rates are made of.
-	Gatherer prometheus.Gatherer
-	Disk     func() Disk
-	Process  func() starvation.Status
+	Disk                        func() Disk
+	Process                     func() starvation.Status
 	// Reload reads the configuration again. Its error is a *reset.Error if the configuration is at fault. If it is nil, Reload
 	// is refused.
 	Reload     func(ctx context.Context, by Caller, dryRun bool) ([]*operatorv1.ConfigChange, error)
@@ -80,7 +80,7 @@ type Deps struct {
 func (d Deps) validate() error {
 	for name, isMissing := range map[string]bool{
 		"Queue": d.Queue == nil, "Gate": d.Gate == nil, "Work": d.Work == nil, "Admission": d.Admission == nil, "Level": d.Level == nil,
-		"Gatherer": d.Gatherer == nil, "Disk": d.Disk == nil, "Process": d.Process == nil, "IsDraining": d.IsDraining == nil,
+		"Disk": d.Disk == nil, "Process": d.Process == nil, "IsDraining": d.IsDraining == nil,
 		"Logger": d.Logger == nil, "Registerer": d.Registerer == nil,
 	} {
 		if isMissing {
@@ -122,7 +122,7 @@ func New(d Deps) (*Service, error) {
 		return nil, err
 	}
 	return &Service{
-		d: d, overrides: overrides, limits: limits, rates: newRates(d.Gatherer), stats: newStatsReader(d.Queue), start: d.Clock.Now(),
+		d: d, overrides: overrides, limits: limits, rates: &rates{}, stats: newStatsReader(d.Queue), start: d.Clock.Now(),
 		diagnosis: diagnostician{diagnoser: diagnosis.New(), metrics: m},
 	}, nil
 }
@@ -152,7 +152,7 @@ func (s *Service) Run(ctx context.Context) {
 	for {
 		if stats, err := s.stats.read(ctx); err == nil {
 			now := s.d.Clock.Now()
-			s.rates.sample(now, stats, s.d.Work.Status())
+			s.rates.add(takeSample(now, stats, s.d))
 			s.diagnose(now, stats)
 		}
 		if s.d.Clock.Sleep(ctx, sampleEvery) != nil {

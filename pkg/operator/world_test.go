@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -117,11 +118,33 @@ func (b *board) SetIdentifierBudget(x dispatch.Budget) error {
 	return b.do(func() { b.identifier = x })
 }
 
-// tickets is a request side that knows some tickets.
-type tickets map[string]gate.Inspection
+func (b *board) MailsWithheld() uint64 { return 0 }
 
-func (t tickets) Inspect(_ context.Context, id string) (gate.Inspection, error) {
-	i, ok := t[id]
+// requests is a request side that knows some tickets and has refused some calls. It is safe for concurrent use.
+type requests struct {
+	tickets map[string]gate.Inspection
+
+	mu      sync.Mutex
+	refused map[reset.Kind]uint64
+}
+
+func (r *requests) refuse(k reset.Kind, calls uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused == nil {
+		r.refused = map[reset.Kind]uint64{}
+	}
+	r.refused[k] += calls
+}
+
+func (r *requests) Refusals() map[reset.Kind]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.refused)
+}
+
+func (r *requests) Inspect(_ context.Context, id string) (gate.Inspection, error) {
+	i, ok := r.tickets[id]
 	if !ok {
 		return gate.Inspection{}, &reset.Error{Kind: reset.KindNotFound}
 	}
@@ -162,8 +185,8 @@ func newWorld(t *testing.T, change func(*operator.Deps)) *world {
 	w.level = operator.NewLevel(w.admission.SetLevel)
 	w.level.Set(1, admission.Cause{Words: "the oldest job has waited"})
 	d := operator.Deps{
-		Queue: w.queue, Gate: tickets{}, Work: w.board, Admission: w.admission, Level: w.level,
-		MaxStartWait: 12 * time.Hour, MaxSealedWait: 24 * time.Hour, Gatherer: w.reg, Registerer: w.reg, Logger: log,
+		Queue: w.queue, Gate: &requests{}, Work: w.board, Admission: w.admission, Level: w.level,
+		MaxStartWait: 12 * time.Hour, MaxSealedWait: 24 * time.Hour, Registerer: w.reg, Logger: log,
 		Disk: func() operator.Disk { return operator.Disk{} }, Process: func() starvation.Status { return starvation.Status{} },
 		IsDraining: func() bool { return false }, Clock: w.clock, Version: "v0",
 	}
