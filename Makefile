@@ -19,7 +19,7 @@ PROMETHEUS_VERSION := v0.316.0
 
 RULES = $(filter-out %_test.yml,$(wildcard dashboards/prometheus/*.yml))
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null))
-PACKAGES := . ./cmd/... ./pkg/... ./loadtest/... ./proto/... ./dashboards/...
+PACKAGES := . ./cmd/... ./internal/... ./pkg/... ./loadtest/... ./proto/... ./dashboards/...
 # Virtual time on one goroutine: nothing to race, and the detector makes minutes of seconds.
 VIRTUAL     = ./loadtest/control ./loadtest/simulate
 CONCURRENT  = $$(go list $(PACKAGES) | grep -vE 'loadtest/(control|simulate)$$')

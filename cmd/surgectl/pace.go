@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,8 @@ func (o *options) downstreamList(short string) *cobra.Command {
 					return err
 				}
 				return o.show(cmd, map[string]any{"downstreams": downstreams}, func(st page.Style) []string {
-					return append(st.Downstreams(s.GetDownstreams()), st.Outages(s.GetDownstreams(), s.GetTime().AsTime())...)
+					return slices.Concat(st.Downstreams(s.GetDownstreams()), st.Kinds(s.GetDownstreams()),
+						st.Outages(s.GetDownstreams(), s.GetTime().AsTime()))
 				})
 			})
 		},
@@ -45,7 +47,7 @@ func (o *options) pace() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := strconv.ParseUint(args[1], 10, 32)
 			if err != nil {
-				return connect.Usage(fmt.Errorf("calls: %q is no number from 1 to 10000", args[1]))
+				return connect.Usage(fmt.Errorf("calls: %q is not a number of calls at once", args[1]))
 			}
 			fixed.Concurrency = uint32(n)
 			question := fmt.Sprintf("Fix %s at %d calls at once %s? Nothing will notice when it can take more, or less.",

@@ -15,9 +15,9 @@ import (
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/humanize"
-	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 

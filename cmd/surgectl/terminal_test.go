@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/operatortest"
+	"github.com/surgegate/surgegate/internal/screen"
+	"github.com/surgegate/surgegate/internal/screen/screentest"
 	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
-	"github.com/surgegate/surgegate/pkg/screen"
-	"github.com/surgegate/surgegate/pkg/screen/screentest"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 

@@ -7,8 +7,8 @@ import (
 	"math"
 	"os"
 
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/loadtest/measure"
-	"github.com/surgegate/surgegate/pkg/screen"
 )
 
 const (
@@ -75,11 +75,7 @@ func NewLive(cfg LiveConfig) (*LiveView, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	drawn, err := screen.New(screen.Config{Out: cfg.Out})
-	if err != nil {
-		return nil, err
-	}
-	v := &LiveView{cfg: cfg, per: 1, nextLine: plainEvery, screen: drawn}
+	v := &LiveView{cfg: cfg, per: 1, nextLine: plainEvery, screen: screen.New(cfg.Out)}
 	if _, ok := cfg.Terminal(); !ok && cfg.Title != "" {
 		v.write("\n" + cfg.Title + "\n")
 	}

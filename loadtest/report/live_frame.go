@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/loadtest/measure"
-	"github.com/surgegate/surgegate/pkg/screen"
 )
 
 const (

@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/surgegate/surgegate/pkg/screen"
-	"github.com/surgegate/surgegate/pkg/screen/screentest"
+	"github.com/surgegate/surgegate/internal/screen"
+	"github.com/surgegate/surgegate/internal/screen/screentest"
 )
 
 func windowSize() (int, bool) {

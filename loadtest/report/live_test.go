@@ -14,9 +14,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/loadtest/measure"
 	"github.com/surgegate/surgegate/pkg/clock"
-	"github.com/surgegate/surgegate/pkg/screen"
 )
 
 // The test binary is also the program in the terminal.

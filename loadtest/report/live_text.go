@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/surgegate/surgegate/pkg/screen"
+	"github.com/surgegate/surgegate/internal/screen"
 )
 
 func (v *LiveView) colour(colour screen.Colour, text string) string {

@@ -4,7 +4,7 @@ package figures
 import (
 	"strings"
 
-	"github.com/surgegate/surgegate/pkg/screen"
+	"github.com/surgegate/surgegate/internal/screen"
 )
 
 // gap between two columns.

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
-	"github.com/surgegate/surgegate/pkg/screen"
+	"github.com/surgegate/surgegate/internal/screen"
 )
 
 func TestATableAlignsWhatIsSeen(t *testing.T) {

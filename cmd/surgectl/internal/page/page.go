@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/pkg/diagnosis"
 	"github.com/surgegate/surgegate/pkg/humanize"
-	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 

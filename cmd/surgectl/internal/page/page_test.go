@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
-	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -122,6 +122,24 @@ func TestWhatIsOutOfTheOrdinaryIsSeen(t *testing.T) {
 	outages := st.Outages(scene.StoreDark().GetDownstreams(), scene.Now())
 	if len(outages) != 1 || outages[0] != "store has not been working for 4m10s, since 03:08:34 UTC" {
 		t.Errorf("%q", outages)
+	}
+}
+
+// Whoever counts the calls in the store's own log finds the same numbers: plain items of every kind, revocations too.
+func TestDownstreamsShowPlainItems(t *testing.T) {
+	t.Parallel()
+	st := page.Style{Width: 80}
+	status := scene.StoreSlow()
+	d := scene.Downstream(status, "store")
+	d.ItemRate = 131
+	d.Kinds = []*operatorv1.CallKindStatus{{Kind: "lookup", ItemRate: 109}, {Kind: "write", ItemRate: 22}, {Kind: "revoke", ItemRate: 9}}
+	if got := st.Kinds(status.GetDownstreams()); len(got) != 1 || got[0] != "store does lookup 109/s, write 22/s, revoke 9/s" {
+		t.Errorf("%q", got)
+	}
+	for _, line := range st.Downstreams(status.GetDownstreams()) {
+		if strings.HasPrefix(line, "store") && strings.Fields(line)[4] != "140" {
+			t.Errorf("DONE/s in %q", line)
+		}
 	}
 }
 

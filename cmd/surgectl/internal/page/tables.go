@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/pkg/humanize"
-	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -47,7 +47,8 @@ func (s Style) Lanes(lanes []*operatorv1.LaneStatus) []string {
 	return t.Lines()
 }
 
-// Downstreams is a table: calls out now and at most, the time of one, items done a second and at most, calls that fail.
+// Downstreams is a table of the downstreams: calls in flight and their limit, the time of a call, items done a second and their
+// limit, calls that fail a second. An item is one look-up, one password, one mail, and so on.
 func (s Style) Downstreams(downstreams []*operatorv1.DownstreamStatus) []string {
 	t := figures.NewTable("DOWNSTREAM", ">OUT", ">MAX", ">CALL", ">DONE/s", ">MOST/s", ">FAIL/s", ">BATCH", "PACE", "BREAKER")
 	for _, d := range downstreams {
@@ -64,9 +65,34 @@ func (s Style) Downstreams(downstreams []*operatorv1.DownstreamStatus) []string 
 			failures = s.of(screen.Yellow, failures)
 		}
 		t.Add(d.GetDownstream(), humanize.Count(uint64(d.GetInFlight())), humanize.Count(uint64(d.GetConcurrencyLimit())), took,
-			humanize.Number(d.GetItemRate()), rate, failures, strconv.Itoa(int(d.GetBatch())), or(d.GetPaceMode(), "-"), s.Breaker(d))
+			humanize.Number(itemRate(d)), rate, failures, strconv.Itoa(int(d.GetBatch())), or(d.GetPaceMode(), "-"), s.Breaker(d))
 	}
 	return t.Lines()
+}
+
+// itemRate returns the items that a downstream does a second, of all kinds of calls.
+func itemRate(d *operatorv1.DownstreamStatus) (perSecond float64) {
+	for _, k := range d.GetKinds() {
+		perSecond += k.GetItemRate()
+	}
+	return max(perSecond, d.GetItemRate()) // revocations at the store are only among its kinds
+}
+
+// Kinds tells what a downstream's DONE/s is made of, a line for each downstream that does several kinds of calls.
+func (s Style) Kinds(downstreams []*operatorv1.DownstreamStatus) []string {
+	var lines []string
+	for _, d := range downstreams {
+		var parts []string
+		for _, k := range d.GetKinds() {
+			if k.GetItemRate() > 0 {
+				parts = append(parts, k.GetKind()+" "+humanize.Rate(k.GetItemRate()))
+			}
+		}
+		if len(parts) > 1 {
+			lines = append(lines, s.indented(d.GetDownstream()+" does "+strings.Join(parts, ", "), "")...)
+		}
+	}
+	return lines
 }
 
 // Breaker is its state, and the ramp while there is one.

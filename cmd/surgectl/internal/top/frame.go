@@ -8,9 +8,9 @@ import (
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/figures"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/pkg/diagnosis"
 	"github.com/surgegate/surgegate/pkg/humanize"
-	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 

@@ -6,7 +6,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/surgegate/surgegate/pkg/screen"
+	"github.com/surgegate/surgegate/internal/screen"
 )
 
 // RunOnTerminal is Run with the keys and the size of the process's terminal. Where it has no keys (its input is elsewhere)

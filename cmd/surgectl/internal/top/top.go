@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/pkg/clock"
-	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
@@ -89,11 +89,7 @@ func New(cfg Config, deps Deps) (*Top, error) {
 	if deps.Line == nil {
 		deps.Line = plainLine
 	}
-	s, err := screen.New(screen.Config{Out: deps.Out})
-	if err != nil {
-		return nil, err
-	}
-	return &Top{cfg: cfg, deps: deps, screen: s}, nil
+	return &Top{cfg: cfg, deps: deps, screen: screen.New(deps.Out)}, nil
 }
 
 // Run shows until ctx ends or somebody quits, and gives the terminal back. Where there is no terminal it also ends with an

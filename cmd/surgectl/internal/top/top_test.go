@@ -15,9 +15,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/operatortest"
+	"github.com/surgegate/surgegate/internal/screen"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/diagnosis/scene"
-	"github.com/surgegate/surgegate/pkg/screen"
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 

@@ -2,14 +2,13 @@ package screen_test
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
-	"github.com/surgegate/surgegate/pkg/screen"
+	"github.com/surgegate/surgegate/internal/screen"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -17,10 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestTheTerminalComesBack(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	s, err := screen.New(screen.Config{Out: &out})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := screen.New(&out)
 	s.Close([]string{"never shown"})
 	if out.Len() > 0 {
 		t.Errorf("closed before it painted, it wrote %q", out.String())
@@ -37,13 +33,6 @@ func TestTheTerminalComesBack(t *testing.T) {
 	_, after, _ := strings.Cut(out.String(), "\x1b[?1049l")
 	if !strings.HasSuffix(after, "last\r\nwords\r\n") || strings.Contains(out.String(), "again") {
 		t.Errorf("written: %q", out.String())
-	}
-}
-
-func TestValidate(t *testing.T) {
-	t.Parallel()
-	if _, err := screen.New(screen.Config{}); err == nil || !strings.Contains(err.Error(), "Out") {
-		t.Error(err)
 	}
 }
 
@@ -88,11 +77,7 @@ func TestASparklineLosesNoPeak(t *testing.T) {
 }
 
 func ExampleScreen() {
-	s, err := screen.New(screen.Config{Out: os.Stderr})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	s := screen.New(os.Stderr)
 	defer s.Close([]string{"42/s at the end"})
 	s.Paint([]string{screen.Bold.Of("a storm"), screen.Fit("42/s", 80)})
 }

@@ -1,7 +1,6 @@
 package screen
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,36 +14,14 @@ const (
 	clearAll                 = "\x1b[2J"
 )
 
-// Config of a Screen.
-type Config struct {
-	Out io.Writer // required: the terminal
-}
-
-// WithDefaults fills zero fields; there are none with a default.
-func (c Config) WithDefaults() Config { return c }
-
-// Validate names the field that makes no sense.
-func (c Config) Validate() error {
-	if c.Out == nil {
-		return errors.New("screen: Out is missing")
-	}
-	return nil
-}
-
-// Screen is one view. It is used by one goroutine at a time.
+// Screen is a live view on a terminal. Only one goroutine may use it at a time.
 type Screen struct {
 	out    io.Writer
-	inside bool // the other screen
+	inside bool // the terminal shows its other screen
 }
 
-// New makes a Screen and writes nothing yet.
-func New(cfg Config) (*Screen, error) {
-	cfg = cfg.WithDefaults()
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	return &Screen{out: cfg.Out}, nil
-}
+// New returns a Screen on the terminal that out writes to. It writes nothing yet.
+func New(out io.Writer) *Screen { return &Screen{out: out} }
 
 // Paint shows the lines over the frame before.
 func (s *Screen) Paint(lines []string) {
