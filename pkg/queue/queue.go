@@ -131,7 +131,7 @@ type Stats struct {
 	Held     uint64 // counted: waiting, leased, retrying, parked
 	Bytes    uint64 // of the jobs held
 	MaxBytes uint64
-	// CommitTime is how long changes take now until they are durable: a mean of the last few, or the time that the one under way
+	// CommitTime is how long changes take now until they are durable: a mean of the last seconds, or the time that the one under way
 	// has taken, if that is longer; 0 before the first.
 	CommitTime time.Duration
 	// NotAccepting says why Enqueue refuses now; nil while it accepts.

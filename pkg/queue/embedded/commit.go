@@ -164,7 +164,7 @@ func (e *Engine) syncLoop() {
 			e.metrics.fsync.Observe(g.batch.CommitStats().CommitWaitDuration.Seconds())
 			_ = g.batch.Close()
 			g.batch = nil
-			e.commitTimes.end(e.deps.Clock.Now().Sub(g.started))
+			e.commitTimes.end(g.started, e.deps.Clock.Now())
 		}
 		// Pebble may have reported a WAL error through Fatalf while SyncWait returned nil. Then nothing is answered.
 		if e.failureErr() != nil {

@@ -984,7 +984,7 @@ type QueueStatus struct {
 	Accepting bool `protobuf:"varint,7,opt,name=accepting,proto3" json:"accepting,omitempty"`
 	// Why it does not accept; empty otherwise.
 	NotAcceptingCause string `protobuf:"bytes,8,opt,name=not_accepting_cause,json=notAcceptingCause,proto3" json:"not_accepting_cause,omitempty"`
-	// How long changes take now until they are durable: a mean of the last few, or the time that the one under way has taken, if
+	// How long changes take now until they are durable: a mean of the last seconds, or the time that the one under way has taken, if
 	// that is longer.
 	CommitTime    *durationpb.Duration `protobuf:"bytes,9,opt,name=commit_time,json=commitTime,proto3" json:"commit_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
