@@ -10,9 +10,9 @@ import (
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// warn keeps the answers from saying that all is well where nobody waits yet for what does not work: a line is seconds away.
-func (v *view) warn(d *operatorv1.Diagnosis) {
-	if v.held != nil {
+// warnOfOutage keeps the answers from saying that all is well where nobody waits yet for what does not work: a line is seconds away.
+func (v *view) warnOfOutage(d *operatorv1.Diagnosis) {
+	if v.waiting != nil {
 		return
 	}
 	i := slices.IndexFunc(d.GetFindings(), func(f *finding) bool {
@@ -37,26 +37,26 @@ func (v *view) warn(d *operatorv1.Diagnosis) {
 // helped tells of the people: what is done, who waits, who is refused.
 func (v *view) helped() *answer {
 	a := &answer{Word: "YES", Severity: note}
-	refused := v.refused()
+	refused := v.totalRefusals()
 	openFew := refused > minRate && refused > .1*v.s.GetAdmission().GetOffered()
 	switch {
-	case v.held != nil && v.held.isStuck():
+	case v.waiting != nil && v.waiting.isStuck():
 		a.Word, a.Severity = "NO", urgent
 	case v.s.GetQueue() != nil && !v.s.GetQueue().GetAccepting(), v.s.GetBrownoutLevel() >= 4:
 		a.Word, a.Severity = "ONLY WHO IS IN LINE ALREADY", urgent
-	case v.held != nil && v.held.wait >= long:
+	case v.waiting != nil && v.waiting.wait >= long:
 		a.Word, a.Severity = "SLOWLY", look
 	case v.s.GetBrownoutLevel() == 3:
 		a.Word, a.Severity = "WHO HAS A LINK; nobody gets a new one", look
-	case v.held != nil:
+	case v.waiting != nil:
 		a.Word = "YES, with a line"
-	case openFew && v.s.GetBrownoutLevel() > 0, openFew && v.reason("limit_global") > 0:
+	case openFew && v.s.GetBrownoutLevel() > 0, openFew && v.refusalRate("limit_global") > 0:
 		a.Word, a.Severity = "WHO IS LET IN; others are told when to come back", look
 	}
 	done := fmt.Sprintf("%s passwords set, %s mails out; ", humanize.Rate(v.lane("apply").GetRate()), humanize.Rate(v.lane("mail").GetRate()))
-	if v.held != nil {
-		done += fmt.Sprintf("the oldest waits %s (%s, %s in line).", humanize.Duration(v.held.wait), v.held.lane.GetLane(),
-			humanize.Count(v.held.lane.GetWaiting()))
+	if v.waiting != nil {
+		done += fmt.Sprintf("the oldest waits %s (%s, %s in line).", humanize.Duration(v.waiting.wait), v.waiting.lane.GetLane(),
+			humanize.Count(v.waiting.lane.GetWaiting()))
 	} else {
 		done += "nobody waits long."
 	}
@@ -105,7 +105,7 @@ func limit(findings []*finding) *answer {
 
 // over tells when.
 func (v *view) over() *answer {
-	h := v.held
+	h := v.waiting
 	if h == nil {
 		return &answer{Word: "NOW", Severity: note, Says: []string{"No line to be worked off."}}
 	}
@@ -119,7 +119,7 @@ func (v *view) over() *answer {
 		a.Word, a.Severity = "NOT BY ITSELF SOON: the breaker is held open", urgent
 		a.Says = append(a.Says, v.endsIn("breaker/"+h.name()))
 	case h.cause == dark, h.cause == hanging, h.cause == misconfigured:
-		a.Word, a.Severity = "AFTER THE "+strings.ToUpper(words(h.name()))+" WORKS AGAIN", urgent
+		a.Word, a.Severity = "AFTER THE "+strings.ToUpper(displayName(h.name()))+" WORKS AGAIN", urgent
 		a.Says = append(a.Says, "Then the pace ramps up by itself, and what was accepted is done in order. Nothing is lost.")
 	case h.isStuck():
 		a.Word, a.Severity = "CANNOT BE SAID", urgent
@@ -130,7 +130,7 @@ func (v *view) over() *answer {
 		a.Word = "CANNOT BE SAID YET"
 	}
 	v.trend(a)
-	if full, ok := v.fullIn(); ok {
+	if full, ok := v.timeUntilFull(); ok {
 		a.Severity = max(a.Severity, look)
 		a.Says = append(a.Says, "The queue is full in about "+humanize.Duration(full)+" at this rate.")
 	}
@@ -139,7 +139,7 @@ func (v *view) over() *answer {
 
 // trend adds whether the line grows.
 func (v *view) trend(a *answer) {
-	h := v.held
+	h := v.waiting
 	in, out := h.lane.GetArrivalRate(), h.lane.GetRate()
 	switch growth := in - out; {
 	case in < minRate:

@@ -212,7 +212,7 @@ func TestHangingNeedsCallsOutAndNoneBack(t *testing.T) {
 	d := scene.Downstream(s, "mail")
 	d.InFlight, d.ConcurrencyLimit, d.CallRate, d.ItemRate, d.CallTime = 8, 8, 87, 87, durationpb.New(6*time.Millisecond)
 	d.LastCallTime, d.LastSuccessTime = scene.Ago(0), scene.Ago(10*time.Millisecond)
-	for _, f := range diagnosis.Of(s, nil).GetFindings() {
+	for _, f := range diagnosis.Once(s, nil).GetFindings() {
 		if f.GetDownstream() == "mail" {
 			t.Errorf("87 mails a second go out, and %s: %s", f.GetId(), f.GetTitle())
 		}
@@ -322,7 +322,7 @@ func TestTheRevokerIsNotAccusedOfTheStore(t *testing.T) {
 		r := scene.Downstream(s, "revoker")
 		r.Breaker, r.OutageStartTime, r.LastCallTime, r.FailureRate = "open", scene.Ago(240*time.Second), scene.Ago(time.Second), 1
 		change(s)
-		for _, f := range diagnosis.Of(s, nil).GetFindings() {
+		for _, f := range diagnosis.Once(s, nil).GetFindings() {
 			if f.GetDownstream() == "revoker" {
 				t.Errorf("%s: %s", name, f.GetTitle())
 			}
@@ -369,7 +369,7 @@ func TestTheRevokerIsUntriedAfterTheStoreWasIll(t *testing.T) {
 
 func TestWhatNobodyHasTriedSinceIsNotToldAsAFault(t *testing.T) {
 	t.Parallel()
-	d := diagnosis.Of(scene.RevokerUntried(), nil)
+	d := diagnosis.Once(scene.RevokerUntried(), nil)
 	const want = "the session service failed when it was last tried; not tried since 03:12:30 UTC"
 	if f := d.GetFindings(); len(f) != 1 || f[0].GetId() != "untried" || f[0].GetSeverity() != note || f[0].GetTitle() != want {
 		t.Errorf("%v", f)
@@ -489,7 +489,7 @@ func TestStarvedAccusesNobodyElse(t *testing.T) {
 		"slow store": scene.Starved(), "slow mail": starve(scene.MailSlow()), "hanging": starve(scene.StoreHangs()),
 		"time-outs": starve(timeouts), "disk": starve(scene.DiskSlow()), "calm": starve(scene.Calm()),
 	} {
-		d := diagnosis.Of(s, nil)
+		d := diagnosis.Once(s, nil)
 		if f := d.GetFindings(); f[0].GetId() != "gateway_starved" || f[0].GetRunbook() != "SurgegateStarved" {
 			t.Errorf("%s: %v", name, f)
 		}
@@ -500,12 +500,12 @@ func TestStarvedAccusesNobodyElse(t *testing.T) {
 		}
 	}
 	// That all slots of its own hash pool are in use is true as well.
-	d := diagnosis.Of(starve(scene.HashBusy()), nil)
+	d := diagnosis.Once(starve(scene.HashBusy()), nil)
 	if f := d.GetFindings(); f[0].GetId() != "gateway_starved" || f[1].GetId() != "hash_pool_busy" {
 		t.Errorf("%v", f)
 	}
 	// What answers that it cannot, does so whoever asks.
-	d = diagnosis.Of(starve(scene.StoreDark()), nil)
+	d = diagnosis.Once(starve(scene.StoreDark()), nil)
 	if f := d.GetFindings(); f[0].GetId() != "gateway_starved" || f[1].GetId() != "downstream_dark" {
 		t.Errorf("%v", f)
 	}
@@ -540,7 +540,7 @@ func TestFailuresAreNamed(t *testing.T) {
 			d.CallRate, d.FailureRate, d.LastSuccessTime, d.LastCallTime, d.Failures = 0, .1, scene.Ago(time.Hour), scene.Ago(9*time.Second), failures
 		}), "downstream_dark", "The last success was 1h ago"},
 	} {
-		f := diagnosis.Of(c.status, nil).GetFindings()
+		f := diagnosis.Once(c.status, nil).GetFindings()
 		if len(f) == 0 || f[0].GetId() != c.id || !strings.Contains(f[0].GetSays(), c.says) {
 			t.Errorf("%s: %v", c.name, f)
 		}
@@ -557,7 +557,7 @@ func TestCausesAreAllThatIsFound(t *testing.T) {
 		known[c] = true
 	}
 	for name, s := range scene.All() {
-		for _, f := range diagnosis.Of(s, nil).GetFindings() {
+		for _, f := range diagnosis.Once(s, nil).GetFindings() {
 			if !known[diagnosis.Cause{ID: f.GetId(), Downstream: f.GetDownstream()}] {
 				t.Errorf("%s: %s of %q is not among the causes", name, f.GetId(), f.GetDownstream())
 			}

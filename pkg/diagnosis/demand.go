@@ -25,7 +25,7 @@ const (
 
 // floodFindings: few clients offer most of what comes.
 func (v *view) floodFindings() []*finding {
-	ip, id := v.reason("limit_client_ip"), v.reason("limit_client_id")
+	ip, id := v.refusalRate("limit_client_ip"), v.refusalRate("limit_client_id")
 	offered := v.s.GetAdmission().GetOffered()
 	if ip+id < floodRate || ip+id <= .5*offered {
 		return nil
@@ -39,9 +39,9 @@ func (v *view) floodFindings() []*finding {
 		Says: fmt.Sprintf("%s of %s calls are refused by the limit of each client: few clients send most of what comes. The others have "+
 			"limits of their own and are not held up by it.", humanize.Share((ip+id)/offered), humanize.Rate(offered)),
 		Actions: []*operatorv1.Action{
-			act("surgectl limits clients", "who it is. Strangers: block them before surgegate. Your own front end or proxy: it does not pass "+
+			newAction("surgectl limits clients", "who it is. Strangers: block them before surgegate. Your own front end or proxy: it does not pass "+
 				"client.ip, or is missing in trust.callers"),
-			act("surgectl limits set client --rate 5/m", "let each client have less, if they are many"),
+			newAction("surgectl limits set client --rate 5/m", "let each client have less, if they are many"),
 		},
 	}}
 }
@@ -50,13 +50,13 @@ func (v *view) floodFindings() []*finding {
 func (v *view) limitFindings() []*finding {
 	var all []*finding
 	offered := v.s.GetAdmission().GetOffered()
-	if r := v.reason("limit_global"); r >= minRate && r > .05*offered {
+	if r := v.refusalRate("limit_global"); r >= minRate && r > .05*offered {
 		all = append(all, &finding{
 			Id: idGlobalLimit, Severity: look, Title: "the limit for all together is reached", Runbook: "SurgegateGlobalLimitHit",
 			Says: fmt.Sprintf("%s of %s calls are refused by admission.global.", humanize.Share(r/offered), humanize.Rate(offered)),
 			Actions: []*operatorv1.Action{
-				act("surgectl limits list", "the limit in force, and whether an override set it"),
-				act("surgectl limits set global --rate RATE", "let more in; the level still protects the queue"),
+				newAction("surgectl limits list", "the limit in force, and whether an override set it"),
+				newAction("surgectl limits set global --rate RATE", "let more in; the level still protects the queue"),
 			},
 		})
 	}
@@ -69,8 +69,8 @@ func (v *view) levelFindings() []*finding {
 	if o != nil && level != asked {
 		f := &finding{
 			Id: "level_forced", Severity: look, Title: fmt.Sprintf("level %d is held by an override; the signals ask for %d", level, asked),
-			Says: Level(level) + "." + v.whose("brownout"), Runbook: "SurgegateBrownoutHigh",
-			Actions: []*operatorv1.Action{act("surgectl brownout auto", "let the signals decide again")},
+			Says: Level(level) + "." + v.overrideNote("brownout"), Runbook: "SurgegateBrownoutHigh",
+			Actions: []*operatorv1.Action{newAction("surgectl brownout auto", "let the signals decide again")},
 		}
 		if level >= 3 && asked < 3 {
 			f.Severity = urgent
@@ -86,7 +86,7 @@ func (v *view) levelFindings() []*finding {
 	}
 	if level >= 3 {
 		f.Severity, f.Runbook = look, "SurgegateBrownoutHigh"
-		f.Actions = []*operatorv1.Action{act("surgectl brownout show", "the level, its cause, and what is refused")}
+		f.Actions = []*operatorv1.Action{newAction("surgectl brownout show", "the level, its cause, and what is refused")}
 	}
 	return []*finding{f}
 }
@@ -131,8 +131,8 @@ func (v *view) parkedFindings() []*finding {
 		Id: "parked", Severity: look, Title: "parked jobs: " + strings.Join(lanes, ", "), Runbook: "SurgegateParkedJobs",
 		Says: "They failed as often as is tried and wait for you: nobody else moves them.",
 		Actions: []*operatorv1.Action{
-			act("surgectl parked list", "what each failed of"),
-			act("surgectl parked requeue --all", "try them again, once the cause is gone"),
+			newAction("surgectl parked list", "what each failed of"),
+			newAction("surgectl parked requeue --all", "try them again, once the cause is gone"),
 		},
 	}}
 }
@@ -158,8 +158,8 @@ func (v *view) overrideFindings() []*finding {
 		Id: "override_standing", Severity: severity, Title: title, Runbook: runbook,
 		Says: strings.Join(targets, "; ") + ". Each ends by itself.",
 		Actions: []*operatorv1.Action{
-			act("surgectl overrides list", "who set what, why, and until when"),
-			act("surgectl overrides lift TARGET", "end one that is not needed any more"),
+			newAction("surgectl overrides list", "who set what, why, and until when"),
+			newAction("surgectl overrides lift TARGET", "end one that is not needed any more"),
 		},
 	}}
 }

@@ -22,8 +22,8 @@ const (
 	urgent = operatorv1.Severity_SEVERITY_URGENT
 )
 
-// act is one thing to do.
-func act(command, why string) *operatorv1.Action {
+// newAction returns one thing to do.
+func newAction(command, why string) *operatorv1.Action {
 	return &operatorv1.Action{Command: command, Why: why}
 }
 
@@ -63,8 +63,8 @@ func New() *Diagnoser {
 	}
 }
 
-// Of diagnoses a status that has no past.
-func Of(s *operatorv1.GetStatusResponse, clients Clients) *operatorv1.Diagnosis {
+// Once diagnoses a status that has no past.
+func Once(s *operatorv1.GetStatusResponse, clients Clients) *operatorv1.Diagnosis {
 	return New().Observe(s, clients)
 }
 
@@ -85,7 +85,7 @@ func (o *Diagnoser) Observe(s *operatorv1.GetStatusResponse, clients Clients) *o
 	findings := o.hold(v.now, v.findings())
 	nameClients(findings, clients)
 	d := &operatorv1.Diagnosis{Helped: v.helped(), Limit: limit(findings), Over: v.over(), Findings: findings}
-	v.warn(d)
+	v.warnOfOutage(d)
 	d.Actions, d.Runbooks = collect(findings)
 	return d
 }

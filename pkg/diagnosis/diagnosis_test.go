@@ -253,7 +253,7 @@ func TestTheAnswersNameTheCause(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := diagnosis.Of(c.status, nil)
+			r := diagnosis.Once(c.status, nil)
 			var ids []string
 			worst := note
 			for i, f := range r.Findings {
@@ -315,7 +315,7 @@ func TestNoFalseAlarm(t *testing.T) {
 	} {
 		s := scene.Calm()
 		change(s)
-		if r := diagnosis.Of(s, nil); len(r.Findings) > 0 || r.Over.Word != "NOW" {
+		if r := diagnosis.Once(s, nil); len(r.Findings) > 0 || r.Over.Word != "NOW" {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -341,7 +341,7 @@ func TestTheSentencesHaveTheFigures(t *testing.T) {
 			"360/s are let in and 940/s refused", "Also: the line is as long", "shed by level 3, could not be finished in time",
 		}},
 	} {
-		r := diagnosis.Of(c.status, nil)
+		r := diagnosis.Once(c.status, nil)
 		text := strings.Join(slices.Concat(r.Helped.Says, r.Limit.Says, r.Over.Says), "\n")
 		for _, want := range c.want {
 			if !strings.Contains(text, want) {
@@ -357,16 +357,16 @@ func TestAFloodHasAName(t *testing.T) {
 		return append(scene.Clients(), &operatorv1.LimitedClient{Kind: "id", Client: "shop", Refused: 12})
 	}
 	const want = "Most refused: ip 203.0.113.7, about 180 k in the last minute; then id shop, 12."
-	if r := diagnosis.Of(scene.Flood(), clients); !strings.Contains(r.GetLimit().GetSays()[0], want) {
+	if r := diagnosis.Once(scene.Flood(), clients); !strings.Contains(r.GetLimit().GetSays()[0], want) {
 		t.Errorf("%q", r.GetLimit())
 	}
 	second := scene.Flood()
 	second.Draining, second.Queue.Conservation = true, 1
-	if r := diagnosis.Of(second, clients); !strings.Contains(strings.Join(r.GetLimit().GetSays(), "\n"), want) {
+	if r := diagnosis.Once(second, clients); !strings.Contains(strings.Join(r.GetLimit().GetSays(), "\n"), want) {
 		t.Errorf("%q", r.GetLimit())
 	}
 	asked := false
-	diagnosis.Of(scene.Calm(), func() []*operatorv1.LimitedClient { asked = true; return clients() })
+	diagnosis.Once(scene.Calm(), func() []*operatorv1.LimitedClient { asked = true; return clients() })
 	if asked {
 		t.Error("clients are asked for though none floods")
 	}
@@ -379,7 +379,7 @@ func TestActionsAreFewAndEachOnce(t *testing.T) {
 	scene.Lane(s, "mail").Parked = 1
 	s.Disk.AvailableBytes = 2<<30 + 1<<20
 	s.Overrides = append(s.Overrides, scene.Override("limit/client", "5/m", "", time.Minute))
-	r := diagnosis.Of(s, nil)
+	r := diagnosis.Once(s, nil)
 	seen := map[string]bool{}
 	for _, a := range r.Actions {
 		if seen[a.GetCommand()] || a.GetWhy() == "" {

@@ -20,16 +20,16 @@ func (v *view) downstreamFindings() []*finding {
 		switch v.is[name] {
 		case forcedOpen:
 			f = &finding{
-				Title: "the " + words(name) + "'s breaker is held open by an override", Says: "Nothing is sent to it." + v.whose("breaker/"+name),
-				Actions: []*operatorv1.Action{act("surgectl breaker auto "+name, "let the breaker decide again")}, Runbook: "SurgegateBreakerOpen",
+				Title: "the " + displayName(name) + "'s breaker is held open by an override", Says: "Nothing is sent to it." + v.overrideNote("breaker/"+name),
+				Actions: []*operatorv1.Action{newAction("surgectl breaker auto "+name, "let the breaker decide again")}, Runbook: "SurgegateBreakerOpen",
 			}
 		case misconfigured:
 			f = &finding{
-				Title: "the " + words(name) + " cannot be used until something is changed", Runbook: "SurgegateBreakerOpen",
+				Title: "the " + displayName(name) + " cannot be used until something is changed", Runbook: "SurgegateBreakerOpen",
 				Says: sentence(d.GetMisconfiguration()) + topFailure(d) + " What is accepted waits safely and goes on by itself.",
 				Actions: []*operatorv1.Action{
-					act("(the "+words(name)+" itself)", sentence(d.GetMisconfiguration())),
-					act("surgectl reload --dry-run", "whether a change of surgegate's own configuration is taken"),
+					newAction("(the "+displayName(name)+" itself)", sentence(d.GetMisconfiguration())),
+					newAction("surgectl reload --dry-run", "whether a change of surgegate's own configuration is taken"),
 				},
 			}
 		case dark:
@@ -38,7 +38,7 @@ func (v *view) downstreamFindings() []*finding {
 			f = v.untriedFinding(d)
 		case recovering:
 			f = &finding{
-				Title: "the " + words(name) + " is coming back",
+				Title: "the " + displayName(name) + " is coming back",
 				Says:  fmt.Sprintf("It gets %s of full speed and more as long as it goes well; nothing to do.", humanize.Share(d.GetRamp())),
 			}
 		case failing:
@@ -57,7 +57,7 @@ func (v *view) downstreamFindings() []*finding {
 
 // severityOf is how much the condition of a downstream matters that is not well by itself.
 func (v *view) severityOf(name string) operatorv1.Severity {
-	waits := v.held != nil && v.held.name() == name
+	waits := v.waiting != nil && v.waiting.name() == name
 	switch c := v.is[name]; {
 	case c == recovering:
 		return note
@@ -65,7 +65,7 @@ func (v *view) severityOf(name string) operatorv1.Severity {
 		return note // nobody waits for the end of sessions
 	case c == untried:
 		return look
-	case c == failing && waits && v.held.wait >= long:
+	case c == failing && waits && v.waiting.wait >= long:
 		return urgent
 	case c == failing:
 		return look
@@ -105,10 +105,10 @@ func (v *view) darkFinding(d *operatorv1.DownstreamStatus) *finding {
 			" What is accepted waits safely and goes on by itself."
 	}
 	return &finding{
-		Title: "the " + words(name) + " does not work", Says: says, Runbook: "SurgegateBreakerOpen",
+		Title: "the " + displayName(name) + " does not work", Says: says, Runbook: "SurgegateBreakerOpen",
 		Actions: []*operatorv1.Action{
-			act("surgectl breaker list", "since when, and whether a probe got through"),
-			act("(the "+words(name)+" itself)", "get it up again: "+whoRuns(name)+"; surgegate is not the cause and needs nothing"),
+			newAction("surgectl breaker list", "since when, and whether a probe got through"),
+			newAction("(the "+displayName(name)+" itself)", "get it up again: "+whoRuns(name)+"; surgegate is not the cause and needs nothing"),
 		},
 	}
 }
@@ -133,16 +133,16 @@ func (v *view) untriedFinding(d *operatorv1.DownstreamStatus) *finding {
 	says := "Nobody knows how it fares now: nothing has come for it since. The next call is a probe; if it goes well calls come back " +
 		"by a ramp. Nothing to do."
 	if d.GetOutageStartTime() == nil {
-		return &finding{Title: "the " + words(name) + " has not been tried since its breaker was let go", Says: says}
+		return &finding{Title: "the " + displayName(name) + " has not been tried since its breaker was let go", Says: says}
 	}
 	f := &finding{
-		Title: "the " + words(name) + " failed when it was last tried; not tried since " + clockOf(d.GetLastCallTime()),
+		Title: "the " + displayName(name) + " failed when it was last tried; not tried since " + clockOf(d.GetLastCallTime()),
 		Says: "It was last tried " + v.ago(d.GetLastCallTime()) + ", and had not been working since " + clockOf(d.GetOutageStartTime()) + "." +
 			topFailure(d) + " " + says,
 	}
 	if v.severityOf(name) > note {
 		f.Runbook = "SurgegateBreakerOpen"
-		f.Actions = []*operatorv1.Action{act("surgectl breaker list", "since when, and whether a probe got through")}
+		f.Actions = []*operatorv1.Action{newAction("surgectl breaker list", "since when, and whether a probe got through")}
 	}
 	return f
 }
@@ -150,12 +150,12 @@ func (v *view) untriedFinding(d *operatorv1.DownstreamStatus) *finding {
 func (v *view) failingFinding(d *operatorv1.DownstreamStatus) *finding {
 	name, calls := d.GetDownstream(), d.GetCallRate()+d.GetFailureRate()
 	f := &finding{
-		Title: "the " + words(name) + " refuses or fails calls", Runbook: "SurgegateDownstreamFailing",
+		Title: "the " + displayName(name) + " refuses or fails calls", Runbook: "SurgegateDownstreamFailing",
 		Says: fmt.Sprintf("%s of its calls fail (%s of %s).%s The pace gives way by itself; nothing is lost.",
 			humanize.Share(d.GetFailureRate()/max(calls, 1e-9)), humanize.Rate(d.GetFailureRate()), humanize.Rate(calls), topFailure(d)),
 		Actions: []*operatorv1.Action{
-			act("surgectl pace list", "what it is given and what it takes"),
-			act("surgectl status -o json", "failures of the downstream: each code, how often, and what it means"),
+			newAction("surgectl pace list", "what it is given and what it takes"),
+			newAction("surgectl status -o json", "failures of the downstream: each code, how often, and what it means"),
 		},
 	}
 	if breaker := d.GetBreaker(); breaker == "open" || breaker == "half_open" {
@@ -164,16 +164,16 @@ func (v *view) failingFinding(d *operatorv1.DownstreamStatus) *finding {
 	}
 	if name == "mail" {
 		f.Title = "the mail provider throttles or refuses"
-		f.Actions[1] = act("(mail provider)", "ask for the limit that it holds you to")
+		f.Actions[1] = newAction("(mail provider)", "ask for the limit that it holds you to")
 		f.Actions = append(f.Actions,
-			act("surgectl pace bound mail --rate RATE", "keep under that limit, so that mails pass instead of being refused"))
+			newAction("surgectl pace bound mail --rate RATE", "keep under that limit, so that mails pass instead of being refused"))
 	}
 	return f
 }
 
 // lineFindings tell why people wait where the downstream itself is not ill.
 func (v *view) lineFindings() []*finding {
-	h := v.held
+	h := v.waiting
 	if h == nil || h.lane.GetPaused() || h.cause.isIll() || h.cause == fine && (v.starved() || v.isDiskSlow) {
 		return nil // told by another rule
 	}
@@ -182,24 +182,24 @@ func (v *view) lineFindings() []*finding {
 	if h.wait < long && !h.isGrowing() {
 		f.Severity = note // a line of seconds needs nobody
 	}
-	watch := act("surgectl top", "watch the line for a minute: does it grow?")
+	watch := newAction("surgectl top", "watch the line for a minute: does it grow?")
 	switch h.cause {
 	case fine, untried:
 		f.Id, f.Downstream, f.Title, f.Runbook = "waiting", "", h.lane.GetLane()+" waits, and no limit is reached that shows", "SurgegateOldestPastPromise"
-		f.Says = does(h.down) + lostInside(h.down) + " Look at the dashboard Storm, row Downstreams, and at the log."
+		f.Says = throughput(h.down) + lostInside(h.down) + " Look at the dashboard Storm, row Downstreams, and at the log."
 		f.Actions = []*operatorv1.Action{watch}
 	case overridden:
-		f.Title, f.Runbook = "the "+words(name)+" is held at its pace by an override", "SurgegateOverrideStanding"
-		f.Says = does(h.down) + v.whose("pace/"+name)
-		f.Actions = []*operatorv1.Action{act("surgectl pace auto "+name, "let the pace be found by measuring again")}
+		f.Title, f.Runbook = "the "+displayName(name)+" is held at its pace by an override", "SurgegateOverrideStanding"
+		f.Says = throughput(h.down) + v.overrideNote("pace/"+name)
+		f.Actions = []*operatorv1.Action{newAction("surgectl pace auto "+name, "let the pace be found by measuring again")}
 	case slow, full:
 		fullFinding(f, h, watch)
 	case rateFull:
-		f.Title = "the " + words(name) + "'s rate: its bound is reached"
+		f.Title = "the " + displayName(name) + "'s rate: its bound is reached"
 		f.Says = fmt.Sprintf("It is given at most %s and gets it.", humanize.Rate(h.down.GetRateLimit()))
 		if name == "mail" {
 			f.Says += " That is mail.pace.rate of the configuration: what your provider takes from you."
-			f.Actions = append(f.Actions, act("surgectl pace bound mail --rate RATE", "give it more, if the provider allows it"))
+			f.Actions = append(f.Actions, newAction("surgectl pace bound mail --rate RATE", "give it more, if the provider allows it"))
 		}
 		f.Actions = append(f.Actions, watch)
 	}
@@ -213,42 +213,42 @@ func (v *view) hangingFinding(d *operatorv1.DownstreamStatus) *finding {
 		says += "; the last that went well did so " + v.ago(d.GetLastSuccessTime())
 	}
 	return &finding{
-		Title: "the " + words(name) + " does not answer: calls hang", Runbook: "SurgegateBreakerOpen",
+		Title: "the " + displayName(name) + " does not answer: calls hang", Runbook: "SurgegateBreakerOpen",
 		Says: says + ". surgegate sends less, and goes on by itself; what is accepted waits safely.",
 		Actions: []*operatorv1.Action{
-			act("(the "+words(name)+" itself)", "look what it waits for (a lock, a full pool, the network): "+whoRuns(name)),
-			act("surgectl breaker list", "whether the breaker opens, and since when it is out"),
+			newAction("(the "+displayName(name)+" itself)", "look what it waits for (a lock, a full pool, the network): "+whoRuns(name)),
+			newAction("surgectl breaker list", "whether the breaker opens, and since when it is out"),
 		},
 	}
 }
 
 // fullFinding is a downstream that takes no more at once.
-func fullFinding(f *finding, h *held, watch *operatorv1.Action) {
+func fullFinding(f *finding, h *waitingLane, watch *operatorv1.Action) {
 	name := h.name()
 	if name == "hash_pool" {
 		f.Id, f.Title, f.Runbook = string(hashBusy), "hashing passwords: all slots are busy", "SurgegateHashPoolBusy"
-		f.Says = does(h.down) + " Each hash costs processor time: only more cores, or fewer people at once, make it faster."
-		f.Actions = []*operatorv1.Action{act("top -H", "does anything else use this machine's cores?"), watch}
+		f.Says = throughput(h.down) + " Each hash costs processor time: only more cores, or fewer people at once, make it faster."
+		f.Actions = []*operatorv1.Action{newAction("top -H", "does anything else use this machine's cores?"), watch}
 		return
 	}
-	f.Title = "the " + words(name) + ": it takes no more at once"
+	f.Title = "the " + displayName(name) + ": it takes no more at once"
 	if h.cause == slow {
-		f.Title = "the " + words(name) + ": it is slower than it was"
+		f.Title = "the " + displayName(name) + ": it is slower than it was"
 	}
-	f.Says = does(h.down) + besideItsBest(h)
+	f.Says = throughput(h.down) + besideItsBest(h)
 	if name == "mail" {
-		f.Actions = []*operatorv1.Action{act("surgectl pace list", "CALL: how long the provider takes; PACE: whether somebody has bound it"), watch}
+		f.Actions = []*operatorv1.Action{newAction("surgectl pace list", "CALL: how long the provider takes; PACE: whether somebody has bound it"), watch}
 		return
 	}
 	f.Actions = []*operatorv1.Action{
-		act("surgectl pace list", "CALL, its time: has it grown? Leave the pace alone: more calls at once would make it slower, not faster"),
-		act("surgectl lanes pause revoke --duration 15m", "frees the store of session ends; they are caught up afterwards"),
+		newAction("surgectl pace list", "CALL, its time: has it grown? Leave the pace alone: more calls at once would make it slower, not faster"),
+		newAction("surgectl lanes pause revoke --duration 15m", "frees the store of session ends; they are caught up afterwards"),
 		watch,
 	}
 }
 
 // besideItsBest tells how fast it is beside its best of the last hour.
-func besideItsBest(h *held) string {
+func besideItsBest(h *waitingLane) string {
 	d := h.down
 	isMail := h.name() == "mail"
 	share := humanize.Share(d.GetSpeedRatio())
@@ -271,8 +271,8 @@ func besideItsBest(h *held) string {
 	return says + " Compare a call's time with a quiet hour's (dashboard Storm, Downstreams): if it has grown, its owner must look."
 }
 
-// does tells what a downstream delivers, and by kind where it has several.
-func does(d *operatorv1.DownstreamStatus) string {
+// throughput tells what a downstream delivers, and by kind where it has several.
+func throughput(d *operatorv1.DownstreamStatus) string {
 	if d == nil {
 		return "The status has nothing on what it waits for."
 	}

@@ -32,8 +32,8 @@ func (v *view) starvedFindings() []*finding {
 	f := &finding{
 		Id: idStarved, Severity: look, Title: "surgegate itself gets too little processor time", Runbook: "SurgegateStarved",
 		Actions: []*operatorv1.Action{
-			act("top", "what else uses this machine's processors? Stop it, or give surgegate more of them or a larger CPU quota"),
-			act("surgectl limits set global --rate RATE", "let fewer in, if nothing else can be done"),
+			newAction("top", "what else uses this machine's processors? Stop it, or give surgegate more of them or a larger CPU quota"),
+			newAction("surgectl limits set global --rate RATE", "let fewer in, if nothing else can be done"),
 		},
 	}
 	f.Says = fmt.Sprintf("It used %.1f of %.1f processors, and what is ready to run waits %s for one.", p.GetCpuUsed(), p.GetCpuLimit(),
@@ -48,7 +48,7 @@ func (v *view) starvedFindings() []*finding {
 		f.Says += " So it has been for " + humanize.Duration(v.since(p.GetCpuStarvedSince())) + "."
 	}
 	f.Says += " Times of calls are its own as long as that lasts: nothing slow is another's fault until it is mended."
-	if v.held != nil && v.held.wait >= long {
+	if v.waiting != nil && v.waiting.wait >= long {
 		f.Severity = urgent
 	}
 	return []*finding{f}
@@ -64,14 +64,14 @@ func (v *view) queueFindings() []*finding {
 		all = append(all, &finding{
 			Id: "conservation", Severity: urgent, Title: "jobs do not add up", Runbook: "SurgegateConservationBroken",
 			Says:    fmt.Sprintf("Enqueued less ended less held is %d and must be 0: a fault of surgegate's own.", q.GetConservation()),
-			Actions: []*operatorv1.Action{act("surgectl status -o json > status.json", "keep it for who repairs it, with the log; restart nothing yet")},
+			Actions: []*operatorv1.Action{newAction("surgectl status -o json > status.json", "keep it for who repairs it, with the log; restart nothing yet")},
 		})
 	}
 	if !q.GetAccepting() && !v.diskLow() {
 		all = append(all, &finding{
 			Id: "not_accepting", Severity: urgent, Title: "nothing can be made durable", Runbook: "SurgegateNotAccepting",
 			Says:    "All that is new is refused: " + sentence(q.GetNotAcceptingCause()) + " What is in line goes on.",
-			Actions: []*operatorv1.Action{act("surgectl status", "look again: the cause is in the queue's line")},
+			Actions: []*operatorv1.Action{newAction("surgectl status", "look again: the cause is in the queue's line")},
 		})
 	}
 	return all
@@ -80,10 +80,10 @@ func (v *view) queueFindings() []*finding {
 // fullFindings are a queue that has no room, or soon none.
 func (v *view) fullFindings() []*finding {
 	q := v.s.GetQueue()
-	if share, late := fill(q), v.reason("queue_full"); share >= .75 || late >= minRate {
+	if share, late := fillShare(q), v.refusalRate("queue_full"); share >= .75 || late >= minRate {
 		f := &finding{
 			Id: idQueueFull, Severity: look, Title: "the line is as long as may be promised", Runbook: "SurgegateQueueFullSoon",
-			Actions: []*operatorv1.Action{act("surgectl lanes list", "which lane holds the jobs")},
+			Actions: []*operatorv1.Action{newAction("surgectl lanes list", "which lane holds the jobs")},
 		}
 		var says []string
 		if late >= minRate {
@@ -98,17 +98,17 @@ func (v *view) fullFindings() []*finding {
 		}
 		return []*finding{f}
 	}
-	if full, ok := v.fullIn(); ok && full < 10*time.Minute {
+	if full, ok := v.timeUntilFull(); ok && full < 10*time.Minute {
 		return []*finding{{
 			Id: idQueueFilling, Severity: urgent, Title: "the queue is full in about " + humanize.Duration(full), Runbook: "SurgegateQueueFullSoon",
 			Says:    fmt.Sprintf("It grows by %s jobs. When it is full, what is new is refused.", humanize.Rate(v.growth())),
-			Actions: []*operatorv1.Action{act("surgectl brownout force 3 --duration 15m", "refuse new starts now, so that completions keep their room")},
+			Actions: []*operatorv1.Action{newAction("surgectl brownout force 3 --duration 15m", "refuse new starts now, so that completions keep their room")},
 		}}
 	}
 	return nil
 }
 
-func fill(q *operatorv1.QueueStatus) float64 {
+func fillShare(q *operatorv1.QueueStatus) float64 {
 	if q.GetMaxBytes() == 0 {
 		return 0
 	}
@@ -143,11 +143,11 @@ func (v *view) slowDiskFindings() []*finding {
 		Says: fmt.Sprintf("A change takes %s until it is durable on the disk of data_dir, and nobody is answered before that.",
 			humanize.Duration(took)),
 		Actions: []*operatorv1.Action{
-			act("iostat -x 5; pidstat -d 5", "what else writes to that disk, and how busy is it? Stop the other writer, or raise the volume's quota"),
-			act("surgectl brownout force 3 --duration 15m", "if it cannot be mended soon: let fewer in"),
+			newAction("iostat -x 5; pidstat -d 5", "what else writes to that disk, and how busy is it? Stop the other writer, or raise the volume's quota"),
+			newAction("surgectl brownout force 3 --duration 15m", "if it cannot be mended soon: let fewer in"),
 		},
 	}
-	if took >= 2*time.Second || v.held != nil && v.held.wait >= long {
+	if took >= 2*time.Second || v.waiting != nil && v.waiting.wait >= long {
 		f.Severity = urgent
 	}
 	return []*finding{f}
@@ -164,7 +164,7 @@ func (v *view) diskFindings() []*finding {
 	if reserve == 0 {
 		return nil
 	}
-	free := act("df -h; du -xsh /var/log", "find what fills the disk of data_dir and free it; delete nothing in data_dir")
+	free := newAction("df -h; du -xsh /var/log", "find what fills the disk of data_dir and free it; delete nothing in data_dir")
 	switch left := float64(d.GetAvailableBytes()) - float64(reserve); {
 	case left <= 0:
 		return []*finding{{
@@ -198,8 +198,8 @@ func (v *view) pausedFindings() []*finding {
 		f := &finding{
 			Id: "lane_paused", Severity: look, Title: "the lane " + l.GetLane() + " is paused", Runbook: "SurgegateOverrideStanding",
 			Says: fmt.Sprintf("%s jobs wait, the oldest for %s.%s", humanize.Count(l.GetWaiting()),
-				humanize.Duration(l.GetOldestWait().AsDuration()), v.whose("lane/"+l.GetLane()+"/paused")),
-			Actions: []*operatorv1.Action{act("surgectl lanes resume "+l.GetLane(), "go on with it, if the reason is over")},
+				humanize.Duration(l.GetOldestWait().AsDuration()), v.overrideNote("lane/"+l.GetLane()+"/paused")),
+			Actions: []*operatorv1.Action{newAction("surgectl lanes resume "+l.GetLane(), "go on with it, if the reason is over")},
 		}
 		if isInteractive(l.GetLane()) && l.GetOldestWait().AsDuration() >= noticeable {
 			f.Severity = urgent
@@ -209,8 +209,8 @@ func (v *view) pausedFindings() []*finding {
 	return all
 }
 
-// words is a downstream's name in a sentence.
-func words(name string) string {
+// displayName is a downstream's name in a sentence.
+func displayName(name string) string {
 	switch name {
 	case "hash_pool":
 		return "hash pool"
@@ -232,8 +232,8 @@ func whoRuns(name string) string {
 	return "whoever runs accounts and sign-in"
 }
 
-// whose tells who set an override, why and until when, as a sentence with a blank before it.
-func (v *view) whose(target string) string {
+// overrideNote tells who set an override, why and until when, as a sentence with a blank before it.
+func (v *view) overrideNote(target string) string {
 	o := v.override(target)
 	if o == nil {
 		return ""

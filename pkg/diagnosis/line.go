@@ -18,25 +18,25 @@ const (
 	long = 30 * time.Second
 )
 
-// held is a lane that people wait in.
-type held struct {
-	lane  *operatorv1.LaneStatus
-	down  *operatorv1.DownstreamStatus // what it waits for; nil where the status has none
-	cause condition                    // of down; fine: nothing that the status shows
-	wait  time.Duration
-	drain time.Duration // 0: cannot be told
-	up    bool          // it is held up
+// waitingLane is a lane that people wait in.
+type waitingLane struct {
+	lane     *operatorv1.LaneStatus
+	down     *operatorv1.DownstreamStatus // what it waits for; nil where the status has none
+	cause    condition                    // of down; fine: nothing that the status shows
+	wait     time.Duration
+	drain    time.Duration // 0: cannot be told
+	isHeldUp bool          // it is held up
 }
 
-func (h *held) name() string { return h.down.GetDownstream() }
+func (h *waitingLane) name() string { return h.down.GetDownstream() }
 
 // isStuck tells whether nothing at all gets done.
-func (h *held) isStuck() bool {
+func (h *waitingLane) isStuck() bool {
 	return (h.lane.GetRate() < .05 || h.cause == hanging) && h.wait >= noticeable/2
 }
 
 // isGrowing tells whether the line is about to be a long one: who comes now will wait longer than people do.
-func (h *held) isGrowing() bool {
+func (h *waitingLane) isGrowing() bool {
 	growth := h.lane.GetArrivalRate() - h.lane.GetRate()
 	return h.wait >= noticeable/4 && h.drain >= long && growth >= minRate && growth > .05*h.lane.GetArrivalRate()
 }
@@ -51,23 +51,23 @@ type view struct {
 	isDiskSlow                bool // for some seconds
 	// unanswered tells since when calls of each downstream are out and none has come back; zero: it is not so.
 	unanswered map[string]time.Time
-	held       *held // the lane that holds people up most; nil: none
+	waiting    *waitingLane // the lane that holds people up most; nil: none
 	// drain is when the last lane that is held up is through; 0: cannot be told.
 	drain time.Duration
 }
 
 // findLine sets the lane that holds people up most.
 func (o *Diagnoser) findLine(v *view) {
-	var all []*held
+	var all []*waitingLane
 	for _, l := range v.s.GetLanes() {
 		if isInteractive(l.GetLane()) {
-			all = append(all, v.hold(l))
+			all = append(all, v.readLane(l))
 		}
 	}
-	slices.SortStableFunc(all, func(a, b *held) int {
+	slices.SortStableFunc(all, func(a, b *waitingLane) int {
 		switch {
-		case a.up != b.up:
-			return order(a.up)
+		case a.isHeldUp != b.isHeldUp:
+			return order(a.isHeldUp)
 		case a.isStuck() != b.isStuck():
 			return order(a.isStuck())
 		}
@@ -78,17 +78,17 @@ func (o *Diagnoser) findLine(v *view) {
 	}
 	worst := all[0]
 	raw := ""
-	if worst.up {
+	if worst.isHeldUp {
 		raw = worst.lane.GetLane()
 	}
-	i := slices.IndexFunc(all, func(h *held) bool { return h.lane.GetLane() == o.line.shown })
+	i := slices.IndexFunc(all, func(h *waitingLane) bool { return h.lane.GetLane() == o.line.shown })
 	// One that stands still where the other moves is more urgent.
-	shown := o.line.next(v.now, raw, i >= 0 && worst.up && worst.isStuck() && !all[i].isStuck())
+	shown := o.line.next(v.now, raw, i >= 0 && worst.isHeldUp && worst.isStuck() && !all[i].isStuck())
 	for _, h := range all {
 		if shown != "" && h.lane.GetLane() == shown {
-			v.held = h
+			v.waiting = h
 		}
-		if h.up || h == v.held {
+		if h.isHeldUp || h == v.waiting {
 			v.drain = max(v.drain, h.drain)
 		}
 	}
@@ -102,9 +102,9 @@ func order(isTrue bool) int {
 	return 1
 }
 
-// hold tells whether and by what a lane is held up.
-func (v *view) hold(l *operatorv1.LaneStatus) *held {
-	h := &held{lane: l, down: v.downstreamOf(l.GetLane()), wait: l.GetOldestWait().AsDuration(), drain: l.GetDrainTime().AsDuration()}
+// readLane tells whether and by what a lane is held up.
+func (v *view) readLane(l *operatorv1.LaneStatus) *waitingLane {
+	h := &waitingLane{lane: l, down: v.downstreamOf(l.GetLane()), wait: l.GetOldestWait().AsDuration(), drain: l.GetDrainTime().AsDuration()}
 	h.cause = v.is[h.name()]
 	isIll, isPaused := h.cause.isIll(), l.GetPaused()
 	switch {
@@ -116,7 +116,7 @@ func (v *view) hold(l *operatorv1.LaneStatus) *held {
 	case l.GetRetrying() > 0 && h.drain > 0 && h.drain < noticeable && !isIll && !isPaused:
 		// The line moves; the oldest waits for its own next try.
 	default:
-		h.up = true
+		h.isHeldUp = true
 	}
 	return h
 }
@@ -177,14 +177,14 @@ func (v *view) override(target string) *operatorv1.Override {
 	return nil
 }
 
-// refused is all that is sent away.
-func (v *view) refused() float64 {
+// totalRefusals is all that is sent away.
+func (v *view) totalRefusals() float64 {
 	a := v.s.GetAdmission()
 	return a.GetLimited() + a.GetShed() + a.GetRefused()
 }
 
-// reason is how many calls a second are refused for it.
-func (v *view) reason(name string) float64 {
+// refusalRate is how many calls a second are refused for it.
+func (v *view) refusalRate(name string) float64 {
 	for _, r := range v.s.GetAdmission().GetReasons() {
 		if r.GetReason() == name {
 			return r.GetRate()
@@ -203,8 +203,8 @@ func (v *view) growth() float64 {
 	return g
 }
 
-// fullIn is how long the queue has room at its growth; only where that is within the hour.
-func (v *view) fullIn() (time.Duration, bool) {
+// timeUntilFull is how long the queue has room at its growth; only where that is within the hour.
+func (v *view) timeUntilFull() (time.Duration, bool) {
 	q, growth := v.s.GetQueue(), v.growth()
 	if q.GetHeld() == 0 || q.GetMaxBytes() == 0 || growth < minRate {
 		return 0, false

@@ -13,7 +13,7 @@ import (
 func TestEveryRunbookIsThere(t *testing.T) {
 	t.Parallel()
 	for name, s := range scene.All() {
-		for _, runbook := range diagnosis.Of(s, nil).GetRunbooks() {
+		for _, runbook := range diagnosis.Once(s, nil).GetRunbooks() {
 			if _, err := os.Stat(filepath.Join("..", "..", "dashboards", "runbooks", runbook+".md")); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -42,7 +42,8 @@ const (
 // begun to climb; K alone one that is given more calls at once than before. Once proven, D alone counts, until it is at
 // 0.8 again: the pace follows a slow downstream down, to where each call is as short as before.
 type Speeds struct {
-	of map[string]*speed
+	of      map[string]*speed
+	starved time.Time // when surgegate last lacked processor time; zero: never
 }
 
 // speed is one downstream's past.
@@ -80,7 +81,11 @@ func (s *Speeds) Observe(status *operatorv1.GetStatusResponse) {
 		s.of = map[string]*speed{}
 	}
 	now := status.GetTime().AsTime()
-	if status.GetProcess().GetCpuStarved() || now.Sub(status.GetStartTime().AsTime()) < window {
+	if status.GetProcess().GetCpuStarved() {
+		s.starved = now
+	}
+	isStarved := !s.starved.IsZero() && now.Sub(s.starved) < window && !s.starved.After(now)
+	if isStarved || now.Sub(status.GetStartTime().AsTime()) < window {
 		return // the times are surgegate's own, or of a window that is too short
 	}
 	for _, d := range status.GetDownstreams() {

@@ -41,7 +41,7 @@ func (d *diagnostician) tell(s *operatorv1.GetStatusResponse, clients diagnosis.
 	last := d.last
 	d.mu.Unlock()
 	if last == nil { // Run has not looked yet
-		s.Diagnosis = diagnosis.Of(s, clients)
+		s.Diagnosis = diagnosis.Once(s, clients)
 		return
 	}
 	s.Diagnosis = last.GetDiagnosis()

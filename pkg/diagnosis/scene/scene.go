@@ -15,7 +15,7 @@ import (
 
 // Diagnosed adds what a surgegate that has just started makes of the status, and returns the status.
 func Diagnosed(s *operatorv1.GetStatusResponse) *operatorv1.GetStatusResponse {
-	s.Diagnosis = diagnosis.Of(s, Clients)
+	s.Diagnosis = diagnosis.Once(s, Clients)
 	return s
 }
 
