@@ -106,6 +106,7 @@ type failures struct {
 	row           float64 // failures since the last success, and those of them that were time-outs
 	rowTimeouts   float64
 	first         load // in flight at the first of the row, when, and the base then
+	mix           mix
 	firstAt       float64
 	base          load
 	cutAt         float64 // when speed was last cut for them
@@ -169,7 +170,7 @@ func (c *Chart) failed(o Outcome, started float64, inFlight load) {
 	}
 	e.count(c.now, c.latency.mean)
 	if e.row == 0 {
-		e.first, e.firstAt = inFlight, c.now
+		e.first, e.mix, e.firstAt = inFlight, c.flight.mix(), c.now
 		e.base = load{float64(c.plan.base.calls), c.base.cost}
 	}
 	e.row++
@@ -237,7 +238,7 @@ func (c *Chart) Repeat(now time.Time) {
 func (c *Chart) Count(now time.Time, s Sum) {
 	c.tick(now)
 	c.flight.calls = s.InFlight
-	c.used.note(load{calls: float64(s.InFlight)})
+	c.used.note(c.now, load{calls: float64(s.InFlight)})
 	answered := s.Errors
 	for kind, t := range s.Good {
 		if t.Calls > 0 {

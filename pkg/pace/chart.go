@@ -98,8 +98,9 @@ type Chart struct {
 	// looks counts the looks, and cutLook is the first one after speed was last cut.
 	looks, cutLook uint64
 	// ceiling is what an outage has taught to stay under since ceilingAt; 0: nothing.
-	ceiling   load
-	ceilingAt float64
+	ceiling    load
+	ceilingMix mix // what was in flight when it was learnt
+	ceilingAt  float64
 	// sound is the base of the last look that came to its end.
 	sound setting
 	// before is the concurrency before the outage that it comes back from; 0: none.
@@ -107,6 +108,7 @@ type Chart struct {
 	bigger  bool    // somebody asked for more items than a call may carry since the look began
 	refused float64 // the cost of the dearest call that the limit of the cost has held back since the base was counted
 	base    load    // the mean in flight when the base was last counted or moved
+	mix     mix     // the same by kind
 	starved bool    // the caller is short of processor time
 }
 
@@ -165,7 +167,7 @@ func (c *Chart) Ask(now time.Time, kind Kind, items int) Verdict {
 	}
 	c.flight.add(kind, items)
 	c.look.reached = c.look.reached || c.flight.calls >= c.look.at.calls
-	c.used.note(load{float64(c.flight.calls), c.weights.cost(c.flight)})
+	c.used.note(c.now, load{float64(c.flight.calls), c.weights.cost(c.flight)})
 	return Verdict{Go: true, Items: items, Grant: c.tokens.epoch}
 }
 
@@ -229,8 +231,29 @@ func (c *Chart) learnWeights() {
 	for k := range c.since {
 		c.since[k].area = c.area[k].calls - c.learnt[k].calls
 	}
+	old := c.weights
 	c.weights.count(c.now, c.since)
 	c.learnt, c.since = c.area, [MaxKinds]kindCount{}
+	if old.of != c.weights.of {
+		c.ceiling.cost *= c.weights.change(&old, c.ceilingMix)
+		c.reprice(c.weights.change(&old, c.mix))
+	}
+}
+
+// reprice brings all costs but the ceiling's into new weights, in which what they stand for costs f times as much.
+func (c *Chart) reprice(f float64) {
+	for _, cost := range []*float64{
+		&c.plan.base.cost, &c.plan.below.cost, &c.plan.resumed.at.cost, &c.sound.cost, &c.look.at.cost, &c.base.cost, &c.refused,
+		&c.fails.survived.cost, &c.fails.first.cost, &c.fails.base.cost, &c.used.now.cost, &c.used.last.cost,
+	} {
+		*cost *= f
+	}
+	repriced := make(chart, len(c.chart))
+	for l, p := range c.chart {
+		l.cost *= f
+		repriced[l] = p
+	}
+	c.chart = repriced
 }
 
 // Resume implements Pacer.
@@ -245,7 +268,7 @@ func (c *Chart) Resume(now time.Time) {
 		c.ceiling.calls = lesson.calls
 	}
 	if lesson.cost > 0 {
-		c.ceiling.cost = lesson.cost
+		c.ceiling.cost, c.ceilingMix = lesson.cost, c.fails.mix
 	}
 	c.restart(c.within(c.sound.scaled(.25)))
 	c.cutLook = c.looks

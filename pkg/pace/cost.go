@@ -45,6 +45,16 @@ func (f *flight) remove(c Call) {
 	}
 }
 
+// mix is the size of what is in flight, by kind.
+type mix [MaxKinds]float64
+
+func (f *flight) mix() (m mix) {
+	for k := range f.kinds {
+		m[k] = f.kinds[k].size
+	}
+	return m
+}
+
 // kindCount is what was counted of one kind.
 type kindCount struct {
 	calls, items float64 // that ended well
@@ -65,16 +75,22 @@ func (k kindCount) times(f float64) kindCount {
 
 // weights is what an item of each kind costs beside one of the reference kind, which is the kind that was asked for first.
 //
-// Kinds are compared only with each other at the same time: by Little's law the calls of a kind in flight, divided by what
-// of the kind is delivered, are the time that it takes. The quotient for two kinds that were in flight together is free of
-// the setting under which they were, which weights from latencies of different times are not.
+// Kinds are compared with each other at the same time: by Little's law the calls of a kind in flight, divided by what of the
+// kind is delivered, are the time that it takes. For two kinds that share a downstream's work the quotient is free of the setting.
+// For two that wait in one line before its workers it is not: both wait alike, and the quotient goes to 1 as the line grows. So
+// what was learnt with more in flight counts less.
+//
+// A kind that comes alone is compared with the others at the fastest that they have been. It is alone in flight then, or nearly.
 type weights struct {
-	first Kind // the reference
-	known [MaxKinds]bool
-	of    [MaxKinds]float64
-	seen  [MaxKinds]float64 // calls that it was learnt from
-	epoch [MaxKinds]kindCount
-	since float64
+	first   Kind // the reference
+	known   [MaxKinds]bool
+	of      [MaxKinds]float64
+	seen    [MaxKinds]float64 // calls that it was learnt from
+	fastest [MaxKinds]float64 // s that a call took for each item of its size, at its fastest of late; 0: none has been counted
+	calm    float64           // the fewest calls in flight that was learnt from of late; 0: nothing has been learnt
+	at      float64           // when fastest and calm were last brought up to date
+	epoch   [MaxKinds]kindCount
+	since   float64
 }
 
 const (
@@ -85,6 +101,8 @@ const (
 	weightCalls, weightMemory = 3, 200
 	// weightEpoch in s is how long two kinds may take to have so many calls.
 	weightEpoch = 5
+	// weightForget in s is how long fastest and calm last: they grow by e in that time.
+	weightForget = 600
 )
 
 // weight is what an item of the kind costs. A kind that is not known yet costs much.
@@ -145,17 +163,67 @@ func (w *weights) count(now float64, kinds [MaxKinds]kindCount) {
 			anchor = k
 		}
 	}
-	if enough >= 2 && anchor >= 0 {
-		w.learn(anchor)
-	} else if now-w.since < weightEpoch {
+	switch {
+	case enough >= 2 && anchor >= 0:
+		w.forget(now)
+		w.learn(anchor, now)
+	case enough > 0 && now-w.since >= weightEpoch:
+		w.forget(now)
+	default:
 		return
 	}
-	w.epoch, w.since = [MaxKinds]kindCount{}, now
+	w.learnFastest()
+	for k := range w.epoch {
+		if w.known[k] { // the others have had too few calls so far
+			w.epoch[k] = kindCount{}
+		}
+	}
+	w.since = now
+}
+
+// forget lets fastest and calm grow with the time.
+func (w *weights) forget(now float64) {
+	grown := math.Exp((now - w.at) / weightForget)
+	for k := range w.fastest {
+		w.fastest[k] *= grown
+	}
+	w.calm *= grown
+	w.at = now
+}
+
+// learnFastest takes the epoch's times of calls into fastest, and gives a weight to a kind that came alone.
+func (w *weights) learnFastest() {
+	for k, e := range w.epoch {
+		if e.calls < weightCalls || e.area <= 0 {
+			continue
+		}
+		took := e.area / e.size()
+		if w.fastest[k] == 0 || took < w.fastest[k] {
+			w.fastest[k] = took
+		}
+		if w.known[k] {
+			continue
+		}
+		for anchor := range w.known {
+			if w.known[anchor] && w.fastest[anchor] > 0 {
+				w.known[k], w.of[k], w.seen[k] = true, w.of[anchor]*took/w.fastest[anchor], e.calls
+				break
+			}
+		}
+	}
 }
 
 // learn compares the other kinds of the epoch with the anchor, whose weight is known.
-func (w *weights) learn(anchor int) {
+func (w *weights) learn(anchor int, now float64) {
 	base := w.epoch[anchor]
+	inFlight := 0.
+	for _, e := range w.epoch {
+		inFlight += e.area / math.Max(now-w.since, 1e-3)
+	}
+	if w.calm == 0 || inFlight < w.calm {
+		w.calm = inFlight
+	}
+	crowded := math.Pow((1+w.calm)/(1+inFlight), 2)
 	for k, e := range w.epoch {
 		if k == anchor || e.calls < weightCalls || e.area <= 0 || base.area <= 0 {
 			continue
@@ -166,13 +234,28 @@ func (w *weights) learn(anchor int) {
 		}
 		calls := math.Min(e.calls, base.calls)
 		w.seen[k] = math.Min(w.seen[k]+calls, weightMemory)
-		w.of[k] *= math.Pow(seen/w.of[k], math.Min(1, calls/w.seen[k]))
+		w.of[k] *= math.Pow(seen/w.of[k], crowded*math.Min(1, calls/w.seen[k]))
 	}
 	// The reference may have been compared with the anchor: it costs 1 all the same, or every limit would drift with it.
 	unit := w.of[w.first]
 	for k := range w.of {
 		w.of[k] /= unit
 	}
+}
+
+// change is how many times as much as by old weights a mix costs by these. Kinds whose weight was not known do not count.
+func (w *weights) change(old *weights, m mix) float64 {
+	var before, after float64
+	for k, size := range m {
+		if old.known[k] {
+			before += old.of[k] * size
+			after += w.of[k] * size
+		}
+	}
+	if before <= 0 || after <= 0 {
+		return 1
+	}
+	return after / before
 }
 
 // cost is of what is in flight.

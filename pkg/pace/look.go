@@ -37,6 +37,14 @@ func (s setting) level(by limit) level {
 	return level{by: by, batch: s.batch, calls: s.calls}
 }
 
+// mix is the mean size of what was in flight, by kind.
+func (p point) mix() (m mix) {
+	for k := range p.kinds {
+		m[k] = p.kinds[k].sizeArea / p.seconds
+	}
+	return m
+}
+
 // point is what was counted at one level.
 type point struct {
 	kinds   [MaxKinds]kindCount
@@ -204,7 +212,6 @@ const (
 )
 
 func (c *Chart) switchTo(r role, s setting) {
-	c.learnWeights()
 	n := c.flight.calls
 	c.look = look{role: r, at: s, since: c.now, old: n, oldFirst: n, reached: n >= s.calls}
 	c.look.until = c.now + math.Max(c.latency.settling(), 1e-3)
@@ -251,7 +258,8 @@ func (c *Chart) settle() {
 	late := passed >= 4*settling
 	switch {
 	case late && !l.reached && !c.bigger && l.limitedBy() == limitNone:
-		c.switchTo(lookBase, c.rest()) // nothing to measure: less is asked for than the limit allows
+		c.learnWeights()
+		c.lookAgain() // nothing to measure: less is asked for than the limit allows
 	case !settled && !late:
 		l.until = c.now + math.Max(latency, 1e-3)
 	default:
@@ -297,8 +305,9 @@ func (c *Chart) measured(p point) {
 		l.until = c.now + span
 		return
 	}
+	c.learnWeights()
 	if calls == 0 || l.late || !c.usable(p) {
-		c.switchTo(lookBase, c.rest())
+		c.lookAgain()
 		return
 	}
 	c.fails.survive(c.now, p.load(&c.weights))

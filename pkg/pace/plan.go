@@ -159,30 +159,37 @@ func (c *Chart) allowCost(p point) {
 type used struct {
 	since     float64
 	now, last load
+	turned    bool // since the limits were last held to it
 }
 
 // usedFor in s is a period.
 const usedFor = 15
 
-func (u *used) note(l load) {
+func (u *used) note(now float64, l load) {
+	u.turn(now)
 	u.now = load{math.Max(u.now.calls, l.calls), math.Max(u.now.cost, l.cost)}
 }
 
-// turn begins another period when it is time to, and tells whether it did.
-func (u *used) turn(now float64) bool {
+// turn begins another period when it is time to.
+func (u *used) turn(now float64) {
 	if now-u.since < usedFor {
-		return false
+		return
 	}
-	u.since, u.last, u.now = now, u.now, load{}
-	return true
+	u.last = u.now
+	if now-u.since >= 2*usedFor { // nothing was sent meanwhile
+		u.last = load{}
+	}
+	u.since, u.now, u.turned = now, load{}, true
 }
 
 // validate takes back limits that nobody has used for a while, as TCP does (RFC 7661): what was found in another hour says
 // little of what the downstream takes now. What is used again is found again in a hurry.
 func (c *Chart) validate() {
-	if !c.used.turn(c.now) || c.now < 2*usedFor {
+	c.used.turn(c.now)
+	if !c.used.turned || c.now < 2*usedFor {
 		return
 	}
+	c.used.turned = false
 	s := c.plan.base
 	s.calls = min(s.calls, max(c.config.Start, int(math.Ceil(mostStride*math.Max(c.used.last.calls, c.used.now.calls)))))
 	s.cost = math.Min(s.cost, math.Max(costSlack*float64(c.config.Start)*size(1), mostStride*math.Max(c.used.last.cost, c.used.now.cost)))
@@ -190,6 +197,18 @@ func (c *Chart) validate() {
 		c.plan.base, c.plan.hurry = s, true
 	}
 }
+
+// lookAgain throws the present look away: it says nothing.
+func (c *Chart) lookAgain() {
+	c.validate()
+	if c.before > 0 && c.now-c.fails.cutAt >= rampMost && c.fails.failed == 0 {
+		c.before = 0
+	}
+	c.switchTo(lookBase, c.rest())
+}
+
+// rampMost, in s, ends the return from an outage where so little is asked for that the limit cannot be raised.
+const rampMost = 30
 
 // decide takes the verdict of a finished look and begins the next.
 func (c *Chart) decide(seen point) {
@@ -246,7 +265,7 @@ func (c *Chart) decideBase(seen point) {
 		return
 	}
 	c.chart.add(c.now, at, seen)
-	c.base = seen.load(&c.weights)
+	c.base, c.mix = seen.load(&c.weights), seen.mix()
 	c.allowCost(seen)
 	c.next()
 }
@@ -255,7 +274,7 @@ func (c *Chart) decideBase(seen point) {
 func (c *Chart) raise(seen point) {
 	l, p := &c.look, &c.plan
 	p.below = p.base.level(p.by)
-	c.base = seen.load(&c.weights)
+	c.base, c.mix = seen.load(&c.weights), seen.mix()
 	p.base, p.steep = l.at, false
 	c.allowCost(seen)
 }
