@@ -33,6 +33,8 @@ const (
 	// hangAfter is the shortest time without an answer that is called hanging; hangTimes the usual time of a call, likewise.
 	hangAfter = 3 * time.Second
 	hangTimes = 10
+	// silence is how long nothing must have come back for a shortage of processor time to be no excuse: it delays by less.
+	silence = 10 * time.Second
 	// deadAfter is how long calls must have been made without a success: longer than a burst of failures.
 	deadAfter = 5 * time.Second
 	// busyShare of the calls at once in use is "all": between two calls there is a gap.
@@ -130,16 +132,16 @@ func (v *view) read(d *operatorv1.DownstreamStatus) reading {
 func (v *view) readCalls(d *operatorv1.DownstreamStatus) reading {
 	starved := v.starved() && d.GetDownstream() != "hash_pool" // that all of its slots are in use is true all the same
 	switch {
-	case starved && timesOut(d):
+	case starved && timesOut(d) && v.isAnswered(d):
 		return reading{fine, false} // the times are surgegate's own
 	case v.nothingSucceeds(d):
 		return reading{dark, false}
 	case isFailing(d):
 		return reading{failing, false}
-	case starved:
-		return reading{fine, false}
 	case d.GetDownstream() != "revoker" && v.isHanging(d): // the revoker is the store
 		return reading{hanging, true}
+	case starved:
+		return reading{fine, false}
 	case !usesItsCalls(d) && !usesItsRate(d):
 		return reading{fine, false}
 	case v.override("pace/"+d.GetDownstream()) != nil:
@@ -219,6 +221,11 @@ func (v *view) nothingSucceeds(d *operatorv1.DownstreamStatus) bool {
 	return d.GetFailureRate() >= .2 && quiet >= deadAfter || failed >= 3 && quiet >= 5*time.Minute
 }
 
+// isAnswered tells whether a call has gone well within silence.
+func (v *view) isAnswered(d *operatorv1.DownstreamStatus) bool {
+	return d.GetLastSuccessTime() != nil && v.since(d.GetLastSuccessTime()) < silence
+}
+
 // timesOut tells whether its calls fail mostly by taking too long.
 func timesOut(d *operatorv1.DownstreamStatus) bool {
 	failures := ofDownstream(d)
@@ -272,6 +279,9 @@ func lastAnswer(d *operatorv1.DownstreamStatus) (at time.Time) {
 func (v *view) isHanging(d *operatorv1.DownstreamStatus) bool {
 	since := v.unanswered[d.GetDownstream()]
 	patience := max(hangAfter, hangTimes*d.GetCallTime().AsDuration())
+	if v.starved() {
+		patience = max(patience, silence)
+	}
 	return !since.IsZero() && v.now.Sub(since) >= patience && d.GetFailureRate() < .2
 }
 

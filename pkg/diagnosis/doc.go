@@ -75,7 +75,8 @@
 // # surgegate itself first
 //
 // While ProcessStatus says that the process waits for processor time, and for the 10 s of the rates after it, times of calls are
-// surgegate's own: gateway_starved is the first finding, and no downstream but its own hash pool is called slow, hanging, at its limit or failing by time-outs.
+// surgegate's own: gateway_starved is the first finding, and no downstream but its own hash pool is called slow, hanging, at its limit or failing by time-outs. One
+// that has not answered for 10 s is: no shortage delays for so long.
 //
 // # Failure rules
 //

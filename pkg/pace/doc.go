@@ -36,6 +36,7 @@
 //
 //   - A look at another number of calls counts only if the limit was what held calls back (RFC 7661 calls the other case
 //     application-limited). Demand for larger calls allows looks at batches and nothing else.
+//   - A look up does not count if another mix was in flight than at the base just before (point.differs).
 //   - It does not count if the caller came late to look at the clock. A limit is not raised while SetStarved says that the
 //     caller is short of processor time: its own delay would be taken for the downstream's.
 //
@@ -50,7 +51,9 @@
 //
 //   - calls at once;
 //   - the cost in flight: the size of the calls (6 + items) times the weight of their kind. Weights are learnt from kinds that were
-//     in flight at the same time (weights). A kind that was never seen counts as 100 of the cheapest until then.
+//     in flight at the same time, or from a kind that comes alone beside the fastest times of the others (weights). A kind that was
+//     never seen counts as 100 of the cheapest until then. When a weight changes, all limits of the cost change with it, so that
+//     they stand for the same work in flight.
 //
 // The limit of the cost follows what is in flight by a quarter. It is raised further only by a look in which it held calls back,
 // and which paid. So what was found with cheap work is not spent on dear work. A chart for each kind was considered: each would
@@ -61,7 +64,8 @@
 //   - A base that delivers 15 % and four standard errors more or less than before wipes what is known, and is looked for again.
 //   - Failures of load over 8 % of the calls take 15 % off both limits, over 25 % half. Resume begins at a quarter of the last sound base.
 //   - An outage that began as refusals, with more in flight than had been survived, sets a ceiling, which rises by 2 % a minute.
-//   - Limits that nobody has used for 15 to 30 s shrink to 1.5 times what was used.
+//   - Limits that nobody has used for 15 to 30 s shrink to 1.5 times what was used, and to no less than Start.
+//   - Where too little is asked for to raise the limit, the return from an outage ends after 30 s without a failure.
 //   - Headroom: between looks it rests at base × (1 − headroom), so that others have room at the downstream.
 //
 // Limits known: a store of a few calls a second gives little evidence; `storm bench --only control` has the figures.

@@ -117,6 +117,27 @@ func (p point) times(f float64) point {
 	return p
 }
 
+// differs tells whether another mix was in flight than at q: half of the difference of the kinds' shares of the time, beyond what
+// chance makes of so few calls. Kinds wait behind each other in a downstream, so that even a kind's own time is another then.
+func (p point) differs(q point) bool {
+	var all, before float64
+	for k := range p.kinds {
+		all += p.kinds[k].area
+		before += q.kinds[k].area
+	}
+	if all <= 0 || before <= 0 {
+		return false
+	}
+	distance := 0.
+	for k := range p.kinds {
+		distance += math.Abs(p.kinds[k].area/all-q.kinds[k].area/before) / 2
+	}
+	return distance > math.Max(mostDifference, 2.5/math.Sqrt(math.Max(1, math.Min(p.calls(), q.calls()))))
+}
+
+// mostDifference is the share of the time by which two mixes may differ and still be compared.
+const mostDifference = .15
+
 // efficiency is how much more a call in flight delivers at p than at q, as a logarithm, and its standard error for a
 // spread of 1. Kinds are compared each with itself, so that another mix is no gain and no loss: what p delivered would have
 // taken so much time of calls in flight at q, and took so much at p (indirect standardisation). ok tells whether the kinds
@@ -439,8 +460,9 @@ func (c *Chart) verdict(look, base point) (v verdict, e, se float64) {
 		return weigh(gain, threshold, noise, last), 0, 0
 	}
 	e, se = c.elasticity(look, base)
+	_, _, alike := look.efficiency(base, kindCount.size)
 	switch {
-	case c.look.role == lookUp && c.plan.by == limitCost && c.look.limitedBy() == limitCalls && math.IsInf(se, 1):
+	case c.look.role == lookUp && c.plan.by == limitCost && c.look.limitedBy() == limitCalls && math.IsInf(se, 1) && alike:
 		v = yes // the cost is not what limits any more, and no more of it was in flight
 	case c.look.role == lookUp && c.plan.hurry:
 		v = c.judgeHurry(e, se, last)
@@ -472,7 +494,7 @@ func (c *Chart) elasticity(look, base point) (e, se float64) {
 		return 0, math.Inf(1)
 	}
 	dn := math.Log(a / b)
-	if math.Abs(dn) < .02 {
+	if math.Abs(dn) < .02 || dn < 0 && c.look.role == lookUp { // a look up with less in flight says nothing
 		return 0, math.Inf(1)
 	}
 	gain, noise, ok := look.efficiency(base, kindCount.size)

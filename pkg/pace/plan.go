@@ -5,6 +5,7 @@ import "math"
 // plan is what to look at next.
 type plan struct {
 	base       setting
+	seen       point // what was counted last at the base
 	by         limit // that held calls back when the base was last counted
 	below      level // the base before the present one, in a hurry; 0: none
 	hurry      bool
@@ -226,6 +227,10 @@ func (c *Chart) decide(seen point) {
 		c.switchTo(lookBase, p.base)
 		return
 	}
+	if l.role == lookUp && seen.differs(p.seen) {
+		c.lookAgain()
+		return
+	}
 	at := l.at.level(l.limitedBy())
 	all := c.chart[at].plus(seen)
 	v, e, se := c.verdict(all, base)
@@ -265,7 +270,7 @@ func (c *Chart) decideBase(seen point) {
 		return
 	}
 	c.chart.add(c.now, at, seen)
-	c.base, c.mix = seen.load(&c.weights), seen.mix()
+	c.base, c.mix, p.seen = seen.load(&c.weights), seen.mix(), seen
 	c.allowCost(seen)
 	c.next()
 }
@@ -274,7 +279,7 @@ func (c *Chart) decideBase(seen point) {
 func (c *Chart) raise(seen point) {
 	l, p := &c.look, &c.plan
 	p.below = p.base.level(p.by)
-	c.base, c.mix = seen.load(&c.weights), seen.mix()
+	c.base, c.mix, p.seen = seen.load(&c.weights), seen.mix(), seen
 	p.base, p.steep = l.at, false
 	c.allowCost(seen)
 }
