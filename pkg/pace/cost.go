@@ -223,7 +223,7 @@ func (w *weights) learn(anchor int, now float64) {
 	if w.calm == 0 || inFlight < w.calm {
 		w.calm = inFlight
 	}
-	crowded := math.Pow((1+w.calm)/(1+inFlight), 2)
+	crowded := (1 + w.calm) / (1 + inFlight)
 	for k, e := range w.epoch {
 		if k == anchor || e.calls < weightCalls || e.area <= 0 || base.area <= 0 {
 			continue
@@ -234,7 +234,7 @@ func (w *weights) learn(anchor int, now float64) {
 		}
 		calls := math.Min(e.calls, base.calls)
 		w.seen[k] = math.Min(w.seen[k]+calls, weightMemory)
-		w.of[k] *= math.Pow(seen/w.of[k], crowded*math.Min(1, calls/w.seen[k]))
+		w.of[k] *= math.Pow(seen/w.of[k], crowded*crowded*math.Min(1, calls/w.seen[k]))
 	}
 	// The reference may have been compared with the anchor: it costs 1 all the same, or every limit would drift with it.
 	unit := w.of[w.first]
