@@ -323,17 +323,13 @@ func onAllCores(n int, f func(i int)) {
 	}
 }
 
-func bindingOf(j reset.Job) seal.Binding {
-	return seal.Binding{Job: j.ID, Ticket: j.Ticket, Account: j.Account, Lane: j.Lane, AcceptTime: j.AcceptTime, ExpireTime: j.ExpireTime}
-}
-
 type unmarshaler interface{ Unmarshal([]byte) error }
 
 // open opens a job's payload into v. What cannot be opened is settled; false then.
 func (d *Dispatch) open(ctx context.Context, s *settlement, l queue.Lease, v unmarshaler) bool {
 	var plain []byte
 	err := downstream.Guard(func() (err error) {
-		plain, err = d.deps.Opener.Open(ctx, bindingOf(l.Job), l.Job.Payload)
+		plain, err = d.deps.Opener.Open(ctx, seal.BindingOf(l.Job), l.Job.Payload)
 		return err
 	})
 	completion := l.Job.Lane == reset.LaneHash || l.Job.Lane == reset.LaneApply
@@ -371,7 +367,7 @@ func (d *Dispatch) follow(ctx context.Context, a seal.Audience, j reset.Job, pay
 		j.AcceptTime = d.clock.Now().Truncate(time.Microsecond)
 	}
 	err := downstream.Guard(func() (err error) {
-		j.Payload, err = d.deps.Sealer.Seal(ctx, a, bindingOf(j), payload)
+		j.Payload, err = d.deps.Sealer.Seal(ctx, a, seal.BindingOf(j), payload)
 		return err
 	})
 	clear(payload)

@@ -167,7 +167,7 @@ func (g *Gate) enqueuePassword(ctx context.Context, c completion, lane reset.Lan
 	}
 	payload := reset.CompletionPayload{AccountID: c.claims.AccountID, Token: c.Token, Password: password, SignOut: c.SignOut,
 		Locale: c.Client.Locale}
-	sealed, err := g.d.Sealer.Seal(ctx, seal.AudiencePassword, binding(job), payload.Marshal())
+	sealed, err := g.d.Sealer.Seal(ctx, seal.AudiencePassword, seal.BindingOf(job), payload.Marshal())
 	if err != nil {
 		return queue.Verdict{}, g.queueError(err, lane)
 	}

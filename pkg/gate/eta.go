@@ -13,11 +13,6 @@ const (
 	// measurement it publishes the configured floor.
 	unpublishedRate    = 50 // jobs/s
 	unpublishedService = 250 * time.Millisecond
-	// startGrid is what the moment at which a start ticket is DONE is rounded up to (SECURITY.md 2). dispatch has the same.
-	startGrid = 250 * time.Millisecond
-	// longestStart is the longest time from the lease of a start job to the DONE of its tickets. dispatch ends them then, whatever outage
-	// there is.
-	longestStart = time.Hour
 	// spread makes the interval of a point estimate: high ÷ low = spread², which must stay below 2.
 	spread = 1.4
 	// longest keeps sums of durations from overflowing: 10 years.
@@ -75,7 +70,7 @@ func (v *View) startMean(ahead uint64, now time.Time) time.Duration {
 		mailed += v.outage(reset.LaneMail, now) + seconds(mails/v.rate(reset.LaneMail))
 	}
 	leased := v.drain(reset.LaneStart, ahead, now)
-	return leased + roundUp(min(v.service(reset.LaneStart)+mailed, longestStart), startGrid)
+	return leased + reset.StartLife(v.service(reset.LaneStart)+mailed)
 }
 
 // completionMean estimates when a completion with so many ahead will be applied. lane is where its job is now.
@@ -169,8 +164,4 @@ func seconds(s float64) time.Duration {
 		return longest
 	}
 	return time.Duration(s * float64(time.Second))
-}
-
-func roundUp(d, grid time.Duration) time.Duration {
-	return (d + grid - 1) / grid * grid
 }

@@ -60,7 +60,7 @@ func (g *Gate) enqueueStart(ctx context.Context, now time.Time, identifier strin
 		AcceptTime: now.UTC().Truncate(time.Microsecond),
 	}
 	payload := reset.StartPayload{Identifier: identifier, Locale: c.Locale, Purpose: reset.PurposeLink}
-	sealed, err := g.d.Sealer.Seal(ctx, seal.AudiencePII, binding(job), payload.Marshal())
+	sealed, err := g.d.Sealer.Seal(ctx, seal.AudiencePII, seal.BindingOf(job), payload.Marshal())
 	if err != nil {
 		return queue.Verdict{}, g.queueError(err, reset.LaneStart)
 	}
@@ -92,9 +92,4 @@ func classOf(c Client) reset.Class {
 
 func admissionRequest(op admission.Op, c Client) admission.Request {
 	return admission.Request{Op: op, IP: c.IP, ClientID: c.ID, Suspect: c.Verdict == VerdictSuspect}
-}
-
-// binding returns what a sealed payload is bound to. The worker builds the same from the job that it leases.
-func binding(j reset.Job) seal.Binding {
-	return seal.Binding{Job: j.ID, Ticket: j.Ticket, Account: j.Account, Lane: j.Lane, AcceptTime: j.AcceptTime, ExpireTime: j.ExpireTime}
 }

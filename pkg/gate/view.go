@@ -15,9 +15,6 @@ import (
 // refreshEvery is how often the view is read again. The work side publishes once a second.
 const refreshEvery = 500 * time.Millisecond
 
-// describeKey is the record's key under which dispatch keeps the store's last Describe answer.
-const describeKey = "store"
-
 // View is what the gate knows of lanes, paces and store, and what it decides by. The gate never changes one. A nil map is the same as an
 // empty one. A simulator makes its own with NewView.
 type View struct {
@@ -74,7 +71,7 @@ func (g *Gate) description(ctx context.Context, v *View) (*credstore.Description
 
 // readDescription reads the store's last Describe answer from the queue; nil if there is none yet.
 func (g *Gate) readDescription(ctx context.Context) (*credstore.Description, error) {
-	record, err := g.d.Queue.Get(ctx, queue.RecordDescribe, describeKey)
+	record, err := g.d.Queue.Get(ctx, queue.RecordDescribe, queue.DescribeKey)
 	if errors.Is(err, queue.ErrNotFound) {
 		return nil, nil
 	}

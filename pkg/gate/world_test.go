@@ -325,8 +325,7 @@ func (w *world) finish(ends ...queue.Finish) {
 
 func (w *world) open(j reset.Job, into interface{ Unmarshal(b []byte) error }) {
 	w.t.Helper()
-	b := seal.Binding{Job: j.ID, Ticket: j.Ticket, Account: j.Account, Lane: j.Lane, AcceptTime: j.AcceptTime, ExpireTime: j.ExpireTime}
-	plain, err := w.opener.Open(w.t.Context(), b, j.Payload)
+	plain, err := w.opener.Open(w.t.Context(), seal.BindingOf(j), j.Payload)
 	if err == nil {
 		err = into.Unmarshal(plain)
 	}

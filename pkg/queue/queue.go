@@ -258,6 +258,9 @@ const (
 	RecordKeys     RecordKind = "keys"     // which secrets the queue was begun with, by name; never the secrets
 )
 
+// DescribeKey is the key of the one RecordDescribe: there is one store.
+const DescribeKey = "store"
+
 // Record is one stored value. Version is 1 at the first write and grows by 1 with each.
 type Record struct {
 	Kind       RecordKind

@@ -67,6 +67,11 @@ type Binding struct {
 	ExpireTime time.Time // µs; zero for none
 }
 
+// BindingOf returns what the payload of a job is sealed for. Whoever seals and whoever opens it must use this.
+func BindingOf(j reset.Job) Binding {
+	return Binding{Job: j.ID, Ticket: j.Ticket, Account: j.Account, Lane: j.Lane, AcceptTime: j.AcceptTime, ExpireTime: j.ExpireTime}
+}
+
 type dataKeyID [16]byte
 
 func (id dataKeyID) String() string { return hex.EncodeToString(id[:]) }

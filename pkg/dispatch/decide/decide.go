@@ -47,7 +47,7 @@ func Published(lane reset.Lane, held queue.LaneStats, out time.Time, m *Meter, n
 	}
 	p.Rate, p.Service = m.Read(now, !out.IsZero(), least)
 	if asks {
-		p.Service = meter.OnGrid(p.Service)
+		p.Service = reset.OnStartGrid(p.Service)
 	}
 	if lane == reset.LaneMail && few {
 		p.OutageSince = time.Time{}

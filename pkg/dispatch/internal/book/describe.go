@@ -48,13 +48,10 @@ func New(cfg Config, deps Deps) *Book {
 	return &Book{cfg: cfg, deps: deps, describe: make(chan struct{}, 1)}
 }
 
-// describeKey is the record's key: there is one store.
-const describeKey = "store"
-
 // Prepare asks the store what it needs, or takes its recorded answer where it does not answer. Without any answer that can
 // be met the lanes of the store rest until there is one.
 func (b *Book) Prepare(ctx context.Context) {
-	if r, err := b.deps.Queue.Get(ctx, queue.RecordDescribe, describeKey); err == nil {
+	if r, err := b.deps.Queue.Get(ctx, queue.RecordDescribe, queue.DescribeKey); err == nil {
 		var desc credstore.Description
 		if json.Unmarshal(r.Value, &desc) == nil && b.deps.Meets(desc) == nil {
 			b.set(desc)
@@ -159,7 +156,7 @@ func (b *Book) described(ctx context.Context, desc credstore.Description) error 
 	value, err := json.Marshal(desc)
 	if err == nil {
 		err = b.deps.Queue.Put(ctx, queue.RecordWrite{
-			Kind: queue.RecordDescribe, Key: describeKey, Value: value, Version: queue.AnyVersion,
+			Kind: queue.RecordDescribe, Key: queue.DescribeKey, Value: value, Version: queue.AnyVersion,
 		})
 	}
 	if err != nil { // the lanes know it; the fronts will after the next one

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/surgegate/surgegate/pkg/reset"
 )
 
 func TestRateIsMeasuredOnlyWhileThereIsWork(t *testing.T) {
@@ -105,7 +107,8 @@ func TestDoneAfterIsOnTheGridAndCoversTheWaits(t *testing.T) {
 		var w Waits
 		w.Set(lookup, mail, []time.Time{now.Add(-out)})
 		d := w.DoneAfter(now)
-		if d%doneGrid != 0 || d < doneGrid || d > doneMost || d < min(lookup+mail+out, doneMost) || d >= lookup+mail+out+doneGrid+1 {
+		if d%reset.StartGrid != 0 || d < reset.StartGrid || d > reset.LongestStart || d < min(lookup+mail+out, reset.LongestStart) ||
+			d >= lookup+mail+out+reset.StartGrid+1 {
 			t.Fatalf("%v for %v", d, lookup+mail+out)
 		}
 	})

@@ -3,6 +3,8 @@ package meter
 import (
 	"sync"
 	"time"
+
+	"github.com/surgegate/surgegate/pkg/reset"
 )
 
 // Waits is what DoneAfter is computed from: what the lanes published last.
@@ -21,13 +23,8 @@ func (p *Waits) Set(lookup, mail time.Duration, outSince []time.Time) {
 	p.lookup, p.mail, p.outSince = lookup, mail, outSince
 }
 
-const (
-	doneGrid = 250 * time.Millisecond
-	// doneMost ends a ticket that an outage would keep open: it promises no mail at that moment, it hides all.
-	doneMost = time.Hour
-)
-
-// DoneAfter is the published look-up and mail waits of the lanes as a whole, rounded up to the grid.
+// DoneAfter returns how long after their lease the tickets of starts become DONE: the published waits of the look-up and of mails, and the
+// outages so far, on the grid of reset.StartLife.
 func (p *Waits) DoneAfter(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -35,10 +32,5 @@ func (p *Waits) DoneAfter(now time.Time) time.Duration {
 	for _, since := range p.outSince {
 		sum += now.Sub(since)
 	}
-	return OnGrid(min(sum, doneMost))
-}
-
-// OnGrid rounds up to the grid, once at least.
-func OnGrid(d time.Duration) time.Duration {
-	return (max(d, 1) + doneGrid - 1) / doneGrid * doneGrid
+	return reset.StartLife(sum)
 }
