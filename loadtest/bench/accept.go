@@ -219,7 +219,7 @@ func (s *suite) metrics(ctx context.Context) ([]report.Figure, error) {
 		return nil, err
 	}
 	defer callers.close()
-	watch := scrapeConfig{HTTP: gateway.http, Operator: gateway.operator}
+	watch := scrapeConfig{HTTP: gateway.HTTP, Operator: gateway.Operator}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	var f scrapeFigures

@@ -181,24 +181,11 @@ func (r *run) through(ctx context.Context, f *backlogFigures) error {
 	if err := fillLine(ctx, line, r.Clock); err != nil {
 		return err
 	}
-	var addresses [3]string
-	for i := range addresses {
-		var err error
-		if addresses[i], err = testbed.FreeAddress(); err != nil {
-			return err
-		}
-	}
-	path := filepath.Join(r.Dir, "surgegate.yaml")
-	if err := os.WriteFile(path, fmt.Appendf(nil, `data_dir: %q
-keys_dir: %q
-listen: {grpc: %q, operator: %q, http: %q}
-store: {postgres: {url: %q, accounts: {table: users}}, headroom: 0}
-mail: {maildir: {path: %q}, base_url: "http://127.0.0.1:8080"}
-`, line.DataDir, line.KeysDir, addresses[0], addresses[1], addresses[2], r.url(), filepath.Join(r.Dir, "mail")), 0o600); err != nil {
-		return err
-	}
 	serverUsed, begun := r.server.ProcessorTime(), r.Clock.Now()
-	p, err := testbed.Start(ctx, r.Clock, addresses[0], r.Surgegate, "serve", "--config", path)
+	p, err := testbed.StartGateway(ctx, r.Clock, testbed.GatewayConfig{
+		Program: r.Surgegate, Dir: r.Dir, Core: testbed.AnyCore,
+		Store: fmt.Sprintf("{postgres: {url: %q, accounts: {table: users}}, headroom: 0}", r.url()),
+	})
 	if err != nil {
 		return err
 	}

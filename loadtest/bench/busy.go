@@ -190,7 +190,7 @@ func (p *programs) storm(ctx context.Context, cfg busyConfig) error {
 	people := strconv.Itoa(cfg.People)
 	args := append([]string{
 		"run", p.gateway.Address, "--scenario", "blast-1h", "--people", people, "--accounts", people, "--length", cfg.Length.String(),
-		"--maildir", p.maildir, "--control", p.controlAddress, "--max-lag", busyLag.String(), "--limit", (cfg.Length + drain).String(), "--out", cfg.Dir,
+		"--maildir", p.gateway.Maildir, "--control", p.controlAddress, "--max-lag", busyLag.String(), "--limit", (cfg.Length + drain).String(), "--out", cfg.Dir,
 	}, thin(cfg.Thin)...)
 	err := runBusy(ctx, cfg.Storm, args...)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

@@ -22,29 +22,30 @@ import (
 
 // programs are the gateway and its store, up.
 type programs struct {
-	clock                            clock.Clock
-	store, gateway                   *testbed.Process
-	control                          *victim.ControlClient
-	controlAddress, metrics, maildir string
-	ledger                           string
-	http                             *http.Client
+	clock          clock.Clock
+	store          *testbed.Process
+	gateway        testbed.Gateway
+	control        *victim.ControlClient
+	controlAddress string
+	ledger         string
+	http           *http.Client
 }
 
 // open starts them. What it returns beside an error is to be closed, too.
 func open(ctx context.Context, cfg busyConfig, c clock.Clock) (*programs, error) {
 	p := &programs{
 		clock: c, http: &http.Client{Transport: &http.Transport{}, Timeout: time.Second},
-		maildir: filepath.Join(cfg.Dir, "mail"), ledger: filepath.Join(cfg.Dir, "ledger.jsonl"),
+		ledger: filepath.Join(cfg.Dir, "ledger.jsonl"),
 	}
 	if err := errors.Join(os.RemoveAll(cfg.Dir), os.MkdirAll(cfg.Dir, 0o700)); err != nil {
 		return p, fmt.Errorf("bench: %w", err)
 	}
-	free, err := victim.FreeAddresses(5)
+	free, err := testbed.FreeAddresses(2)
 	if err != nil {
 		return p, err
 	}
-	store, public, operator := free[0], free[1], free[2]
-	p.controlAddress, p.metrics = free[3], free[4]
+	store := free[0]
+	p.controlAddress = free[1]
 	p.control = victim.NewControlClient(p.controlAddress, c)
 	flags := append([]string{
 		"victim", "--listen", store, "--control", p.controlAddress, "--ledger", p.ledger, "--accounts", strconv.Itoa(cfg.People),
@@ -52,22 +53,13 @@ func open(ctx context.Context, cfg busyConfig, c clock.Clock) (*programs, error)
 	if p.store, err = testbed.Start(ctx, c, store, cfg.Storm, flags...); err != nil {
 		return p, fmt.Errorf("bench: %w", err)
 	}
-	q := strconv.Quote
-	text := fmt.Sprintf(`data_dir: %s
-keys_dir: %s
-listen: {grpc: %s, operator: %s, http: %s}
-store: {grpc: {address: %s, insecure: true}}
-mail: {maildir: {path: %s}, base_url: "https://reset.example.com"}
-`, q(filepath.Join(cfg.Dir, "data")), q(filepath.Join(cfg.Dir, "keys")), q(public), q(operator), q(p.metrics), q(store), q(p.maildir))
-	path := filepath.Join(cfg.Dir, "surgegate.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return p, fmt.Errorf("bench: %w", err)
-	}
-	command := []string{cfg.Surgegate, "serve", "--config", path}
+	pinned := testbed.AnyCore
 	if cfg.SharedCore {
-		command = testbed.Pinned(core, command...)
+		pinned = core
 	}
-	if p.gateway, err = testbed.Start(ctx, c, public, command[0], command[1:]...); err != nil {
+	if p.gateway, err = testbed.StartGateway(ctx, c, testbed.GatewayConfig{
+		Program: cfg.Surgegate, Dir: cfg.Dir, Store: fmt.Sprintf("{grpc: {address: %q, insecure: true}}", store), Core: pinned,
+	}); err != nil {
 		return p, fmt.Errorf("bench: %w", err)
 	}
 	return p, nil
@@ -75,13 +67,13 @@ mail: {maildir: {path: %s}, base_url: "https://reset.example.com"}
 
 // stop ends the programs, the gateway first: it drains while it can still reach the store.
 func (p *programs) stop() {
-	if p.gateway != nil {
+	if p.gateway.Process != nil {
 		p.gateway.Stop()
 	}
 	if p.store != nil {
 		p.store.Stop()
 	}
-	p.gateway, p.store = nil, nil
+	p.gateway, p.store = testbed.Gateway{}, nil
 }
 
 func (p *programs) close() error {
@@ -128,7 +120,7 @@ func (p *programs) watch(ctx context.Context) (paced []pacedAt, late int, err er
 
 // scrape reads the store's limit of calls at once, and the calls that are out.
 func (p *programs) scrape(ctx context.Context) (limit, inFlight float64, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metrics+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.gateway.HTTP+"/metrics", nil)
 	if err != nil {
 		return 0, 0, fmt.Errorf("bench: %w", err)
 	}

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -25,42 +24,16 @@ func (s *suite) gateway(ctx context.Context, name, store, rest string, args ...s
 	return gateway.Process, err
 }
 
-// served is a gateway with its other listeners.
-type served struct {
-	*testbed.Process
-	operator, http string
-}
-
 // program is gateway that also tells the addresses of the other listeners.
-func (s *suite) program(ctx context.Context, name, store, rest string, args ...string) (served, error) {
-	var addresses [3]string
-	for i := range addresses {
-		var err error
-		if addresses[i], err = testbed.FreeAddress(); err != nil {
-			return served{}, err
-		}
-	}
-	dir := filepath.Join(s.dir, name)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return served{}, err
-	}
-	cfg := strings.NewReplacer("DIR", dir, "GRPC", addresses[0], "OPERATOR", addresses[1], "HTTP", addresses[2], "STORE", store).Replace(`
-data_dir: DIR/data
-keys_dir: DIR/keys
-listen: {grpc: "GRPC", operator: "OPERATOR", http: "HTTP"}
-queue: {disk_reserve: 100MiB}
-store: STORE
-mail: {maildir: {path: DIR/mail}, base_url: "http://127.0.0.1:8080"}
+func (s *suite) program(ctx context.Context, name, store, rest string, args ...string) (testbed.Gateway, error) {
+	return testbed.StartGateway(ctx, s.Clock, testbed.GatewayConfig{
+		Program: s.Surgegate, Dir: filepath.Join(s.dir, name), Store: store, Core: testbed.AnyCore, Args: args,
+		Rest: `queue: {disk_reserve: 100MiB}
 admission:
   global: {rate: 1000000/s, burst: 1000000}
   client: {rate: 1000000/s, burst: 1000000}
-`) + rest
-	file := filepath.Join(dir, "surgegate.yaml")
-	if err := os.WriteFile(file, []byte(cfg), 0o600); err != nil {
-		return served{}, err
-	}
-	p, err := s.start(ctx, addresses[0], s.Surgegate, append([]string{"serve", "--config", file}, args...)...)
-	return served{Process: p, operator: addresses[1], http: addresses[2]}, err
+` + rest,
+	})
 }
 
 // ServeEcho answers StartReset with a ticket of the usual size and does nothing else: the ceiling of any gRPC front.

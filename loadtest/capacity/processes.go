@@ -201,40 +201,22 @@ const connections = 4
 
 // startGateway starts it with a store as given in YAML, and rest as further top-level keys.
 func startGateway(ctx context.Context, o Options, dir, store, rest string) (*gateway, error) {
-	var addresses [3]string
-	for i := range addresses {
-		var err error
-		if addresses[i], err = testbed.FreeAddress(); err != nil {
-			return nil, err
-		}
-	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, err
-	}
-	g := &gateway{
-		metricsURL: "http://" + addresses[2] + "/metrics", keys: filepath.Join(dir, "keys"), http: http.Client{Timeout: 2 * time.Second},
-	}
-	q := strconv.Quote
-	cfg := fmt.Sprintf(`data_dir: %s
-keys_dir: %s
-listen: {grpc: %q, operator: %q, http: %q}
-store: %s
-mail: {maildir: {path: %s}, base_url: "http://127.0.0.1:8080"}
-admission:
+	running, err := testbed.StartGateway(ctx, o.Clock, testbed.GatewayConfig{
+		Program: o.Surgegate, Dir: dir, Store: store, Core: testbed.AnyCore,
+		Rest: `admission:
   global: {rate: 1000000/s, burst: 1000000}
   client: {rate: 1000000/s, burst: 1000000}
 reset: {sign_out: keep}
-`, q(filepath.Join(dir, "data")), q(g.keys), addresses[0], addresses[1], addresses[2], store, q(filepath.Join(dir, "mail"))) + rest
-	path := filepath.Join(dir, "surgegate.yaml")
-	err := os.WriteFile(path, []byte(cfg), 0o600)
+` + rest,
+	})
 	if err != nil {
 		return nil, err
 	}
-	if g.Process, err = testbed.Start(ctx, o.Clock, addresses[0], o.Surgegate, "serve", "--config", path); err != nil {
-		return nil, err
+	g := &gateway{
+		Process: running.Process, keys: running.Keys, metricsURL: "http://" + running.HTTP + "/metrics", http: http.Client{Timeout: 2 * time.Second},
 	}
 	for range connections {
-		conn, err := dial(addresses[0])
+		conn, err := dial(g.Address)
 		if err != nil {
 			g.stop()
 			return nil, err

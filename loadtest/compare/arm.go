@@ -95,7 +95,7 @@ func (a *arm) makeVictim(logFile *os.File, log *slog.Logger) (end func(), err er
 	a.ledger = filepath.Join(a.dir, "ledger.jsonl")
 	cfg := a.cfg.Victim
 	cfg.Ledger = a.ledger
-	addresses, err := victim.FreeAddresses(2)
+	addresses, err := testbed.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}

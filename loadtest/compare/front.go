@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/loadtest/victim"
 )
 
@@ -48,7 +49,7 @@ type places struct {
 }
 
 func startFront(ctx context.Context, cfg Config, arm Arm, at places) (*front, error) {
-	address, err := victim.FreeAddress()
+	address, err := testbed.FreeAddress()
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/surgegate/surgegate/loadtest/victim"
+	"github.com/surgegate/surgegate/loadtest/testbed"
 )
 
 // diskReserve is less than the default: rehearsals are small, and so may the disk be.
@@ -18,7 +18,7 @@ const diskReserve = 256 << 20
 // writeConfig writes the gateway's configuration: its defaults, but for where things are, with the overlay's settings laid
 // over. No headroom is kept, because nobody else calls the victim.
 func writeConfig(listen string, at places, overlay string) (string, error) {
-	free, err := victim.FreeAddresses(2)
+	free, err := testbed.FreeAddresses(2)
 	if err != nil {
 		return "", err
 	}

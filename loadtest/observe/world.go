@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -119,7 +118,7 @@ func (w *world) open(ctx context.Context) error {
 
 // startStore starts the store as a process of its own, which comes back when it has died.
 func (w *world) startStore(ctx, running context.Context) error {
-	free, err := victim.FreeAddresses(2)
+	free, err := testbed.FreeAddresses(2)
 	if err != nil {
 		return err
 	}
@@ -144,27 +143,15 @@ func (w *world) startStore(ctx, running context.Context) error {
 }
 
 func (w *world) startGateway(ctx context.Context) error {
-	addresses, err := victim.FreeAddresses(3)
+	g, err := testbed.StartGateway(ctx, w.clock, testbed.GatewayConfig{
+		Program: w.cfg.programs.Surgegate, Dir: w.cfg.dir, Data: w.cfg.data, Core: w.cfg.core, Rest: w.cfg.settings,
+		Store: fmt.Sprintf("{grpc: {address: %q, insecure: true}, timeout: 700ms}", w.cfg.store.Address),
+		Mail:  fmt.Sprintf(`{smtp: {address: %q, tls: none}, base_url: "https://reset.example.com"}`, w.sink.Address()),
+	})
 	if err != nil {
-		return err
-	}
-	w.operator, w.metrics = addresses[1], addresses[2]
-	q := strconv.Quote
-	text := fmt.Sprintf(`data_dir: %s
-keys_dir: %s
-listen: {grpc: %s, operator: %s, http: %s}
-store: {grpc: {address: %s, insecure: true}, timeout: 700ms}
-mail: {smtp: {address: %s, tls: none}, base_url: "https://reset.example.com"}
-`, q(w.cfg.data), q(filepath.Join(w.cfg.dir, "keys")), q(addresses[0]), q(w.operator), q(w.metrics), q(w.cfg.store.Address),
-		q(w.sink.Address()))
-	path := filepath.Join(w.cfg.dir, "surgegate.yaml")
-	if err := os.WriteFile(path, []byte(text+w.cfg.settings), 0o600); err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}
-	command := testbed.Pinned(w.cfg.core, w.cfg.programs.Surgegate, "serve", "--config", path)
-	if w.gateway, err = testbed.Start(ctx, w.clock, addresses[0], command[0], command[1:]...); err != nil {
-		return fmt.Errorf("observe: %w", err)
-	}
+	w.gateway, w.operator, w.metrics = g.Process, g.Operator, g.HTTP
 	return nil
 }
 

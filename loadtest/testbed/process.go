@@ -3,6 +3,7 @@ package testbed
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -101,9 +102,22 @@ func (p *Process) ProcessorTime() time.Duration {
 
 // FreeAddress returns a loopback address that was free a moment ago.
 func FreeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	all, err := FreeAddresses(1)
 	if err != nil {
 		return "", err
 	}
-	return l.Addr().String(), l.Close()
+	return all[0], nil
+}
+
+// FreeAddresses returns n different loopback addresses that were free a moment ago.
+func FreeAddresses(n int) (all []string, err error) {
+	for range n {
+		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
+		if listenErr != nil {
+			return nil, errors.Join(err, fmt.Errorf("testbed: %w", listenErr))
+		}
+		defer func() { err = errors.Join(err, l.Close()) }() // all are held until the last is found
+		all = append(all, l.Addr().String())
+	}
+	return all, nil
 }

@@ -1,7 +1,6 @@
 package victim
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -174,26 +173,4 @@ func def[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
-}
-
-// FreeAddress is a loopback address that was free a moment ago. A victim needs a fixed one, to come back at after a crash.
-func FreeAddress() (string, error) {
-	all, err := FreeAddresses(1)
-	if err != nil {
-		return "", err
-	}
-	return all[0], nil
-}
-
-// FreeAddresses are so many, all different.
-func FreeAddresses(n int) (all []string, err error) {
-	for range n {
-		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
-		if listenErr != nil {
-			return nil, errors.Join(err, fmt.Errorf("victim: %w", listenErr))
-		}
-		defer func() { err = errors.Join(err, l.Close()) }() // all are held until the last is found
-		all = append(all, l.Addr().String())
-	}
-	return all, nil
 }

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	"github.com/surgegate/surgegate/pkg/clock"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
@@ -173,7 +174,7 @@ func TestDraws(t *testing.T) {
 // The real thing through its two ports: steps act, the status tells, and too many calls kill it.
 func TestControl(t *testing.T) {
 	t.Parallel()
-	control, err := FreeAddress()
+	control, err := testbed.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/surgegate/surgegate/loadtest/testbed"
 	credstorev1 "github.com/surgegate/surgegate/proto/surgegate/credstore/v1"
 )
 
@@ -164,7 +165,7 @@ func TestSupervisorRestartsItColdAndItRemembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, err := FreeAddress()
+	address, err := testbed.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
