@@ -7,6 +7,7 @@ BIN := $(CURDIR)/build/bin
 export PATH := $(BIN):$(PATH)
 
 # Tools are built from the module proxy at fixed versions, into build/bin.
+CYCLONEDX_VERSION := v1.10.0
 BUF_VERSION := v1.75.0
 GOLANGCI_VERSION := v2.15.0
 PROTOC_GEN_GO_VERSION := v1.36.12
@@ -19,7 +20,7 @@ PROMETHEUS_VERSION := v0.316.0
 
 RULES = $(filter-out %_test.yml,$(wildcard dashboards/prometheus/*.yml))
 GO_FILES := $(wildcard $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null))
-PACKAGES := . ./cmd/... ./internal/... ./pkg/... ./loadtest/... ./proto/... ./dashboards/...
+PACKAGES := . ./cmd/... ./deploy/... ./internal/... ./pkg/... ./loadtest/... ./proto/... ./dashboards/...
 # Virtual time on one goroutine: nothing to race, and the detector makes minutes of seconds.
 VIRTUAL     = ./loadtest/control ./loadtest/simulate
 CONCURRENT  = $$(go list $(PACKAGES) | grep -vE 'loadtest/(control|simulate)$$')
@@ -44,12 +45,24 @@ VERSION_PACKAGE = github.com/surgegate/surgegate/pkg/version
 build/version: FORCE
 	@mkdir -p build; echo '$(VERSION) $(COMMIT)' | cmp -s - $@ || echo '$(VERSION) $(COMMIT)' > $@
 
+.PHONY: release
+release: $(BIN)/cyclonedx-gomod ## Release archives of VERSION with completions and man pages, checksums and SBOMs, into build/release
+	OUT=$(or $(OUT),$(CURDIR)/build/release) VERSION=$(VERSION) COMMIT=$(COMMIT) PLATFORMS='$(PLATFORMS)' \
+	  SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) SBOM_TOOL=$(BIN)/cyclonedx-gomod deploy/release
+PLATFORMS ?= linux/amd64 linux/arm64
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: image
+image: build podman ## Container image surgegate:VERSION, built with podman
+	deploy/image build/image $(BIN)
+	podman build --tag surgegate:$(VERSION) build/image
+
 .PHONY: demo
 demo: build ## Replay one reset storm twice: straight at a store that falls over, then through surgegate
 	$(BIN)/storm demo --surgegate $(BIN)/surgegate --out build/demo
 
 .PHONY: test
-test: build gcc chromium postgresql tmux rules $(BIN)/grpcurl $(BIN)/ghz $(BIN)/prometheus ## All tests with the race detector: unit, conformance, crash, canary, rules
+test: build gcc chromium postgresql tmux systemd podman rules $(BIN)/cyclonedx-gomod $(BIN)/grpcurl $(BIN)/ghz $(BIN)/prometheus ## All tests with the race detector: unit, conformance, crash, canary, rules
 	go test -race -run '^$$' $(CONCURRENT) >/dev/null # builds with all cores; the tests then run one package at a time,
 	go test -race -p 1 -timeout 10m $(CONCURRENT)      # because some of them measure time
 	go test -p 1 -timeout 10m $(VIRTUAL)
@@ -158,6 +171,20 @@ postgresql:
 	  elif [ -n "$${CI:-}" ]; then echo "the tests of the PostgreSQL store need a server: apt-get install postgresql"; exit 1; \
 	  else echo "the tests of the PostgreSQL store will not run: they need a server (apt-get install postgresql)"; fi; }
 
+.PHONY: systemd
+systemd:
+	@command -v systemd-analyze >/dev/null || { \
+	  if $(APT); then $(INSTALL) systemd >/dev/null; \
+	  elif [ -n "$${CI:-}" ]; then echo "the test of the unit needs systemd-analyze: apt-get install systemd"; exit 1; \
+	  else echo "the test of the unit will not run: it needs systemd-analyze (apt-get install systemd)"; fi; }
+
+.PHONY: podman
+podman:
+	@{ command -v podman && command -v buildah && command -v runc && ls /etc/ssl/certs/ca-certificates.crt; } >/dev/null 2>&1 || { \
+	  if $(APT); then $(INSTALL) --no-install-recommends podman buildah runc ca-certificates >/dev/null; \
+	  elif [ -n "$${CI:-}" ]; then echo "the test of the image needs podman: apt-get install podman buildah runc ca-certificates"; exit 1; \
+	  else echo "the test of the image will not run: it needs podman (apt-get install podman buildah runc ca-certificates)"; fi; }
+
 .PHONY: gcc
 gcc:
 	@command -v gcc >/dev/null || { if $(APT); then $(INSTALL) gcc libc6-dev >/dev/null; \
@@ -171,6 +198,8 @@ $(BIN)/buf:
 	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
 $(BIN)/golangci-lint:
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+$(BIN)/cyclonedx-gomod:
+	GOBIN=$(BIN) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
 $(BIN)/protoc-gen-go:
 	GOBIN=$(BIN) go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)
 $(BIN)/protoc-gen-go-grpc:

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/surgegate/surgegate/cmd/internal/manual"
 	"github.com/surgegate/surgegate/loadtest/compare"
 	"github.com/surgegate/surgegate/loadtest/rehearse"
 	"github.com/surgegate/surgegate/loadtest/victim"
@@ -57,7 +58,7 @@ func root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, Version: version.Current().Full(),
 	}
 	cmd.AddCommand(demoCommand(), runCommand(), compareCommand(), synthCommand(), simulateCommand(), reportCommand(),
-		benchCommand(), benchServeCommand(), victimCommand(), directCommand())
+		benchCommand(), benchServeCommand(), victimCommand(), directCommand(), manual.Command(cmd))
 	return cmd
 }
 

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/surgegate/surgegate/cmd/internal/manual"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/connect"
 	"github.com/surgegate/surgegate/cmd/surgectl/internal/page"
 	"github.com/surgegate/surgegate/pkg/version"
@@ -134,6 +135,7 @@ func newRoot(o *options, getenv func(string) string) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	root.AddCommand(manual.Command(root))
 	add("see", o.status(), o.top(), o.audit())
 	add("steer", o.lanes(), o.pace(), o.breaker(), o.brownout(), o.limits(), o.overrides(), o.reload())
 	add("people", o.parked(), o.ticket())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/surgegate/surgegate/cmd/internal/manual"
 	"github.com/surgegate/surgegate/pkg/app"
 	"github.com/surgegate/surgegate/pkg/config"
 	"github.com/surgegate/surgegate/pkg/version"
@@ -28,7 +29,7 @@ func run() int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serve(), check(), keygen())
+	root.AddCommand(serve(), check(), keygen(), manual.Command(root))
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "surgegate:", err)
 		return 1

@@ -102,6 +102,7 @@ func Run(ctx context.Context, o Options) error {
 		return errors.Join(err, a.close())
 	}
 	a.banner()
+	a.notifySystemd(notifyReady)
 	var failure error
 	select {
 	case <-ctx.Done():
@@ -109,6 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	case failure = <-a.fatal:
 		a.log.Error("ending: what is not acknowledged is not promised, what is acknowledged is on disk", "error", failure.Error())
 	}
+	a.notifySystemd(notifyStopping)
 	if err := errors.Join(failure, a.Stop(failure != nil)); err != nil {
 		return err
 	}
@@ -239,6 +241,7 @@ func (a *App) Start(ctx context.Context) error {
 	a.rest.Go(func() { a.keys.run(rest) })
 	a.rest.Go(func() { a.operator.Run(rest) })
 	a.rest.Go(func() { a.reloadOnHangup(rest) })
+	a.rest.Go(func() { a.feedWatchdog(rest) })
 	a.onClose(func() error {
 		a.stopWork()
 		a.stopRest()
