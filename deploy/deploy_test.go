@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/surgegate/surgegate/pkg/config"
 )
 
@@ -128,11 +130,22 @@ func selfSigned(t *testing.T) (certificate, key []byte) {
 
 func TestExampleConfigurationIsGood(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("surgegate.yaml")
-	if err != nil {
+	checkConfig(t, readFile(t, "surgegate.yaml"))
+}
+
+func TestConfigMapIsGood(t *testing.T) {
+	t.Parallel()
+	manifest, _, _ := strings.Cut(readFile(t, "kubernetes/surgegate.yaml"), "\n---\n")
+	var m struct {
+		Data map[string]string `yaml:"data"`
+	}
+	if err := yaml.Unmarshal([]byte(manifest), &m); err != nil {
 		t.Fatal(err)
 	}
-	checkConfig(t, string(text))
+	if m.Data["surgegate.yaml"] == "" {
+		t.Fatal("the ConfigMap comes first and has surgegate.yaml")
+	}
+	checkConfig(t, m.Data["surgegate.yaml"])
 }
 
 // maxExposure is the most that systemd-analyze may find, of 100: what remains is the network, which surgegate needs.
@@ -148,11 +161,7 @@ func TestUnitIsHardened(t *testing.T) {
 func TestUnitIsUnderstood(t *testing.T) {
 	t.Parallel()
 	need(t, "systemd-analyze")
-	text, err := os.ReadFile("systemd/surgegate.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	unit := string(text)
+	unit := readFile(t, "systemd/surgegate.service")
 	local := strings.ReplaceAll(unit, "/usr/bin/surgegate", filepath.Join(programs(t), "surgegate"))
 	file := filepath.Join(t.TempDir(), "surgegate.service")
 	if err := os.WriteFile(file, []byte(local), 0o600); err != nil {
