@@ -49,11 +49,11 @@ type Options struct {
 
 // App is one running surgegate.
 type App struct {
+	options  Options
 	cfg      config.Config
 	out      io.Writer
 	log      *slog.Logger
 	logLevel *slog.LevelVar
-	hangup   <-chan os.Signal
 	clock    clock.Clock
 	registry *prometheus.Registry
 	files    files
@@ -68,7 +68,9 @@ type App struct {
 	server   *edge.Server
 	operator *operator.Service
 	reloader *reload.Reloader
+	parts    parts
 	level    *leveller
+	held     *operator.Level // between the leveller and those who obey the level
 	// starvation knows whether this process gets the processor time that it needs.
 	starvation *starvation.Monitor
 	keys       *keys
@@ -118,107 +120,111 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
-// New opens everything; nothing listens yet.
-func New(ctx context.Context, o Options) (_ *App, err error) {
-	a := &App{cfg: o.Config, out: o.Output, clock: o.Clock, fatal: make(chan error, 4), registry: prometheus.NewRegistry()}
+// New opens everything. Nothing listens or works yet.
+func New(ctx context.Context, o Options) (*App, error) {
+	a := &App{options: o, cfg: o.Config, out: o.Output, clock: o.Clock, fatal: make(chan error, 4), registry: prometheus.NewRegistry()}
 	if a.clock == nil {
 		a.clock = clock.System{}
 	}
 	if a.out == nil {
 		a.out = io.Discard
 	}
-	a.hangup = o.Hangup
 	a.log, a.logLevel = newLogger(a.out, a.cfg.Log)
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.close())
-		}
-	}()
 	logStart(a.log, version.Current())
-	if err := a.limitFiles(); err != nil {
-		return nil, err
-	}
-	a.registry.MustRegister(
-		goCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		buildInfo(),
-	)
-	if err := a.openTraces(ctx); err != nil {
-		return nil, err
-	}
-	if a.decided, err = decision.New(a.cfg.Decide(), decision.Deps{Logger: a.log, Clock: a.clock}); err != nil {
-		return nil, err
-	}
-	if a.keys, err = openKeys(a.cfg, a.clock, a.log, a.registry); err != nil {
-		return nil, err
-	}
-	if a.promise, err = promise.New(a.cfg.Promise(), promise.Deps{Registerer: a.registry}); err != nil {
-		return nil, err
-	}
-	engine, err := a.openQueue()
-	if err != nil {
-		return nil, err
-	}
-	a.queue = engine
-	unlock, err := lockKeys(a.cfg.KeysDir)
-	if err != nil {
-		return nil, err
-	}
-	a.onClose(unlock)
-	if err := a.keys.bind(context.WithoutCancel(ctx), engine, a.cfg); err != nil {
-		return nil, err
-	}
-	if err := a.keys.openTokens(context.WithoutCancel(ctx), engine, a.cfg); err != nil {
-		return nil, err
-	}
-	parts, err := a.openParts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if a.gate, err = gate.New(a.cfg.Accept(), gate.Deps{
-		Queue: engine, Admission: parts.admission, Tokens: parts.verifier, Sealer: parts.sealer,
-		Tickets: a.keys.seal.Tickets(), Index: a.keys.seal.Index(), Policy: parts.policy,
-		Registerer: a.registry, Tracer: a.tracer, Decisions: a.decided, Clock: a.clock, Logger: a.log,
-	}); err != nil {
-		return nil, err
-	}
-	if a.dispatch, err = dispatch.New(a.cfg.Work(), dispatch.Deps{
-		Tracer: a.tracer, Decisions: a.decided,
-		Queue: engine, Store: parts.store, Revoker: parts.revoker, Mailer: parts.mailer, Templates: parts.templates,
-		Sealer: parts.sealer, Opener: parts.opener, Index: a.keys.seal.Index(), Signer: parts.signer,
-		Verifier: parts.verifier, Hasher: parts.hashes, Pacers: parts.pacers,
-		Link:  a.promise.Link,
-		Clock: a.clock, Logger: a.log, Register: a.registry,
-	}); err != nil {
-		return nil, err
-	}
-	// It measures the machine, whatever time the rest is told.
-	if a.starvation, err = starvation.New(starvation.Deps{
-		Clock: clock.System{}, Tell: a.dispatch.SetStarved, Registerer: a.registry, Logger: a.log,
-	}); err != nil {
-		return nil, err
-	}
-	delay := func() time.Duration { return a.starvation.Status().Delay }
-	held := operator.NewLevel(parts.admission.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
-	a.level = newLeveller(engine, a.clock, a.cfg, delay, parts.admission.ShowShares, held.Set)
-	if err := a.openOperator(ctx, o.Reload, parts.admission, held); err != nil {
-		return nil, err
-	}
-	observe, err := a.record(o.Record)
-	if err != nil {
-		return nil, err
-	}
-	if a.server, err = edge.New(a.edgeConfig(), edge.Deps{
-		Observe: observe,
-		Gate:    a.gate, Operator: a.operator,
-		Ready:      func() error { return a.ready(ctx) },
-		Registerer: a.registry, Gatherer: a.registry, Logger: a.log, Clock: a.clock,
-		Trace: a.traceCalls(),
-	}); err != nil {
-		return nil, err
+	// Each step uses what those before it have opened.
+	for _, open := range []func(context.Context) error{
+		a.openProcess, a.openTraces, a.openRecords, a.openKeys, a.openQueue, a.bindKeys, a.openParts, a.openGate, a.openDispatch,
+		a.openLevel, a.openOperator, a.openServer,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
 	}
 	a.dispatch.Prepare(ctx)
 	return a, nil
+}
+
+// openProcess shares out the limit of open files and registers what is measured of the process.
+func (a *App) openProcess(context.Context) error {
+	if err := a.limitFiles(); err != nil {
+		return err
+	}
+	a.registry.MustRegister(goCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	return nil
+}
+
+// openRecords opens what counts kept promises and what logs decisions.
+func (a *App) openRecords(context.Context) (err error) {
+	if a.promise, err = promise.New(a.cfg.Promise(), promise.Deps{Registerer: a.registry}); err != nil {
+		return err
+	}
+	a.decided, err = decision.New(a.cfg.Decide(), decision.Deps{Logger: a.log, Clock: a.clock})
+	return err
+}
+
+func (a *App) openKeys(context.Context) (err error) {
+	a.keys, err = openKeys(a.cfg, a.clock, a.log, a.registry)
+	return err
+}
+
+// bindKeys keeps other processes off the keys, and checks that the queue is the one that they were used with.
+func (a *App) bindKeys(ctx context.Context) error {
+	unlock, err := lockKeys(a.cfg.KeysDir)
+	if err != nil {
+		return err
+	}
+	a.onClose(unlock)
+	ctx = context.WithoutCancel(ctx)
+	if err := a.keys.bind(ctx, a.queue, a.cfg); err != nil {
+		return err
+	}
+	return a.keys.openTokens(ctx, a.queue, a.cfg)
+}
+
+func (a *App) openGate(context.Context) (err error) {
+	a.gate, err = gate.New(a.cfg.Accept(), gate.Deps{
+		Queue: a.queue, Admission: a.parts.admission, Tokens: a.parts.verifier, Sealer: a.parts.sealer,
+		Tickets: a.keys.seal.Tickets(), Index: a.keys.seal.Index(), Policy: a.parts.policy,
+		Registerer: a.registry, Tracer: a.tracer, Decisions: a.decided, Clock: a.clock, Logger: a.log,
+	})
+	return err
+}
+
+func (a *App) openDispatch(context.Context) (err error) {
+	p := a.parts
+	a.dispatch, err = dispatch.New(a.cfg.Work(), dispatch.Deps{
+		Queue: a.queue, Store: p.store, Revoker: p.revoker, Mailer: p.mailer, Templates: p.templates, Hasher: p.hashes, Pacers: p.pacers,
+		Sealer: p.sealer, Opener: p.opener, Index: a.keys.seal.Index(), Signer: p.signer, Verifier: p.verifier, Link: a.promise.Link,
+		Register: a.registry, Tracer: a.tracer, Decisions: a.decided, Clock: a.clock, Logger: a.log,
+	})
+	return err
+}
+
+// openLevel makes what sets the brownout level: the monitor of processor time, which is one of its signals, and the leveller.
+func (a *App) openLevel(context.Context) (err error) {
+	// The monitor measures the machine, so it has the machine's clock.
+	if a.starvation, err = starvation.New(starvation.Deps{
+		Clock: clock.System{}, Tell: a.dispatch.SetStarved, Registerer: a.registry, Logger: a.log,
+	}); err != nil {
+		return err
+	}
+	delay := func() time.Duration { return a.starvation.Status().Delay }
+	adm := a.parts.admission
+	a.held = operator.NewLevel(adm.SetLevel, func(level int, _ admission.Cause) { a.dispatch.SetLevel(level) })
+	a.level = newLeveller(a.queue, a.clock, a.cfg, delay, adm.ShowShares, a.held.Set)
+	return nil
+}
+
+func (a *App) openServer(ctx context.Context) error {
+	observe, err := a.record(a.options.Record)
+	if err != nil {
+		return err
+	}
+	a.server, err = edge.New(a.edgeConfig(), edge.Deps{
+		Gate: a.gate, Operator: a.operator, Observe: observe, Trace: a.traceCalls(), Ready: func() error { return a.ready(ctx) },
+		Registerer: a.registry, Gatherer: a.registry, Logger: a.log, Clock: a.clock,
+	})
+	return err
 }
 
 // Start listens and works. ctx bounds the start only.

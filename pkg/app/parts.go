@@ -95,60 +95,62 @@ func (a *App) edgeConfig() edge.Config {
 	return c
 }
 
-func (a *App) openQueue() (*embedded.Engine, error) {
+func (a *App) openQueue(context.Context) error {
 	cfg := a.cfg.Engine()
 	cfg.MaxOpenFiles = a.files.tables
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data_dir: %w", err)
+		return fmt.Errorf("data_dir: %w", err)
 	}
 	engine, err := embedded.Open(cfg, embedded.Deps{
 		Clock: a.clock, Registerer: a.registry, Logger: a.log, Fatal: a.fail, OnJobEnd: a.promise.Ended,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("queue: %w", err)
+		return fmt.Errorf("queue: %w", err)
 	}
 	a.onClose(engine.Close)
-	return engine, nil
+	a.queue = engine
+	return nil
 }
 
-func (a *App) openParts(ctx context.Context) (p parts, err error) {
+func (a *App) openParts(ctx context.Context) (err error) {
+	p := &a.parts
 	if p.admission, err = admission.New(a.cfg.Admit(), admission.Deps{
 		Registerer: a.registry, Logger: a.log, Clock: a.clock, Explain: a.decided.On(decision.Shed) || a.decided.On(decision.Limited),
 	}); err != nil {
-		return p, err
+		return err
 	}
 	if p.policy, err = policy.New(a.cfg.Passwords()); err != nil {
-		return p, err
+		return err
 	}
 	a.onClose(p.policy.Close)
 	if p.hashes, err = hashpool.New(a.cfg.HashPool(), hashpool.Deps{Registerer: a.registry, Clock: a.clock}); err != nil {
-		return p, err
+		return err
 	}
 	p.verifier = token.NewVerifier(a.keys.token)
 	if p.signer, err = token.NewSigner(a.keys.token); err != nil {
-		return p, fmt.Errorf("keys_dir: %w: put its file back, or remove %s: links that were mailed are void then",
+		return fmt.Errorf("keys_dir: %w: put its file back, or remove %s: links that were mailed are void then",
 			err, filepath.Join(a.cfg.KeysDir, "token"))
 	}
 	p.sealer = seal.NewSealer(a.keys.seal, dataKeys{a.queue}, a.clock)
 	p.opener = seal.NewOpener(a.keys.seal, dataKeys{a.queue})
 	if p.templates, err = mail.NewTemplates(a.cfg.Templates()); err != nil {
-		return p, err
+		return err
 	}
-	if err := a.openStore(ctx, &p); err != nil {
-		return p, fmt.Errorf("store: %w", err)
+	if err := a.openStore(ctx, p); err != nil {
+		return fmt.Errorf("store: %w", err)
 	}
-	if err := a.openMail(&p); err != nil {
-		return p, fmt.Errorf("mail: %w", err)
+	if err := a.openMail(p); err != nil {
+		return fmt.Errorf("mail: %w", err)
 	}
 	// Every store of today revokes too, so the revoker has no pacer of its own: one controller a real downstream.
 	if p.pacers.Store, err = a.cfg.StorePacer(); err != nil {
-		return p, fmt.Errorf("store: %w", err)
+		return fmt.Errorf("store: %w", err)
 	}
 	if p.pacers.Mail, err = a.cfg.MailPacer(); err != nil {
-		return p, fmt.Errorf("mail: %w", err)
+		return fmt.Errorf("mail: %w", err)
 	}
 	p.pacers.HashPool, err = pace.NewFixed(pace.Config{Concurrency: p.hashes.Slots(), Batch: 1})
-	return p, err
+	return err
 }
 
 func (a *App) openStore(ctx context.Context, p *parts) error {
@@ -208,10 +210,9 @@ func (a *App) openMail(p *parts) (err error) {
 
 // openOperator makes the operators' service and the reloader, and puts into force what was overridden when the last process
 // ended.
-func (a *App) openOperator(ctx context.Context, load func() (config.Config, error), adm *admission.Admission, level *operator.Level,
-) (err error) {
+func (a *App) openOperator(ctx context.Context) (err error) {
 	if a.operator, err = operator.New(operator.Deps{
-		Queue: a.queue, Gate: a.gate, Work: a.dispatch, Admission: adm, Level: level,
+		Queue: a.queue, Gate: a.gate, Work: a.dispatch, Admission: a.parts.admission, Level: a.held,
 		MaxStartWait: a.cfg.Queue.MaxStartWait.Std(), MaxSealedWait: a.cfg.Queue.MaxSealedWait.Std(),
 		Disk:    func() operator.Disk { return operator.Disk{Available: a.level.free.Load(), Reserve: a.level.reserve} },
 		Process: a.starvation.Status, Reload: a.reload, IsDraining: func() bool { return a.server.Draining() }, Version: version.Current().String(),
@@ -223,7 +224,7 @@ func (a *App) openOperator(ctx context.Context, load func() (config.Config, erro
 		return err
 	}
 	a.reloader, err = reload.New(a.cfg, reload.Deps{
-		Load: load, Reconfigure: a.operator.Reconfigure, Apply: a.reconfigure, Logger: a.log, Registerer: a.registry,
+		Load: a.options.Reload, Reconfigure: a.operator.Reconfigure, Apply: a.reconfigure, Logger: a.log, Registerer: a.registry,
 	})
 	return err
 }
@@ -270,7 +271,7 @@ func (a *App) reload(ctx context.Context, by operator.Caller, dryRun bool) (out 
 func (a *App) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
-		case <-a.hangup:
+		case <-a.options.Hangup:
 			_, _ = a.reloader.Reload(ctx, operator.Caller{Who: "SIGHUP"}, false) // it logs what came of it
 		case <-ctx.Done():
 			return
