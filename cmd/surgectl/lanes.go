@@ -13,7 +13,7 @@ import (
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// getStatus is what every list of a part of it starts with.
+// getStatus returns the status. Several commands show a part of it.
 func getStatus(ctx context.Context, c *connect.Client) (*operatorv1.GetStatusResponse, error) {
 	var s *operatorv1.GetStatusResponse
 	err := c.Do(ctx, func(ctx context.Context) (err error) {
@@ -25,7 +25,7 @@ func getStatus(ctx context.Context, c *connect.Client) (*operatorv1.GetStatusRes
 
 func (o *options) lanes() *cobra.Command {
 	list := &cobra.Command{
-		Use: "list", Short: "Every lane: who waits, how long, how fast it moves", Args: exactly(0),
+		Use: "list", Short: "List the lanes: how many jobs wait, for how long, and how many end a second", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				s, err := getStatus(ctx, c)
@@ -42,7 +42,7 @@ func (o *options) lanes() *cobra.Command {
 	}
 	ps := &steering{}
 	pause := &cobra.Command{
-		Use: "pause LANE", Short: "Stop a lane: what is accepted for it waits", Args: exactly(1), ValidArgsFunction: o.complete(laneNames),
+		Use: "pause LANE", Short: "Stop working on a lane; jobs are still accepted and wait", Args: exactly(1), ValidArgsFunction: o.complete(laneNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			question := fmt.Sprintf("Pause %s %s? %s", args[0], ps.forHowLong(), whoWaits(args[0]))
 			return o.set(cmd, ps, question, func(ctx context.Context, c *connect.Client, s *operatorv1.Steering) (changer, error) {
@@ -54,7 +54,7 @@ func (o *options) lanes() *cobra.Command {
 	ps.asking(pause)
 	ws := &steering{}
 	weight := &cobra.Command{
-		Use: "weight LANE WEIGHT", Short: "Give a lane another share of the downstream that it shares, or auto for the configured one",
+		Use: "weight LANE WEIGHT", Short: "Change the share of a lane beside other lanes of the same downstream; auto for the configured share",
 		Example: "  surgectl lanes weight start 32 --duration 30m\n  surgectl lanes weight start auto",
 		Args:    exactly(2), ValidArgsFunction: o.complete(laneNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,10 +72,10 @@ func (o *options) lanes() *cobra.Command {
 	}
 	ws.standing(weight)
 	return group("lanes", "Lanes of jobs: list, pause, resume, weight", list, pause,
-		o.lifter("resume LANE", "End a pause", laneNames, func(lane string) string { return "lane/" + lane + "/paused" }), weight)
+		o.lifter("resume LANE", "End the pause of a lane", laneNames, func(lane string) string { return "lane/" + lane + "/paused" }), weight)
 }
 
-// whoWaits is what a pause takes from whom.
+// whoWaits says what a pause of the lane means for people.
 func whoWaits(lane string) string {
 	switch lane {
 	case "start":
@@ -95,7 +95,7 @@ func whoWaits(lane string) string {
 
 func (o *options) brownout() *cobra.Command {
 	show := &cobra.Command{
-		Use: "show", Short: "The level, why, and what it means", Args: exactly(0),
+		Use: "show", Short: "Show the brownout level, its cause, and what each level means", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				s, err := getStatus(ctx, c)
@@ -111,7 +111,7 @@ func (o *options) brownout() *cobra.Command {
 	}
 	s := &steering{}
 	force := &cobra.Command{
-		Use: "force LEVEL", Short: "Hold a level, whatever the signals say: 0 normal to 4 closed", Args: exactly(1),
+		Use: "force LEVEL", Short: "Hold a brownout level from 0 (normal) to 4 (closed), whatever the signals ask for", Args: exactly(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			var all []string
 			for level := uint32(0); level <= 4 && len(args) == 0; level++ {
@@ -137,7 +137,7 @@ func (o *options) brownout() *cobra.Command {
 	s.standing(force)
 	s.asking(force)
 	return group("brownout", "The brownout level: show, force, auto", show, force,
-		o.lifter("auto", "Let the signals decide again", nil, func(string) string { return "brownout" }))
+		o.lifter("auto", "Let the signals set the level again", nil, func(string) string { return "brownout" }))
 }
 
 func levels(st page.Style, s *operatorv1.GetStatusResponse) []string {

@@ -17,7 +17,7 @@ import (
 
 func (o *options) limits() *cobra.Command {
 	list := &cobra.Command{
-		Use: "list", Short: "Every rule of admission as it is in force", Args: exactly(0),
+		Use: "list", Short: "List the limits in force and how many calls each refuses a second", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				var r *operatorv1.GetLimitsResponse
@@ -33,7 +33,7 @@ func (o *options) limits() *cobra.Command {
 		},
 	}
 	clients := &cobra.Command{
-		Use: "clients", Short: "Who is refused most: the last minute, at most 20", Args: exactly(0),
+		Use: "clients", Short: "List the clients that were refused most in the last minute, at most 20", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				var r *operatorv1.ListLimitedClientsResponse
@@ -48,10 +48,10 @@ func (o *options) limits() *cobra.Command {
 			})
 		},
 	}
-	return group("limits", "Limits of what is let in: list, set, count-only, enforce, auto, clients", list, o.setLimit(),
-		o.enforcement("count-only", "Count what a rule would refuse, and refuse nothing", true, "Nothing is refused by it any more."),
-		o.enforcement("enforce", "Refuse what a rule refuses, where it was only counted", false, "Who is over it is refused."),
-		o.lifter("auto LIMIT", "Back to the configured limit", limitNames, func(name string) string { return "limit/" + name }), clients)
+	return group("limits", "Limits of calls: list, set, count-only, enforce, auto, clients", list, o.setLimit(),
+		o.enforcement("count-only", "Let a limit count what it would refuse, and refuse nothing", true, "Nothing is refused by it any more."),
+		o.enforcement("enforce", "Let a limit refuse again what was only counted", false, "Who is over it is refused."),
+		o.lifter("auto LIMIT", "Go back to the configured limit", limitNames, func(name string) string { return "limit/" + name }), clients)
 }
 
 func (o *options) setLimit() *cobra.Command {
@@ -59,7 +59,7 @@ func (o *options) setLimit() *cobra.Command {
 	var rate string
 	var burst uint32
 	cmd := &cobra.Command{
-		Use: "set LIMIT", Short: "Change a rule: global, client or identifier",
+		Use: "set LIMIT", Short: "Change a limit: global, client or identifier",
 		Example: "  surgectl limits set client --rate 5/m --duration 30m --reason 'flood from many addresses'",
 		Args:    exactly(1), ValidArgsFunction: o.complete(limitNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,7 +77,7 @@ func (o *options) setLimit() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&rate, "rate", "", "a count and a unit of time: 20000/s, 20/m, 5/h")
-	cmd.Flags().Uint32Var(&burst, "burst", 0, "how many may come at once after a pause; 0 keeps it, or follows from the rate")
+	cmd.Flags().Uint32Var(&burst, "burst", 0, "most calls at once after a pause; 0 keeps it, or takes it from the rate")
 	s.standing(cmd)
 	s.asking(cmd)
 	return cmd

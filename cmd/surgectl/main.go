@@ -1,6 +1,6 @@
-// Command surgectl is how an operator sees a surgegate and steers it through a storm. Its status answers in words; what it sets
-// are overrides that end by themselves; what takes something from people asks first. How it gets to a surgegate, and its exit
-// codes: internal/connect. What a status means is the server's to say: pkg/diagnosis.
+// Command surgectl shows operators the status of a surgegate and sets overrides, which end by themselves. A command that takes
+// something from people asks first. internal/connect has the connection and the exit codes. The server makes the diagnosis that
+// status prints (pkg/diagnosis).
 package main
 
 import (
@@ -46,7 +46,7 @@ func run() int {
 	return o.fail(cmd, os.Stderr, err)
 }
 
-// asksJSON tells whether errors are wanted as JSON, whatever else is wrong with the command line.
+// asksJSON tells whether the command line asks for JSON, even if something else is wrong with it.
 func asksJSON(args []string) bool {
 	for i, arg := range args {
 		switch arg {
@@ -61,7 +61,7 @@ func asksJSON(args []string) bool {
 	return false
 }
 
-// isText is an error where an argument or a flag is no UTF-8: gRPC would refuse it without saying which.
+// isText returns an error if an argument or a flag is not UTF-8. gRPC would refuse it without saying which.
 func isText(cmd *cobra.Command, args []string) (err error) {
 	for _, arg := range args {
 		if !utf8.ValidString(arg) {
@@ -76,19 +76,27 @@ func isText(cmd *cobra.Command, args []string) (err error) {
 	return err
 }
 
-// options are what every command has.
+// options are the flags of every command.
 type options struct {
 	connect.Config
 	output string
 }
 
-const long = `See a surgegate and steer it through a storm.
+const long = `See what a surgegate does, and change it for a while.
 
-  surgectl status     what is wrong, until when, and what you can do: read this first
-  surgectl top        the same, live
+Read "surgectl status" first: it says what is wrong, for how long, and what you can do. "surgectl top" shows the same live.
 
-What you set is an override: it ends by itself (--duration, 1 h unless you say otherwise) and what was in force before comes
-back. What takes something from people asks first; without a terminal it needs --yes. --dry-run tells what would happen.
+What you set is an override. It ends by itself after --duration (1 h by default), and what is configured applies again.
+A command that makes people wait or refuses them asks first; without a terminal it needs --yes. --dry-run changes nothing.
+
+Example: the store is slow, and its owners ask for at most 8 calls at once for half an hour.
+
+  $ surgectl status
+  $ surgectl pace list
+  $ surgectl pace bound store --max 8 --duration 30m --reason "store team asked" --dry-run
+  $ surgectl pace bound store --max 8 --duration 30m --reason "store team asked"
+  $ surgectl overrides list
+  $ surgectl pace auto store       # end it before its time
 
 Environment: SURGECTL_ADDRESS, SURGECTL_CA, SURGECTL_CERT, SURGECTL_KEY, SURGECTL_TOKEN_FILE; NO_COLOR.
 Exit codes: 0 done; 1 it could not be done; 2 wrong command line; 3 not found, or nothing done; 4 unreachable, or login refused.`
@@ -119,8 +127,8 @@ func newRoot(o *options, getenv func(string) string) *cobra.Command {
 		}
 		return otherwise
 	}
-	f.StringVar(&o.Address, "address", fromEnv("SURGECTL_ADDRESS", defaults.Address), "the operator listener of the surgegate")
-	f.StringVar(&o.CA, "ca", fromEnv("SURGECTL_CA", ""), "PEM file of its authorities; turns TLS on")
+	f.StringVar(&o.Address, "address", fromEnv("SURGECTL_ADDRESS", defaults.Address), "address of the operator listener")
+	f.StringVar(&o.CA, "ca", fromEnv("SURGECTL_CA", ""), "PEM file of the authorities that sign its certificate; turns TLS on")
 	f.StringVar(&o.Cert, "cert", fromEnv("SURGECTL_CERT", ""), "PEM file of your client certificate")
 	f.StringVar(&o.Key, "key", fromEnv("SURGECTL_KEY", ""), "PEM file of its private key")
 	f.StringVar(&o.TokenFile, "token-file", fromEnv("SURGECTL_TOKEN_FILE", ""), "file with your bearer token")
@@ -142,7 +150,7 @@ func newRoot(o *options, getenv func(string) string) *cobra.Command {
 	return root
 }
 
-// group is a command that only has others.
+// group returns a command that only has subcommands.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short,
@@ -162,7 +170,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// exactly takes so many arguments as the command's use line names.
+// exactly accepts n arguments, and otherwise shows how to write the command.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
@@ -172,7 +180,7 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
-// fail tells the error as the output asks for it, and returns the exit code.
+// fail prints the error as text or JSON and returns the exit code.
 func (o *options) fail(cmd *cobra.Command, w io.Writer, err error) int {
 	var e *connect.Error
 	if !errors.As(err, &e) {
@@ -201,7 +209,7 @@ func (o *options) call(cmd *cobra.Command, f func(ctx context.Context, c *connec
 	return nil
 }
 
-// show writes what is returned as JSON, or the lines of text.
+// show prints m as JSON or, for people, the lines of text.
 func (o *options) show(cmd *cobra.Command, m any, text func(page.Style) []string) error {
 	w := cmd.OutOrStdout()
 	if o.output == "json" {
@@ -222,10 +230,10 @@ func (o *options) show(cmd *cobra.Command, m any, text func(page.Style) []string
 	return nil
 }
 
-// plainWidth is for pipes and files: wide enough that nothing is cut which somebody might look for.
+// plainWidth is the width of the output to a pipe or a file, in columns.
 const plainWidth = 120
 
-// style is what the output can show.
+// style returns the width of the output and whether it shows colours.
 func style(w io.Writer) page.Style {
 	s := page.Style{Width: plainWidth}
 	file, ok := w.(*os.File)
@@ -239,12 +247,12 @@ func style(w io.Writer) page.Style {
 	return s
 }
 
-// rawJSON is a message with the proto's own field names, defaults included.
+// rawJSON returns a message as JSON with the field names of the proto, including fields with default values.
 func rawJSON(m proto.Message) (json.RawMessage, error) {
 	return protojson.MarshalOptions{EmitUnpopulated: true, UseProtoNames: true}.Marshal(m)
 }
 
-// rawList is several, for a list of a part of a message.
+// rawList returns several messages as JSON.
 func rawList[M proto.Message](messages []M) ([]json.RawMessage, error) {
 	list := make([]json.RawMessage, len(messages))
 	for i, m := range messages {
@@ -257,7 +265,7 @@ func rawList[M proto.Message](messages []M) ([]json.RawMessage, error) {
 	return list, nil
 }
 
-// writeJSON indents: protojson's own spaces differ from build to build, so that nobody relies on them.
+// writeJSON writes indented JSON. protojson varies its white space on purpose, so it is indented again.
 func writeJSON(w io.Writer, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -270,5 +278,5 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// clockTime is a moment for people: with its day, because a storm may go past midnight.
+// clockTime returns a time for people, with its day, because a storm may go past midnight.
 func clockTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }

@@ -17,7 +17,7 @@ import (
 
 func (o *options) overrides() *cobra.Command {
 	list := &cobra.Command{
-		Use: "list", Short: "What stands, who set it, why, and until when", Args: exactly(0),
+		Use: "list", Short: "List the overrides in force: who set them, why, and when they end", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				var r *operatorv1.ListOverridesResponse
@@ -40,7 +40,7 @@ func (o *options) overrides() *cobra.Command {
 	s := &steering{}
 	var all bool
 	lift := &cobra.Command{
-		Use: "lift TARGET | --all", Short: "End an override: what it replaced is in force again",
+		Use: "lift TARGET | --all", Short: "End an override; what is configured applies again",
 		Example: "  surgectl overrides lift lane/apply/paused\n  surgectl overrides lift --all",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
@@ -68,16 +68,16 @@ func (o *options) overrides() *cobra.Command {
 			return o.lift(cmd, s, "")
 		},
 	}
-	lift.Flags().BoolVar(&all, "all", false, "end all of them; asks first")
+	lift.Flags().BoolVar(&all, "all", false, "end all overrides; asks first")
 	s.lifting(lift)
 	s.asking(lift)
-	return group("overrides", "What operators have set: list, lift", list, lift)
+	return group("overrides", "Overrides that operators have set: list, lift", list, lift)
 }
 
 func (o *options) reload() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use: "reload", Short: "Read the configuration file again; all of it is put into force, or nothing", Args: exactly(0),
+		Use: "reload", Short: "Read the configuration file again and put all of it into force, or nothing", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				var r *operatorv1.ReloadResponse
@@ -92,7 +92,7 @@ func (o *options) reload() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would change, change nothing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would change, and change nothing")
 	return cmd
 }
 
@@ -114,7 +114,7 @@ func reloadLines(st page.Style, r *operatorv1.ReloadResponse) []string {
 func (o *options) audit() *cobra.Command {
 	var most int
 	cmd := &cobra.Command{
-		Use: "audit", Short: "What operators did, newest first", Args: exactly(0),
+		Use: "audit", Short: "List what operators did, newest first", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if most < 1 {
 				return connect.Usage(errors.New("limit: must be at least 1"))

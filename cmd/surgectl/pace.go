@@ -14,7 +14,7 @@ import (
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// downstreamList is pace list and breaker list: one table has both.
+// downstreamList returns the command pace list or breaker list. Both show the same table.
 func (o *options) downstreamList(short string) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: short, Args: exactly(0),
@@ -41,7 +41,7 @@ func (o *options) pace() *cobra.Command {
 	fs := &steering{}
 	fixed := &operatorv1.FixedPace{}
 	fix := &cobra.Command{
-		Use: "fix DOWNSTREAM CALLS", Short: "Feed a downstream with so many calls at once; nothing is measured any more",
+		Use: "fix DOWNSTREAM CALLS", Short: "Fix how many calls a downstream gets at once; nothing is measured meanwhile",
 		Example: "  surgectl pace fix store 8 --rate 200 --batch 4 --duration 30m",
 		Args:    exactly(2), ValidArgsFunction: o.complete(downstreamNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -59,15 +59,15 @@ func (o *options) pace() *cobra.Command {
 			})
 		},
 	}
-	fix.Flags().Float64Var(&fixed.Rate, "rate", 0, "items a second at most; 0 for no bound")
-	fix.Flags().Uint32Var(&fixed.Batch, "batch", 0, "most items in a call; 0 for as many as it takes")
+	fix.Flags().Float64Var(&fixed.Rate, "rate", 0, "most items a second; 0 for no bound")
+	fix.Flags().Uint32Var(&fixed.Batch, "batch", 0, "most items in a call; 0 for as many as the downstream takes")
 	fs.standing(fix)
 	fs.asking(fix)
 
 	bs := &steering{}
 	bounds := &operatorv1.PaceBounds{}
 	bound := &cobra.Command{
-		Use: "bound DOWNSTREAM", Short: "Keep what is measured within bounds",
+		Use: "bound DOWNSTREAM", Short: "Bound the pace that is found by measuring",
 		Example: "  surgectl pace bound mail --rate 20\n  surgectl pace bound store --min 4 --max 16",
 		Args:    exactly(1), ValidArgsFunction: o.complete(downstreamNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -84,12 +84,12 @@ func (o *options) pace() *cobra.Command {
 	}
 	bound.Flags().Uint32Var(&bounds.MinConcurrency, "min", 0, "fewest calls at once; 0 for the configured")
 	bound.Flags().Uint32Var(&bounds.MaxConcurrency, "max", 0, "most calls at once; 0 for the configured")
-	bound.Flags().Float64Var(&bounds.Rate, "rate", 0, "items a second at most; 0 for the configured")
+	bound.Flags().Float64Var(&bounds.Rate, "rate", 0, "most items a second; 0 for the configured")
 	bs.standing(bound)
 	bs.asking(bound)
 	return group("pace", "How fast downstreams are fed: list, fix, bound, auto",
-		o.downstreamList("Every downstream: what it is given and what it takes"), fix, bound,
-		o.lifter("auto DOWNSTREAM", "Find the pace by measuring, as configured", downstreamNames,
+		o.downstreamList("List the downstreams: calls in flight, their time, items done a second, and the limits"), fix, bound,
+		o.lifter("auto DOWNSTREAM", "Go back to the configured pace", downstreamNames,
 			func(name string) string { return "pace/" + name }))
 }
 
@@ -111,10 +111,10 @@ func (o *options) breaker() *cobra.Command {
 		return cmd
 	}
 	return group("breaker", "Circuit breakers: list, open, close, auto",
-		o.downstreamList("Every downstream: its breaker, and since when it is out"),
-		hold("open", "Send nothing to a downstream, for its maintenance", operatorv1.BreakerState_BREAKER_STATE_OPEN,
+		o.downstreamList("List the downstreams: state of the breaker, and since when there is an outage"),
+		hold("open", "Send nothing to a downstream, for example during its maintenance", operatorv1.BreakerState_BREAKER_STATE_OPEN,
 			"Nothing is sent to it, and who needs it waits."),
-		hold("close", "Send whatever it answers; it cannot trip", operatorv1.BreakerState_BREAKER_STATE_CLOSED,
+		hold("close", "Keep sending to a downstream even if calls fail", operatorv1.BreakerState_BREAKER_STATE_CLOSED,
 			"If it does not work, calls go on failing there."),
 		o.lifter("auto DOWNSTREAM", "Let the breaker decide again", breakerNames, func(name string) string { return "breaker/" + name }))
 }

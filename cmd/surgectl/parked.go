@@ -27,7 +27,7 @@ const (
 func (o *options) parked() *cobra.Command {
 	var lane string
 	list := &cobra.Command{
-		Use: "list", Short: "Jobs whose tries are used up, oldest first", Args: exactly(0),
+		Use: "list", Short: "List the jobs whose tries are used up, oldest first", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				all, err := allParked(ctx, c, lane)
@@ -158,9 +158,9 @@ func (o *options) decide(d decision) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "all that are parked")
+	cmd.Flags().BoolVar(&all, "all", false, "all parked jobs")
 	o.laneFlag(cmd, &lane)
-	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say what would happen, change nothing")
+	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say what would happen, and change nothing")
 	if d.question != "" {
 		s.asking(cmd)
 	}
@@ -174,7 +174,7 @@ func parkedJobs(n int) string {
 	return fmt.Sprintf("%d parked jobs", n)
 }
 
-// doDecide goes through the ids in the most that one call takes. What was done before an error is done, and told.
+// doDecide makes as many calls as the ids need. After an error it shows what was done before.
 func (o *options) doDecide(cmd *cobra.Command, c *connect.Client, d decision, ids []string, dryRun bool) error {
 	var results []*operatorv1.ParkedResult
 	var fault error
@@ -227,7 +227,7 @@ func (o *options) doDecide(cmd *cobra.Command, c *connect.Client, d decision, id
 
 func (o *options) ticket() *cobra.Command {
 	return &cobra.Command{
-		Use: "ticket TICKET", Short: "Where a person's reset stands, by the ticket that they or the front end hold", Args: exactly(1),
+		Use: "ticket TICKET", Short: "Show where a reset is, by its ticket", Args: exactly(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {

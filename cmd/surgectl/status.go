@@ -19,7 +19,7 @@ import (
 
 func (o *options) status() *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "What is wrong, until when, what you can do; then every figure", Args: exactly(0),
+		Use: "status", Short: "Say what is wrong, for how long, and what you can do; then show all figures", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 				s, err := getStatus(ctx, c)
@@ -38,7 +38,7 @@ func (o *options) status() *cobra.Command {
 func (o *options) top() *cobra.Command {
 	var interval time.Duration
 	cmd := &cobra.Command{
-		Use: "top", Short: "The same, live: q quits, p freezes, tab goes through everything, history, overrides", Args: exactly(0),
+		Use: "top", Short: "Show the status live: q quits, p freezes, tab shows all, history, overrides", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.call(cmd, func(ctx context.Context, c *connect.Client) error { return o.runTop(ctx, cmd, c, interval) })
 		},

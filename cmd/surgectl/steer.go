@@ -21,7 +21,7 @@ import (
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// steering are the flags of what changes something.
+// steering are the flags of commands that change something.
 type steering struct {
 	duration time.Duration
 	reason   string
@@ -29,19 +29,19 @@ type steering struct {
 	yes      bool
 }
 
-// standing adds the flags of an override.
+// standing adds the flags of a command that sets an override.
 func (s *steering) standing(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&s.duration, "duration", time.Hour, "how long it stands, 1m to 168h")
+	cmd.Flags().DurationVar(&s.duration, "duration", time.Hour, "how long the override lasts, 1m to 168h")
 	s.lifting(cmd)
 }
 
-// lifting adds the flags of what ends an override.
+// lifting adds the flags of a command that ends an override.
 func (s *steering) lifting(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.reason, "reason", "", "why, for the audit trail and whoever is on duty next; it must name no person")
-	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say what would happen, change nothing")
+	cmd.Flags().StringVar(&s.reason, "reason", "", "why, for the audit trail and the next person on duty; it must not name anybody")
+	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "say what would happen, and change nothing")
 }
 
-// asking adds the flag of what asks first.
+// asking adds the flag of a command that asks first.
 func (s *steering) asking(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&s.yes, "yes", false, "do it without asking")
 }
@@ -59,8 +59,8 @@ type changer interface {
 // setter makes one call that sets an override.
 type setter func(ctx context.Context, c *connect.Client, s *operatorv1.Steering) (changer, error)
 
-// set sets an override. Where there is a question it is asked after a dry run, so that who answers has seen what it does and
-// nobody is asked about what would be refused.
+// set sets an override. If there is a question, it makes a dry run first and shows the result, so that the operator knows what
+// the override would do, and is not asked about one that would be refused.
 func (o *options) set(cmd *cobra.Command, s *steering, question string, call setter) error {
 	return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 		do := func(steering *operatorv1.Steering) (changer, error) {
@@ -98,7 +98,7 @@ func (o *options) set(cmd *cobra.Command, s *steering, question string, call set
 	})
 }
 
-// lift ends overrides; an empty target means all.
+// lift ends the override on a target, or all overrides if target is empty.
 func (o *options) lift(cmd *cobra.Command, s *steering, target string) error {
 	return o.call(cmd, func(ctx context.Context, c *connect.Client) error {
 		var r *operatorv1.LiftOverrideResponse
@@ -119,7 +119,7 @@ func (o *options) lift(cmd *cobra.Command, s *steering, target string) error {
 	})
 }
 
-// lifter is a command that ends the one override of what it is called with.
+// lifter returns a command that ends the override on the target that its arguments name.
 func (o *options) lifter(use, short string, names completer, target func(name string) string) *cobra.Command {
 	s := &steering{}
 	n := len(strings.Fields(use)) - 1
@@ -133,7 +133,7 @@ func (o *options) lifter(use, short string, names completer, target func(name st
 	return cmd
 }
 
-// askable is an error where nobody can be asked.
+// askable returns an error if there is no terminal to ask on.
 func askable() error {
 	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil
@@ -142,7 +142,7 @@ func askable() error {
 		"Add --yes, or --dry-run to see what it would do"))
 }
 
-// ask is an error of kind nothing_done unless the answer is yes.
+// ask asks a question and returns an error of kind nothing_done unless the answer is yes.
 func ask(ctx context.Context, question string) error {
 	answer, err := screen.Ask(ctx, question+" [y/N] ")
 	switch {
@@ -159,16 +159,16 @@ func ask(ctx context.Context, question string) error {
 	}
 }
 
-// forHowLong is the duration in a question.
+// forHowLong returns the duration as part of a question.
 func (s *steering) forHowLong() string { return "for " + humanize.Duration(s.duration) }
 
-// completeTimeout is short: a shell waits for it with every tab.
+// completeTimeout is short because the shell waits for every completion.
 const completeTimeout = 2 * time.Second
 
-// completer lists what can be completed, each with a description after a tab.
+// completer returns the values to choose from, each with a description after a tab.
 type completer func(ctx context.Context, c *connect.Client) ([]string, error)
 
-// complete asks the surgegate for the first argument; where it does not answer there is nothing to choose from.
+// complete completes the first argument with what the surgegate knows. If it does not answer, there is nothing to choose from.
 func (o *options) complete(names completer) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 || names == nil {
@@ -209,7 +209,7 @@ func laneNames(ctx context.Context, c *connect.Client) ([]string, error) {
 	return names, err
 }
 
-// downstreamNames are those with a pace of their own: revocations are paced as the store's calls.
+// downstreamNames returns the downstreams with a pace of their own. Revocations have the pace of the store.
 func downstreamNames(ctx context.Context, c *connect.Client) ([]string, error) {
 	s, err := c.GetStatus(ctx, &operatorv1.GetStatusRequest{})
 	var names []string

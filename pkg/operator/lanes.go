@@ -13,6 +13,13 @@ import (
 
 const kindLane Kind = "lane"
 
+// LaneWork is the part of Work that concerns lanes.
+type LaneWork interface {
+	Lanes() []dispatch.LaneStatus
+	PauseLane(lane reset.Lane, isPaused bool) error
+	SetLaneWeight(lane reset.Lane, weight float64) error // 0: as configured
+}
+
 // LaneSetting are the fields of a Setting that concern a lane.
 type LaneSetting struct {
 	Weight float64 `json:"weight,omitempty"`

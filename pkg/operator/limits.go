@@ -14,6 +14,13 @@ import (
 
 const kindLimit Kind = "limit"
 
+// MailWork is the part of Work that concerns the budget of link mails.
+type MailWork interface {
+	IdentifierBudget() (inForce, configured dispatch.Budget)
+	SetIdentifierBudget(dispatch.Budget) error // the zero Budget: as configured
+	MailsWithheld() uint64
+}
+
 // LimitChange is what is changed of an admission rule. Zero fields keep what is configured.
 type LimitChange struct {
 	Rate      admission.Rate `json:"rate,omitzero"`

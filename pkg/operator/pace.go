@@ -17,6 +17,13 @@ const (
 	kindBreaker Kind = "breaker"
 )
 
+// DownstreamWork is the part of Work that concerns downstreams.
+type DownstreamWork interface {
+	Status() []dispatch.Downstream
+	SetPace(downstream string, o pace.Override) error // the zero Override: as configured
+	ForceBreaker(downstream string, f breaker.Force) error
+}
+
 // withoutBreaker is dispatch.Downstream.Breaker of a downstream that has none.
 const withoutBreaker = "none"
 

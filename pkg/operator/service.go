@@ -14,12 +14,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/surgegate/surgegate/pkg/admission"
-	"github.com/surgegate/surgegate/pkg/breaker"
 	"github.com/surgegate/surgegate/pkg/clock"
 	"github.com/surgegate/surgegate/pkg/diagnosis"
-	"github.com/surgegate/surgegate/pkg/dispatch"
 	"github.com/surgegate/surgegate/pkg/gate"
-	"github.com/surgegate/surgegate/pkg/pace"
 	"github.com/surgegate/surgegate/pkg/queue"
 	"github.com/surgegate/surgegate/pkg/reset"
 	"github.com/surgegate/surgegate/pkg/starvation"
@@ -33,17 +30,11 @@ type Queue interface {
 	Stats(ctx context.Context) (queue.Stats, error)
 }
 
-// Work is the work side as operators see and change it; *dispatch.Dispatch is one.
+// Work is the work side as operators see and change it; *dispatch.Dispatch is one. Each part is beside the targets that use it.
 type Work interface {
-	Lanes() []dispatch.LaneStatus
-	PauseLane(lane reset.Lane, isPaused bool) error
-	SetLaneWeight(lane reset.Lane, weight float64) error // 0: as configured
-	Status() []dispatch.Downstream
-	SetPace(downstream string, o pace.Override) error // the zero Override: as configured
-	ForceBreaker(downstream string, f breaker.Force) error
-	IdentifierBudget() (inForce, configured dispatch.Budget)
-	SetIdentifierBudget(dispatch.Budget) error // the zero Budget: as configured
-	MailsWithheld() uint64
+	LaneWork
+	DownstreamWork
+	MailWork
 }
 
 // Gate is the request side as operators see it; *gate.Gate is one.
