@@ -1,5 +1,5 @@
-// Command surgegate is the password-reset gateway: serve runs it, check reads a configuration as serve would, keygen
-// makes the keys beforehand.
+// Command surgegate is the password-reset gateway: serve runs it, check validates a configuration, and keygen makes the keys before
+// the first start.
 package main
 
 import (
@@ -23,7 +23,11 @@ func run() int {
 	ctx, stop := untilSignal()
 	defer stop()
 	root := &cobra.Command{
-		Use:           "surgegate",
+		Use: "surgegate",
+		Example: `  surgegate serve                         # try it: on loopback, with sample accounts
+  surgegate check --explain               # list all configuration keys
+  surgegate check --config surgegate.yaml
+  surgegate serve --config surgegate.yaml`,
 		Short:         "A password-reset gateway that stays up when everybody resets at once",
 		Version:       version.Current().Full(),
 		SilenceUsage:  true,
@@ -37,7 +41,7 @@ func run() int {
 	return 0
 }
 
-// untilSignal returns a context that ends with the first signal; the second one ends the process as it does any other.
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM. The second one ends the process at once.
 func untilSignal() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -48,7 +52,7 @@ func serve() *cobra.Command {
 	var path, record string
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the gateway; without --config on loopback, with sample accounts",
+		Short: "Run the gateway; without --config it listens on loopback and has sample accounts",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path, os.Environ())
@@ -59,7 +63,7 @@ func serve() *cobra.Command {
 			if path != "" {
 				o.Reload = func() (config.Config, error) { return config.Load(path, os.Environ()) }
 			}
-			// Without a file too: a hang-up that ends the gateway would be a surprise. One waits while another is under way.
+			// SIGHUP must not end the gateway, even without a file to read again. One signal may wait while a reload is under way.
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			defer signal.Stop(hangup)
@@ -68,7 +72,7 @@ func serve() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "", "YAML `file`; surgegate check --explain lists its keys")
-	cmd.Flags().StringVar(&record, "record", "", "write the public calls to `file` as a storm trace, without identifiers; {time} in its name becomes the start's")
+	cmd.Flags().StringVar(&record, "record", "", "write the public calls to `file` as a storm log, without identifiers; {time} in its name becomes the time of the start")
 	return cmd
 }
 
@@ -77,7 +81,7 @@ func check() *cobra.Command {
 	var explain bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Read a configuration as serve would and say what is wrong, with file and line",
+		Short: "Read a configuration and say what is wrong, with file and line",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if explain {
@@ -109,6 +113,6 @@ func keygen() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&dir, "keys-dir", config.Default().KeysDir, "folder of the keys; made if absent, what is there is kept")
+	cmd.Flags().StringVar(&dir, "keys-dir", config.Default().KeysDir, "folder for the keys; it is made if it does not exist, and keys in it are kept")
 	return cmd
 }

@@ -32,18 +32,18 @@ import (
 	"github.com/surgegate/surgegate/pkg/version"
 )
 
-// Options are what a process is given.
+// Options are what New needs.
 type Options struct {
 	Config config.Config
 	// Output takes the log and the start-up lines.
 	Output io.Writer
-	// Clock is the machine's where nil.
+	// Clock is the machine's if nil.
 	Clock clock.Clock
-	// Reload reads the configuration again, as Config came to be; nil: it came from no file.
+	// Reload reads the configuration again. It is nil if Config does not come from a file.
 	Reload func() (config.Config, error)
-	// Hangup asks for a reload, as SIGHUP does; nil: nobody does.
+	// Hangup delivers SIGHUP, which asks for a reload. It may be nil.
 	Hangup <-chan os.Signal
-	// Record is a file to write the public calls to as a storm trace. Empty: none.
+	// Record is the file for a storm log of the public calls. If it is empty, nothing is recorded.
 	Record string
 }
 
@@ -71,23 +71,23 @@ type App struct {
 	parts    parts
 	level    *leveller
 	held     *operator.Level // between the leveller and those who obey the level
-	// starvation knows whether this process gets the processor time that it needs.
+	// starvation measures whether this process gets the processor time that it needs.
 	starvation *starvation.Monitor
 	keys       *keys
 	pprof      *pprofServer
 
-	// fatal takes the first failure that ends the process.
+	// fatal holds failures that end the process; Run takes the first.
 	fatal chan error
-	// background are the goroutines that Start began; stopWork ends the work side, stopRest the others.
+	// work and rest are the goroutines that Start began: those of the work side and all others. stopWork and stopRest end them.
 	work, rest         sync.WaitGroup
 	stopWork, stopRest context.CancelFunc
-	// closers are run last first.
+	// closers run in reverse order.
 	closers []func() error
 }
 
 // Run makes an App, runs it until ctx ends, and closes it. The error is nil after a clean drain.
 func Run(ctx context.Context, o Options) error {
-	// A core dump holds what is sealed everywhere else (SECURITY.md 19). Where the limit cannot be lowered it is as it was.
+	// A core dump holds what is sealed everywhere else (SECURITY.md 19). If the limit cannot be lowered, it stays as it was.
 	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -227,7 +227,7 @@ func (a *App) openServer(ctx context.Context) error {
 	return err
 }
 
-// Start listens and works. ctx bounds the start only.
+// Start begins to listen and to work. ctx bounds only the start.
 func (a *App) Start(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
 	if err := a.gate.Start(background); err != nil {
@@ -278,7 +278,7 @@ func (a *App) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop drains within the grace, or at once, and closes everything.
+// Stop drains and closes everything. It waits for leased work and open calls for at most shutdown.grace, or not at all if atOnce.
 func (a *App) Stop(atOnce bool) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -301,7 +301,7 @@ func (a *App) Stop(atOnce bool) error {
 		a.dispatch.Abandon()
 	}
 	a.stopWork() // before the front is waited for: there is one grace for both
-	// Held answers would keep their connections for up to 30 s: give them as they stand.
+	// Answers that callers wait for would keep their connections open for up to 30 s, so they are given now.
 	err := a.gate.Close()
 	a.server.Drain(ctx)
 	a.work.Wait()
@@ -312,7 +312,7 @@ func (a *App) Stop(atOnce bool) error {
 	return errors.Join(err, a.close())
 }
 
-// Addrs returns where the started App listens.
+// Addrs returns the addresses on which a started App listens.
 func (a *App) Addrs() edge.Addrs { return a.server.Addrs() }
 
 func (a *App) onClose(f func() error) { a.closers = append(a.closers, f) }
@@ -328,7 +328,7 @@ func (a *App) close() error {
 	return errors.Join(errs...)
 }
 
-// fail ends the process; what comes after the first failure adds nothing.
+// fail has Run end the process. Later failures are dropped.
 func (a *App) fail(err error) {
 	select {
 	case a.fatal <- err:
@@ -344,9 +344,9 @@ func (a *App) ready(ctx context.Context) error {
 	return stats.NotAccepting
 }
 
-// gcPercent trades memory for time: the heap that lives is small (queued jobs lie in Pebble), so collecting at twice its
-// size, Go's default, means many collections a second while accepting at full speed. GOGC in the environment goes before.
+// gcPercent is used unless GOGC is set. The live heap is small, because queued jobs are in Pebble. With Go's default of 100 there
+// would be many collections a second while calls are accepted at full speed.
 const gcPercent = 300
 
-// keyMaintenance is how often keys are looked at: much oftener than the shortest key period and announcement.
+// keyMaintenance is how often keys are checked. It is much shorter than the shortest key period and announcement.
 const keyMaintenance = 10 * time.Second

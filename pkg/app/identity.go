@@ -15,19 +15,19 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// identity tells whether the queue is still the one that the token keys were used with. A link is good once because
-// its account's mark says so, and marks live in the queue: with a queue that was lost, replaced or restored from a copy,
-// links that were used would be good again, so then the token keys are made anew (SECURITY.md 7).
+// identity tells whether the queue is still the one that the token keys were used with. A link works once because of its account's
+// mark, which is in the queue. If the queue was lost, replaced or restored from a copy, used links would work again. Therefore the
+// token keys are made anew in this case (SECURITY.md 7).
 //
-// The queue and keys_dir each hold the queue's id and a count that grows with every start and every keyMaintenance, in
-// the queue first. So the queue's count is never behind, but in a copy that is older than the last beat.
+// The queue and keys_dir each hold the queue's id and a count. The count is raised at every start and every keyMaintenance, first in
+// the queue. So the queue's count is lower only in a copy from before the last time.
 type identity struct {
 	file    string
 	records queue.Records
 	now     stamp
 }
 
-// stamp is what both hold, as JSON.
+// stamp is the id and the count, as JSON.
 type stamp struct {
 	Queue string `json:"queue"`
 	Beat  uint64 `json:"beat"`
@@ -39,8 +39,8 @@ const (
 	identityKey  = "identity" // of queue.RecordKeys
 )
 
-// lockKeys keeps a second process off the same keys: with a queue of its own it would know none of this one's marks, so
-// that a link could be used once with each. The lock ends with the process, however that ends.
+// lockKeys stops a second process from using the same keys. It would have another queue without this one's marks, so a link could be
+// used once with each. The lock ends with the process, also when it is killed.
 func lockKeys(keysDir string) (unlock func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(keysDir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -53,7 +53,7 @@ func lockKeys(keysDir string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-// openIdentity compares, deletes the token keys if it must, and beats once.
+// openIdentity compares the two stamps, deletes the token keys if they differ, and raises the count.
 func openIdentity(ctx context.Context, keysDir string, records queue.Records, log *slog.Logger) (*identity, error) {
 	i := &identity{file: filepath.Join(keysDir, identityFile), records: records}
 	inQueue, err := i.fromQueue(ctx)
@@ -79,7 +79,7 @@ func openIdentity(ctx context.Context, keysDir string, records queue.Records, lo
 	return i, i.beat(ctx)
 }
 
-// beat counts on, in the queue first.
+// beat raises the count, first in the queue.
 func (i *identity) beat(ctx context.Context) error {
 	i.now.Beat++
 	value, err := json.Marshal(i.now)
@@ -95,7 +95,7 @@ func (i *identity) beat(ctx context.Context) error {
 	return nil
 }
 
-// replace writes a file whole or not at all: half of one would stop the next start.
+// replace writes a file completely or not at all. Half a file would stop the next start.
 func replace(path string, data []byte) error {
 	next, err := os.OpenFile(path+".next", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

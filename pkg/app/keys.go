@@ -19,7 +19,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/token"
 )
 
-// keys are the process's keys and what keeps them fresh.
+// keys are the keys of the process, and what renews them.
 type keys struct {
 	seal     *seal.Keyring
 	token    *token.Keys // set by openTokens
@@ -52,7 +52,7 @@ func openKeys(cfg config.Config, c clock.Clock, log *slog.Logger, r prometheus.R
 	return k, nil
 }
 
-// openTokens opens the token keys, or makes them anew where the queue is not the one that they were used with.
+// openTokens opens the token keys. It makes new ones if the queue is not the one that they were used with.
 func (k *keys) openTokens(ctx context.Context, records queue.Records, cfg config.Config) (err error) {
 	if k.identity, err = openIdentity(ctx, cfg.KeysDir, records, k.log); err != nil {
 		return err
@@ -63,9 +63,9 @@ func (k *keys) openTokens(ctx context.Context, records queue.Records, cfg config
 	return nil
 }
 
-// bind refuses the secrets of another installation. Without the index secret that the queue was begun with, no mark is
-// found again, so that links which were used would be good once more; without the tickets secret nobody's ticket would
-// be known. Both are made anew where they are absent, which a lost or mistyped keys_dir must not pass for.
+// bind refuses the secrets of another installation. With another index secret the marks in the queue would not be found, so used
+// links would work again; with another tickets secret all tickets would be unknown. Secrets that
+// are absent have been made anew, so a lost or mistyped keys_dir is refused too and does not look like a first start.
 func (k *keys) bind(ctx context.Context, records queue.Records, cfg config.Config) error {
 	index := k.seal.Index().Identifier("\x00surgegate: which index secret") // no identifier holds a control character
 	for _, secret := range []struct {
@@ -93,7 +93,7 @@ func (k *keys) bind(ctx context.Context, records queue.Records, cfg config.Confi
 	return nil
 }
 
-// run makes the next keys and deletes those whose time is over, until ctx ends.
+// run makes new keys and deletes expired ones, until ctx ends.
 func (k *keys) run(ctx context.Context) {
 	for k.clock.Sleep(ctx, keyMaintenance) == nil {
 		now := k.clock.Now()
@@ -110,7 +110,7 @@ func (k *keys) run(ctx context.Context) {
 	}
 }
 
-// MakeKeys makes the keys of a first start in dir, and keeps what is there.
+// MakeKeys makes the keys of a first start in dir. It keeps files that exist.
 func MakeKeys(dir string) error {
 	cfg := config.Default()
 	cfg.KeysDir = dir

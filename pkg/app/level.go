@@ -16,10 +16,10 @@ import (
 	"github.com/surgegate/surgegate/pkg/queue"
 )
 
-// levelEvery is how often the ladder looks: often enough that a level is up before a queue of seconds is minutes.
+// levelEvery is how often the ladder reads the signals. The level must rise before a wait of seconds becomes one of minutes.
 const levelEvery = 500 * time.Millisecond
 
-// leveller feeds the ladder and hands its level out.
+// leveller gives the ladder its signals and passes its level on.
 type leveller struct {
 	ladder  *admission.Ladder
 	queue   queue.Producer
@@ -31,13 +31,13 @@ type leveller struct {
 	delay   func() time.Duration // for which whatever is ready waits for a processor
 	dataDir string
 	reserve uint64
-	// free is the disk's bytes as they were last seen.
+	// free is the number of free bytes on the disk when it was last read.
 	free atomic.Uint64
-	// next is a configuration of the ladder that the next step takes over.
+	// next is a configuration that the ladder takes over with the next step.
 	next atomic.Pointer[admission.LadderConfig]
 }
 
-// diskFree is what is left on the disk; false where the system does not tell.
+// diskFree returns the free bytes of the disk; false if the system does not say.
 func diskFree(dir string) (uint64, bool) {
 	var fs syscall.Statfs_t
 	if syscall.Statfs(dir, &fs) != nil {
@@ -46,7 +46,7 @@ func diskFree(dir string) (uint64, bool) {
 	return fs.Bavail * uint64(fs.Bsize), true
 }
 
-// diskFill is the queue's bytes as a share of what they could grow to before the disk's reserve.
+// diskFill returns the queue's bytes as a share of what they may grow to before they reach the disk's reserve.
 func diskFill(free, queued, reserve uint64) float64 {
 	if free <= reserve {
 		return 1
@@ -68,7 +68,7 @@ func newLeveller(
 	}
 }
 
-// run looks until ctx ends.
+// run reads the signals until ctx ends.
 func (l *leveller) run(ctx context.Context) {
 	for {
 		if stats, err := l.queue.Stats(ctx); err == nil {
@@ -100,7 +100,7 @@ func (l *leveller) signals(now time.Time, stats queue.Stats) admission.Signals {
 		l.free.Store(free)
 		s.DiskFill = diskFill(free, stats.Bytes, l.reserve)
 	}
-	// Without a memory limit (GOMEMLIMIT) there is no bound to be a share of.
+	// Without a memory limit (GOMEMLIMIT) the signal stays 0.
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		metrics.Read(l.samples)
 		s.HeapFill = float64(l.samples[0].Value.Uint64()) / float64(limit)

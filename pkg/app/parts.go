@@ -34,7 +34,7 @@ import (
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// parts are what gate and dispatch are made of.
+// parts are what gate and dispatch need.
 type parts struct {
 	admission *admission.Admission
 	policy    *policy.Policy
@@ -50,19 +50,19 @@ type parts struct {
 	pacers    dispatch.Pacers
 }
 
-// files is how the limit of open files is shared out.
+// files are the shares of the limit of open files.
 type files struct{ tables, connections int }
 
 const (
-	// ownFiles are the queue's logs, the store's and the mails' connections, keys, and the operator's and HTTP listeners'
-	// connections, 64 each.
+	// ownFiles is for the logs of the queue, the connections of store and mail, the keys, and 64 connections each of the operator
+	// and HTTP listeners.
 	ownFiles = 256
 	// leastFiles leaves 128 files for tables and 128 for callers.
 	leastFiles = 512
 )
 
-// shareFiles gives the queue's tables up to a quarter of the limit and the callers what is left: they could else open
-// so many connections that the queue finds no file to write to, which ends the process.
+// shareFiles gives the queue's tables up to a quarter of the limit, and callers what is left. Without it callers could open so many
+// connections that the queue has no file left to write to, which would end the process.
 func shareFiles(limit uint64, connections int) (files, error) {
 	if limit < leastFiles {
 		return files{}, fmt.Errorf("the limit of open files is %d: raise it to %d or more (ulimit -n, LimitNOFILE)", limit, leastFiles)
@@ -88,7 +88,7 @@ func (a *App) limitFiles() (err error) {
 	return nil
 }
 
-// edgeConfig is the configuration of the edge, within the limit of open files.
+// edgeConfig returns the configuration of the edge, within the limit of open files.
 func (a *App) edgeConfig() edge.Config {
 	c := a.cfg.Edge()
 	c.MaxConnections = a.files.connections
@@ -142,7 +142,7 @@ func (a *App) openParts(ctx context.Context) (err error) {
 	if err := a.openMail(p); err != nil {
 		return fmt.Errorf("mail: %w", err)
 	}
-	// Every store of today revokes too, so the revoker has no pacer of its own: one controller a real downstream.
+	// Every store is also the revoker, so the revoker has the pacer of the store: there is one pacer for each real downstream.
 	if p.pacers.Store, err = a.cfg.StorePacer(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -229,8 +229,8 @@ func (a *App) openOperator(ctx context.Context) (err error) {
 	return err
 }
 
-// reconfigure puts what is hot of a configuration into force. After an error a part of it may be in force: call it again with the
-// configuration before.
+// reconfigure puts the hot keys of a configuration into force. After an error a part of it may be in force; then call it again with
+// the configuration before.
 func (a *App) reconfigure(c config.Config) error {
 	if err := errors.Join(a.operator.SetRules(c.Admit()), a.reconfigureWork(c)); err != nil {
 		return err
@@ -267,7 +267,7 @@ func (a *App) reload(ctx context.Context, by operator.Caller, dryRun bool) (out 
 	return out, err
 }
 
-// reloadOnHangup reloads whenever it is asked to; what came of it is in the log.
+// reloadOnHangup reloads after each SIGHUP. The result is in the log.
 func (a *App) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
@@ -279,21 +279,21 @@ func (a *App) reloadOnHangup(ctx context.Context) {
 	}
 }
 
-// record begins a recording; without a file nobody observes.
+// record begins a recording and returns its observer; nil without a file.
 func (a *App) record(path string) (func(resetapi.Observed), error) {
 	if path == "" {
 		return nil, nil // nobody observes
 	}
 	r, err := stormlog.NewRecorder(stormlog.RecorderConfig{Path: path, MinFree: max(1, 2*int64(a.cfg.Queue.DiskReserve))}, stormlog.RecorderDeps{Clock: a.clock, Logger: a.log, Registerer: a.registry})
 	if errors.Is(err, stormlog.ErrNoRoom) {
-		a.log.Error("not recording: people come before traces", "error", err.Error())
+		a.log.Error("not recording: the disk has no room to spare", "error", err.Error())
 		return nil, nil // nobody observes
 	}
 	if err != nil {
 		return nil, err
 	}
 	a.onClose(r.Close)
-	a.log.Info("recording public calls as a storm trace, without identifiers", "file", path)
+	a.log.Info("recording public calls as a storm log, without identifiers", "file", path)
 	ops := map[string]stormlog.Op{
 		"StartReset": stormlog.OpStart, "CheckToken": stormlog.OpCheck, "CompleteReset": stormlog.OpComplete, "GetTicket": stormlog.OpTicket,
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/seal"
 )
 
-// dataKeys keeps wrapped data keys in the queue's records, so that they live and die with what they opened.
+// dataKeys keeps wrapped data keys in the queue's records, so that they are lost or restored together with what they open.
 type dataKeys struct{ records queue.Records }
 
 // PutKey implements seal.KeyStore.

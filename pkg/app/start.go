@@ -22,7 +22,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/version"
 )
 
-// newLogger returns the log and what its level can be changed with.
+// newLogger returns the log and a variable that changes its level.
 func newLogger(w io.Writer, c config.Log) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
 	level.Set(logLevel(c))
@@ -40,15 +40,14 @@ func logLevel(c config.Log) (level slog.Level) {
 	return level
 }
 
-// goCollector has what tells of memory and of the collector under load. The default set has 25 series of the heap's
-// inner life besides, with more bytes of help than the whole queue.
+// goCollector collects the metrics of memory and garbage collection that matter under load. The default set has 25 more series.
 func goCollector() prometheus.Collector {
 	return collectors.NewGoCollector(collectors.WithGoCollectorMemStatsMetricsDisabled(), collectors.WithGoCollectorRuntimeMetrics(
 		collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(
 			`^(/memory/classes/heap/objects:bytes|/memory/classes/total:bytes|/gc/heap/(goal|allocs):bytes|/cpu/classes/gc/total:cpu-seconds)$`)}))
 }
 
-// buildInfo is a series that says what runs, so that a dashboard can mark when that changed.
+// buildInfo is a metric with the version, so that a dashboard can mark a change of it.
 func buildInfo() prometheus.Collector {
 	b := version.Current()
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -59,7 +58,7 @@ func buildInfo() prometheus.Collector {
 	return g
 }
 
-// banner says what listens where and what to try next.
+// banner prints the addresses and a command to try.
 func (a *App) banner() {
 	addrs := a.Addrs()
 	store, mailer := "grpc "+grpcAddress(a.cfg), "smtp"
@@ -104,7 +103,7 @@ func grpcAddress(c config.Config) string {
 	return c.Store.GRPC.Address
 }
 
-// pprofServer serves profiles on an address of its own, which validation keeps on loopback.
+// pprofServer serves profiles on its own address. The configuration allows only loopback.
 type pprofServer struct {
 	server *http.Server
 	done   sync.WaitGroup
@@ -130,7 +129,7 @@ func (p *pprofServer) close() error {
 	return err
 }
 
-// openTraces begins to export spans. Without a collector there is no tracer, and nothing of traces on any path.
+// openTraces begins to export spans. Without trace.endpoint there is no tracer.
 func (a *App) openTraces(ctx context.Context) error {
 	dropped, err := otlp.NewDropped(a.registry)
 	if err != nil || a.cfg.Trace.Endpoint == "" {
@@ -153,7 +152,7 @@ func (a *App) openTraces(ctx context.Context) error {
 	return nil
 }
 
-// traceCalls gives public calls their spans; nil without a collector.
+// traceCalls returns what gives public calls their spans; nil without a collector.
 func (a *App) traceCalls() edge.TraceCalls {
 	if a.traces == nil {
 		return nil
@@ -161,7 +160,7 @@ func (a *App) traceCalls() edge.TraceCalls {
 	return a.traces.Handler
 }
 
-// flushTraces sends what is on its way until ctx ends. What it cannot send is counted and logged, and no reason to end badly.
+// flushTraces sends the spans that are left, until ctx ends. Those that it cannot send are counted and logged, which is not an error.
 func (a *App) flushTraces(ctx context.Context) {
 	if a.traces != nil {
 		_ = a.traces.Close(ctx)

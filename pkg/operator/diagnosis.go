@@ -14,7 +14,7 @@ import (
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// diagnostician evaluates the diagnosis once a second, and after each change of an operator's, for everybody who asks for it.
+// diagnostician evaluates the diagnosis once a second and after each change by an operator, and keeps it for all callers.
 // It is safe for concurrent use.
 type diagnostician struct {
 	metrics *diagnosisMetrics
@@ -25,7 +25,7 @@ type diagnostician struct {
 	last      *operatorv1.GetStatusResponse // the status that was evaluated last, with its diagnosis; nil before the first
 }
 
-// evaluate takes the status of this moment and keeps what it means. The diagnostician owns the status from then on.
+// evaluate makes the diagnosis of the present status and keeps both. The caller must not use the status afterwards.
 func (d *diagnostician) evaluate(s *operatorv1.GetStatusResponse, clients diagnosis.Clients) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,7 +35,7 @@ func (d *diagnostician) evaluate(s *operatorv1.GetStatusResponse, clients diagno
 	d.last = s
 }
 
-// tell adds to a status what was evaluated last, so that everybody who asks within a second is told the same.
+// tell adds the last evaluation to a status, so that all callers within a second see the same.
 func (d *diagnostician) tell(s *operatorv1.GetStatusResponse, clients diagnosis.Clients) {
 	d.mu.Lock()
 	last := d.last
@@ -54,19 +54,19 @@ func (d *diagnostician) tell(s *operatorv1.GetStatusResponse, clients diagnosis.
 	}
 }
 
-// diagnose evaluates the status of this moment.
+// diagnose evaluates the present status.
 func (s *Service) diagnose(now time.Time, stats queue.Stats) {
 	s.diagnosis.evaluate(s.figures(now, stats), s.limitedClients)
 }
 
-// diagnoseChange evaluates the status after an operator's change, so that whoever looks at once sees what it did.
+// diagnoseChange evaluates the status after a change by an operator, so that its effect is seen at once.
 func (s *Service) diagnoseChange(ctx context.Context) {
 	if stats, err := s.stats.read(ctx); err == nil { // if not, Run looks again within a second
 		s.diagnose(s.d.Clock.Now(), stats)
 	}
 }
 
-// diagnosisMetrics show the diagnosis to Prometheus. All series are there from the start.
+// diagnosisMetrics are the diagnosis as metrics. All series exist from the start.
 type diagnosisMetrics struct {
 	causes map[diagnosis.Cause]prometheus.Gauge
 	speeds map[string]prometheus.Gauge

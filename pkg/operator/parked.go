@@ -12,7 +12,7 @@ import (
 	operatorv1 "github.com/surgegate/surgegate/proto/surgegate/operator/v1"
 )
 
-// maxParkedIDs bounds what is done in one call.
+// maxParkedIDs bounds the jobs of one call.
 const maxParkedIDs = 1000
 
 // ListParked implements the call.
@@ -79,8 +79,8 @@ func (s *Service) GiveUpParked(ctx context.Context, r *operatorv1.GiveUpParkedRe
 	return &operatorv1.GiveUpParkedResponse{Results: results}, nil
 }
 
-// change does one thing to parked jobs: look which are there, write the audit record, do it, write what came out
-// differently.
+// change changes parked jobs: it finds out which of them are parked, writes the audit entry, calls do, and writes a second entry
+// about those for which do failed.
 func (s *Service) change(ctx context.Context, what, after string, texts []string, dryRun bool,
 	do func(context.Context, []reset.ID) []error,
 ) ([]*operatorv1.ParkedResult, error) {
@@ -141,7 +141,7 @@ func (s *Service) change(ctx context.Context, what, after string, texts []string
 	return results, nil
 }
 
-// parked returns those of the ids that are parked, each with false.
+// parked returns the ids that belong to parked jobs, each with the value false.
 func (s *Service) parked(ctx context.Context, ids []reset.ID) (map[reset.ID]bool, error) {
 	wanted := make(map[reset.ID]bool, len(ids))
 	for _, id := range ids {

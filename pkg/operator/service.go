@@ -130,7 +130,7 @@ func (s *Service) Reconfigure(ctx context.Context, e Entry, do func() error) err
 // of Reconfigure.
 func (s *Service) SetRules(c admission.Config) error { return s.limits.configure(c, s.overrides.IsSet) }
 
-// sampleEvery is how often rates are looked at.
+// sampleEvery is how often the counters are read.
 const sampleEvery = time.Second
 
 // Run ends overrides, takes the samples that rates are made of, evaluates the diagnosis, and reads the queue's counters for
@@ -169,7 +169,7 @@ func checkPageSize(size int32, bad *reset.Violations) int {
 	}
 }
 
-// queueError says whose fault it is that the queue, or its records, did not take something.
+// queueError turns an error of the queue into one that the API knows.
 func queueError(err error) error {
 	switch {
 	case errors.Is(err, queue.ErrClosed):
@@ -181,7 +181,7 @@ func queueError(err error) error {
 	}
 }
 
-// timestamp leaves the zero time out.
+// timestamp returns nil for the zero time.
 func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {
 		return nil

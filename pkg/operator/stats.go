@@ -9,16 +9,16 @@ import (
 	"github.com/surgegate/surgegate/pkg/queue"
 )
 
-// statsPatience is how long a status waits for counters of this moment. They are behind the committer's lock, which is held
-// for microseconds, but for as long as the disk likes where the engine's writes are stalled: then those read last are told.
+// statsPatience is how long a status waits for the present counters. The committer's lock guards them. It is held for microseconds,
+// but much longer while the disk stalls the engine's writes; then the status has the counters that were read last.
 const statsPatience = 100 * time.Millisecond
 
 // statsReader reads the queue's counters, one reading at a time, and keeps the last.
 type statsReader struct {
 	queue Queue
-	// clock is the machine's always: it bounds how long somebody waits at a terminal, whatever time others say it is.
+	// clock is always the machine's, because it bounds how long a person waits.
 	clock clock.System
-	// ask has a reading done; whoever asks leaves a channel of one, so that an answer that comes late waits for nobody.
+	// ask asks for a reading. Its value is a channel with room for the answer, so that a late answer blocks nobody.
 	ask chan chan reading
 
 	mu   sync.Mutex
@@ -34,7 +34,7 @@ func newStatsReader(q Queue) *statsReader {
 	return &statsReader{queue: q, ask: make(chan chan reading)}
 }
 
-// run reads for who asks, until ctx ends.
+// run answers requests for readings until ctx ends.
 func (s *statsReader) run(ctx context.Context) {
 	for {
 		select {
@@ -51,7 +51,7 @@ func (s *statsReader) run(ctx context.Context) {
 	}
 }
 
-// read returns the counters of now, or those read last where the queue does not answer in time.
+// read returns the present counters, or those read last if the queue does not answer in time.
 func (s *statsReader) read(ctx context.Context) (queue.Stats, error) {
 	patience := s.clock.NewTimer(statsPatience)
 	defer patience.Stop()

@@ -63,7 +63,7 @@ func (s *Service) status(ctx context.Context) (*operatorv1.GetStatusResponse, er
 	return resp, nil
 }
 
-// figures are the state at one moment, without what it means.
+// figures returns the present state, without the diagnosis.
 func (s *Service) figures(now time.Time, stats queue.Stats) *operatorv1.GetStatusResponse {
 	disk := s.d.Disk()
 	level, asked, cause := s.level()
@@ -109,7 +109,7 @@ func queueStatus(stats queue.Stats) *operatorv1.QueueStatus {
 	return q
 }
 
-// still is the rate, in jobs a second, under which a lane counts as not moving: less than one job in the window.
+// still is the rate, in jobs a second, below which a lane counts as not moving. It is less than one job in the window.
 const still = .05
 
 func (s *Service) lanes(stats queue.Stats, window span, now time.Time) (out []*operatorv1.LaneStatus) {
@@ -134,7 +134,7 @@ func (s *Service) lanes(stats queue.Stats, window span, now time.Time) (out []*o
 		case waiting == 0:
 			st.DrainTime = duration(0)
 		case st.Rate > still:
-			// A line of years is no number to be told: what does not fit a duration is not moving.
+			// A time of more than a year is left out, as if the lane did not move.
 			if seconds := float64(waiting) / st.Rate; seconds < (365 * 24 * time.Hour).Seconds() {
 				st.DrainTime = duration(time.Duration(seconds * float64(time.Second)))
 			}
