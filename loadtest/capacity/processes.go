@@ -88,7 +88,7 @@ func (s *store) stop() error {
 // status is what goes on inside, not Up while the process is dead. False: it does not answer, though it lives, which on
 // a machine that is short of processor says nothing of the store.
 func (s *store) status() (v victim.Status, ok bool) {
-	r, err := s.http.Get("http://" + s.cfg.Control + "/status")
+	r, err := s.http.Get("http://" + s.cfg.Control + "/status") //nolint:noctx // the client has a deadline
 	if err == nil {
 		defer func() { _ = r.Body.Close() }()
 		err = json.NewDecoder(r.Body).Decode(&v)
@@ -105,7 +105,7 @@ func (s *store) post(path string, body any) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.http.Post("http://"+s.cfg.Control+path, "application/json", bytes.NewReader(js))
+	r, err := s.http.Post("http://"+s.cfg.Control+path, "application/json", bytes.NewReader(js)) //nolint:noctx // the client has a deadline
 	if err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func (g *gateway) tokens(o Options, first uint64, n int) ([]string, error) {
 // metrics are the series of the gateway, by name with labels as they are told. Empty when it does not answer.
 func (g *gateway) metrics() map[string]float64 {
 	all := map[string]float64{}
-	r, err := g.http.Get(g.metricsURL)
+	r, err := g.http.Get(g.metricsURL) //nolint:noctx // the client has a deadline
 	if err != nil {
 		return all
 	}

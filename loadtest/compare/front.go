@@ -80,7 +80,7 @@ func startFront(ctx context.Context, cfg Config, arm Arm, at places) (*front, er
 }
 
 func (f *front) start() error {
-	cmd := exec.Command(f.command[0], f.command[1:]...) // stopped with SIGTERM, so that it can drain
+	cmd := exec.Command(f.command[0], f.command[1:]...) //nolint:noctx // stopped with SIGTERM, so that it can drain
 	cmd.Stdout, cmd.Stderr = f.log, f.log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("compare: %w", err)

@@ -138,7 +138,7 @@ func (o Options) jobs(shapes []Shape, controllers []string) []*job {
 		}
 		for _, slow := range []bool{false, true} {
 			for _, name := range controllers {
-				for seed := range uint64(o.Seeds) { //nolint:gosec // a count
+				for seed := range uint64(o.Seeds) {
 					m := shape.Make(Draw{Seed: seed, Slow: slow, MostCalls: o.MostCalls})
 					jobs = append(jobs, &job{name: name, slow: slow, seed: seed, m: m, example: seed == min(exampleSeed, uint64(o.Seeds)-1)})
 				}

@@ -51,7 +51,7 @@ func groupJobs(o Options) (jobs []*groupJob) {
 					if shape.Name != "usl" && shape.Name != "workers" {
 						continue
 					}
-					for seed := range uint64(2 * o.Seeds) { //nolint:gosec // a count
+					for seed := range uint64(2 * o.Seeds) {
 						d := Draw{Seed: seed / 2, Slow: seed%2 == 1, MostCalls: min(o.MostCalls, mostGroupCalls)}
 						jobs = append(jobs, &groupJob{which: which, replicas: k, shared: shared, seed: d.Seed, m: shape.Make(d)})
 					}

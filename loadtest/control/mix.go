@@ -92,7 +92,7 @@ func (m Model) meanLoad(shares []float64) float64 {
 	}
 	var stay, load float64
 	for kind, share := range shares {
-		k := pace.Kind(kind) //nolint:gosec // under pace.MaxKinds
+		k := pace.Kind(kind)
 		s := share * m.costOf(k)
 		stay += s
 		load += s * m.load(k, m.bestBatch())
@@ -144,7 +144,7 @@ func (d *demand) next(now float64, most int) (kind pace.Kind, items int, at floa
 	if best < 0 {
 		return 0, 0, at
 	}
-	return pace.Kind(best), min(most, int(d.arrived[best])), 0 //nolint:gosec // under pace.MaxKinds
+	return pace.Kind(best), min(most, int(d.arrived[best])), 0
 }
 
 func (d *demand) arrive(now float64, rates []float64) {
@@ -166,7 +166,7 @@ func (d *demand) draw(shares []float64) pace.Kind {
 	x := d.rand.Float64()
 	for k, share := range shares {
 		if x -= share; x < 0 {
-			return pace.Kind(k) //nolint:gosec // under pace.MaxKinds
+			return pace.Kind(k)
 		}
 	}
 	return 0

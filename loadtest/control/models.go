@@ -100,7 +100,7 @@ func (s Shape) Make(d Draw) Model {
 	if d.MostCalls == 0 {
 		d.MostCalls = mostCalls
 	}
-	r := rand.New(rand.NewPCG(d.Seed, 7)) //nolint:gosec // a simulation's draw, no secret
+	r := rand.New(rand.NewPCG(d.Seed, 7))
 	between := func(a, b float64) float64 { return a * math.Pow(b/a, r.Float64()) }
 	m := Model{Name: s.Name}
 	if d.Slow {

@@ -134,15 +134,15 @@ func (r *run) drive() {
 }
 
 func newRun(m Model, seed uint64, pacers ...pace.Pacer) *run {
-	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) } //nolint:gosec // a simulation's draw, no secret
+	random := func(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
 	r := &run{
 		m: m, rand: random(1), store: newStore(m, random(2)),
 		ends: 1, steps: m.Steps, trace: make([]Point, 0, int(m.Length)),
 	}
 	for i, p := range pacers {
-		stream := 100 + 2*uint64(i) //nolint:gosec // an index
+		stream := 100 + 2*uint64(i)
 		// As pkg/dispatch makes it: the call's own deadline comes before the probe's.
-		b := breakermodel.New(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3+uint64(i)).Float64) //nolint:gosec // an index
+		b := breakermodel.New(breaker.Config{ProbeTimeout: seconds(deadline) + time.Second}, random(3+uint64(i)).Float64)
 		r.drivers = append(r.drivers, &driver{
 			pacer: p, breaker: b, poll: math.Inf(1), demand: newDemand(m.Mix, random(stream)), stops: newStops(m.Stops, random(stream+1)),
 			limit: watched{within: math.Max(2, 20*m.Service)},

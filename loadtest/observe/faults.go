@@ -255,7 +255,6 @@ func starve(ctx context.Context, w *world) error {
 // pause stops a lane, as an operator would.
 func pause(lane string) action {
 	return func(ctx context.Context, w *world) error {
-		//nolint:gosec // our own program
 		text, err := exec.CommandContext(ctx, w.cfg.programs.Surgectl, "lanes", "pause", lane, "--duration", "30m", "--reason", "a test", "--yes",
 			"--address", w.operator).CombinedOutput()
 		if err != nil && ctx.Err() == nil {

@@ -171,7 +171,7 @@ func observe(ctx context.Context, cfg DiagnoseConfig, r row, c clock.Clock) (o O
 	}
 	if err != nil {
 		o.Skipped = err.Error()
-		return o, nil //nolint:nilerr // without the right to mount there is nothing to watch, and that is said
+		return o, nil // without the right to mount there is nothing to watch, and that is said
 	}
 	w, err := openWorld(ctx, c, world)
 	if err != nil {

@@ -23,7 +23,7 @@ type sample struct {
 // watch samples the diagnosis every second until ctx ends, and keeps the statuses in status.jsonl, for whoever wants to know why.
 // What does not answer gives no sample.
 func (w *world) watch(ctx context.Context) (samples []sample, err error) {
-	top := exec.CommandContext(ctx, w.cfg.programs.Surgectl, "top", "--interval", "1s", "-o", "json", "--address", w.operator) //nolint:gosec // our own program
+	top := exec.CommandContext(ctx, w.cfg.programs.Surgectl, "top", "--interval", "1s", "-o", "json", "--address", w.operator)
 	out, err := top.StdoutPipe()
 	if err != nil {
 		return nil, fmt.Errorf("observe: surgectl top: %w", err)

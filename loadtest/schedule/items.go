@@ -72,5 +72,5 @@ func RunItems[T any](ctx context.Context, cfg ItemsConfig, deps ItemsDeps, items
 	report.Dropped = report.Intended - report.Sent
 	micros := func(q float64) time.Duration { return time.Duration(lag.ValueAtQuantile(q)) * time.Microsecond }
 	report.LagP50, report.LagP99, report.LagMax = micros(50), micros(99), time.Duration(lag.Max())*time.Microsecond
-	return report, nil
+	return report, nil // a run that was cut short is told by Dropped
 }

@@ -21,7 +21,7 @@ func StartBusy(n, core int, limit time.Duration) (*Busy, error) {
 	b := &Busy{}
 	for range n {
 		command := Pinned(core, "sh", "-c", script)
-		loop := exec.Command(command[0], command[1:]...) // ended by Stop, and by the limit
+		loop := exec.Command(command[0], command[1:]...) //nolint:noctx // ended by Stop, and by the limit
 		if err := loop.Start(); err != nil {
 			return nil, errors.Join(fmt.Errorf("testbed: a busy loop: %w", err), b.Stop())
 		}

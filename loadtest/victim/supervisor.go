@@ -80,7 +80,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	for {
 		err := s.runOnce(ctx, cfg)
 		if ctx.Err() != nil {
-			return nil
+			return nil // the run is over
 		}
 		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != ExitOutOfMemory {
 			return fmt.Errorf("victim: the process ended, but not of its memory bound: %w", err)

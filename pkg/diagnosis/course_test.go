@@ -98,7 +98,7 @@ func (c *course) look(l load) *status {
 	s := scene.StoreSlow()
 	s.StartTime = timestamppb.New(scene.Now().Add(-time.Hour))
 	d := scene.Downstream(s, "store")
-	d.InFlight, d.ConcurrencyLimit = uint32(l.calls), uint32(max(l.calls, l.limit)) //nolint:gosec // few
+	d.InFlight, d.ConcurrencyLimit = uint32(l.calls), uint32(max(l.calls, l.limit))
 	d.Kinds, d.CallRate, d.ItemRate = nil, 0, 0
 	seconds := 0.
 	for k, kind := range []string{"lookup", "write"} {

@@ -21,7 +21,7 @@ const (
 )
 
 // jitter spreads callers who were refused together over base to 2·base.
-func jitter(base time.Duration) time.Duration { return jitterBy(base, rand.Float64()) } //nolint:gosec // jitter is no secret
+func jitter(base time.Duration) time.Duration { return jitterBy(base, rand.Float64()) }
 
 // jitterBy is jitter with a given random number in [0, 1).
 func jitterBy(base time.Duration, random float64) time.Duration {
@@ -46,7 +46,7 @@ func refuseNotDurable(cause error) *reset.Error {
 // refuseFull refuses work whose time bound is missed by over. That is also when to come back: by then over has drained.
 func refuseFull(over time.Duration, cause error) *reset.Error {
 	return &reset.Error{Kind: reset.KindQueueFull, Detail: "More is waiting than can be finished in time: ask again after the given time.",
-		RetryAfter: FullAfter(over, rand.Float64()), Cause: cause} //nolint:gosec // jitter is no secret
+		RetryAfter: FullAfter(over, rand.Float64()), Cause: cause}
 }
 
 func refuseStoreUnknown() *reset.Error {

@@ -109,5 +109,5 @@ func (g *Gate) describe(ref reset.Ref, id string, st queue.Status, now time.Time
 	}
 	eta := g.view.Load().ETA(ref, st, now)
 	t.ETA = &eta
-	return Answer{Ticket: t, PollAfter: PollAfter(eta, rand.Float64())} //nolint:gosec // jitter is no secret
+	return Answer{Ticket: t, PollAfter: PollAfter(eta, rand.Float64())}
 }

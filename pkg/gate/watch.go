@@ -87,7 +87,7 @@ func isWorthSending(sent, now reset.Ticket, since time.Duration) bool {
 // untilNextLook returns when to look at a watched ticket again although the queue has no news of it.
 func untilNextLook(ref reset.Ref, st queue.Status, t reset.Ticket, now time.Time) time.Duration {
 	look := min(max(t.ETA.High/10, shortestWatchLook), longestWatchLook)
-	look = time.Duration(float64(look) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // jitter is no secret
+	look = time.Duration(float64(look) * (0.8 + 0.4*rand.Float64()))
 	if ref.Lane == reset.LaneStart && !st.DoneTime.IsZero() {
 		look = min(look, max(st.DoneTime.Sub(now), 0))
 	}

@@ -62,7 +62,7 @@ func (c *latencies) addAll(kind Kind, t Tally, atOnce float64) {
 	for i := range c.kinds {
 		of := &c.kinds[i]
 		of.recent *= keep
-		if Kind(i) == kind { //nolint:gosec // under MaxKinds
+		if Kind(i) == kind {
 			of.recent += t.Calls
 		}
 		time += of.recent * of.mean
@@ -242,7 +242,7 @@ func (c *Chart) Count(now time.Time, s Sum) {
 	answered := s.Errors
 	for kind, t := range s.Good {
 		if t.Calls > 0 {
-			c.latency.addAll(Kind(kind), t, float64(s.InFlight)) //nolint:gosec // under MaxKinds
+			c.latency.addAll(Kind(kind), t, float64(s.InFlight))
 			answered += int(t.Calls)
 		}
 	}

@@ -263,7 +263,7 @@ func (w *weights) cost(f flight) float64 {
 	sum := 0.
 	for k := range f.kinds {
 		if f.kinds[k].calls > 0 {
-			sum += w.weight(Kind(k)) * f.kinds[k].size //nolint:gosec // under MaxKinds
+			sum += w.weight(Kind(k)) * f.kinds[k].size
 		}
 	}
 	return sum

@@ -113,7 +113,7 @@ func TestSteeredLosesAndMakesUpNothing(t *testing.T) {
 				out = append(out[:i], out[i+1:]...)
 				c.Items = rapid.IntRange(0, c.granted).Draw(t, "sent")
 				c.Unused = c.granted - c.Items
-				c.Outcome = pace.Outcome(rapid.IntRange(0, 4).Draw(t, "outcome")) //nolint:gosec // G115: 0 to 4
+				c.Outcome = pace.Outcome(rapid.IntRange(0, 4).Draw(t, "outcome"))
 				s.Done(now, c.Call)
 			default:
 				items := rapid.IntRange(1, 200).Draw(t, "items")

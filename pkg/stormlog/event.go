@@ -57,8 +57,6 @@ const (
 )
 
 // The names in the file, in the order of the constants.
-//
-//nolint:gochecknoglobals // read-only tables, used for each event
 var (
 	opNames     = [...]string{"start", "check", "complete", "ticket", "scan"}
 	sourceNames = [...]string{"live", "mail", "revoke", "attack", "scan", "office", "loop"}

@@ -11,7 +11,7 @@ import (
 
 // linkedVersion and linkedCommit are set by `make build` and `make release` (-ldflags -X). They go before what Go has
 // recorded, because Go records nothing in a Git worktree, outside a repository, or with -buildvcs=false.
-var linkedVersion, linkedCommit string //nolint:gochecknoglobals // the linker can set only package variables
+var linkedVersion, linkedCommit string
 
 // commitLength is how much of a commit's hash is shown.
 const commitLength = 12

@@ -49,7 +49,7 @@ func Open(t *testing.T, columns, rows int, command string) *Pane {
 
 func (p *Pane) tmux(args ...string) string {
 	p.t.Helper()
-	cmd := exec.Command("tmux", append([]string{"-S", p.socket}, args...)...)
+	cmd := exec.Command("tmux", append([]string{"-S", p.socket}, args...)...) //nolint:noctx // tmux answers at once
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm-256color")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -99,7 +99,7 @@ func (p *Pane) Resize(columns, rows int) {
 
 func (p *Pane) stty(args ...string) (string, error) {
 	tty := strings.TrimSpace(p.tmux("display-message", "-p", "#{pane_tty}"))
-	out, err := exec.Command("stty", append([]string{"-F", tty}, args...)...).Output()
+	out, err := exec.Command("stty", append([]string{"-F", tty}, args...)...).Output() //nolint:noctx // stty answers at once
 	return string(out), err
 }
 
@@ -128,7 +128,7 @@ func (p *Pane) Cooked() bool {
 func (p *Pane) Signal(name, signal string) {
 	p.t.Helper()
 	shell := strings.TrimSpace(p.tmux("display-message", "-p", "#{pane_pid}"))
-	out, err := exec.Command("pkill", "-"+signal, "-P", shell, "-x", name).CombinedOutput()
+	out, err := exec.Command("pkill", "-"+signal, "-P", shell, "-x", name).CombinedOutput() //nolint:noctx // pkill answers at once
 	if err != nil {
 		p.t.Fatalf("signal %s: %v: %s", signal, err, out)
 	}

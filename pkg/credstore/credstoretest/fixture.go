@@ -27,7 +27,7 @@ type Fixture struct {
 type Factory func(t *testing.T) Fixture
 
 // acceptTime is the moment from which the suite's changes count: whole µs, as that is what travels.
-var acceptTime = time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC) //nolint:gochecknoglobals // a constant
+var acceptTime = time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
 
 type suite struct {
 	*testing.T

@@ -384,7 +384,7 @@ type field struct {
 	types    []uint32 // nil for any that has a text form
 }
 
-var counts = []uint32{pgtype.Int8OID, pgtype.Int4OID} //nolint:gochecknoglobals // a constant list
+var counts = []uint32{pgtype.Int8OID, pgtype.Int4OID}
 
 func (i *inspection) fields(statement string, got []pgconn.FieldDescription, want []field, inPlace bool) {
 	for at, w := range want {

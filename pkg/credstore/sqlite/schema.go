@@ -38,7 +38,7 @@ PRAGMA user_version = 1;
 `
 
 // sampleAccounts have no password: a store that is open to whoever reads the source would be worse than an empty one.
-var sampleAccounts = []Account{ //nolint:gochecknoglobals // a constant list
+var sampleAccounts = []Account{
 	{Login: "ada", Account: credstore.Account{ID: "1", Address: "ada@example.com", Locale: "en"}},
 	{Login: "grace", Account: credstore.Account{ID: "2", Address: "grace@example.com", Locale: "en"}},
 	{Login: "edsger", Account: credstore.Account{ID: "3", Address: "edsger@example.com", Locale: "nl"}},

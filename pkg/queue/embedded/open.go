@@ -98,7 +98,7 @@ func explainOpenError(err error) error {
 // after a failed commit, so closing could block forever. The end of the process frees the rest.
 func (e *Engine) closeDB() error {
 	if e.failureErr() != nil {
-		return nil
+		return nil // the failure was reported when it happened
 	}
 	err := e.db.Close()
 	e.cache.Unref()

@@ -90,7 +90,7 @@ func (e *Engine) Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class)
 	for class := reset.ClassInteractive; class <= upTo; class++ {
 		k, ln := &e.mem.Queues[lane][class], &e.mem.queues[lane][class]
 		n += k.InLine - ln.leasedInLine
-		n += uint64(ln.retries.countDue(0, now, 1024)) //nolint:gosec // G115: at most 1,024
+		n += uint64(ln.retries.countDue(0, now, 1024))
 	}
-	return int(min(n, math.MaxInt)), nil //nolint:gosec // G115: bounded
+	return int(min(n, math.MaxInt)), nil
 }

@@ -61,7 +61,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	for {
 		stats, err := p.deps.Queue.Stats(ctx)
 		if errors.Is(err, queue.ErrClosed) || ctx.Err() != nil {
-			return nil
+			return nil // the gateway stops
 		}
 		if err != nil {
 			p.deps.Logger.Error("cannot read the queue's numbers", "err", err)
@@ -69,7 +69,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			p.once(ctx, stats, last)
 		}
 		if p.deps.Clock.Sleep(ctx, publishEvery) != nil {
-			return nil
+			return nil // the gateway stops
 		}
 	}
 }
