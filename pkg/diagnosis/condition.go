@@ -120,12 +120,24 @@ func (v *view) read(d *operatorv1.DownstreamStatus) reading {
 		return reading{untried, true}
 	case open, half: // half open: a probe is out, and nobody knows yet
 		return reading{dark, true}
-	case d.GetRamp() > 0 && d.GetRamp() < 1:
-		return reading{recovering, true}
 	case d.GetOutageStartTime() != nil: // of a kind of its calls
 		return reading{dark, true}
 	}
-	return v.readCalls(d)
+	r := v.readCalls(d)
+	if d.GetRamp() <= 0 || d.GetRamp() >= 1 || r.condition == hanging || (r.condition == dark || r.condition == failing) && v.hasJustFailed(d) {
+		return r
+	}
+	return reading{recovering, true}
+}
+
+// hasJustFailed tells whether a call has failed since it came back: the rates are still those of the outage.
+func (v *view) hasJustFailed(d *operatorv1.DownstreamStatus) bool {
+	for _, f := range ofDownstream(d) {
+		if v.since(f.GetLastTime()) < hangAfter {
+			return true
+		}
+	}
+	return false
 }
 
 // readCalls returns the condition that follows from calls and their times.

@@ -246,6 +246,38 @@ func TestHangingWhileMoreIsSent(t *testing.T) {
 	}
 }
 
+// A downstream that comes back by its ramp and fails or hangs again is told as that.
+func TestTheRampHidesNothing(t *testing.T) {
+	t.Parallel()
+	failing := func(s *status) {
+		d := scene.Downstream(s, "mail")
+		d.CallRate, d.FailureRate = 3, 3
+		d.Failures = []*operatorv1.FailureStatus{{Outcome: "error", Code: "SMTP 554", Count: 30, LastTime: scene.Ago(0)}}
+	}
+	for want, change := range map[string]func(*status){
+		"recovering":         func(*status) {},
+		"downstream_failing": failing,
+		"downstream_dark":    func(s *status) { scene.Downstream(s, "mail").OutageStartTime = scene.Ago(time.Minute) },
+		"downstream_hanging": func(s *status) {
+			d := scene.Downstream(s, "mail")
+			d.InFlight, d.LastCallTime, d.LastSuccessTime = 4, scene.Ago(20*time.Second), scene.Ago(21*time.Second)
+		},
+	} {
+		s := with(scene.Calm(), change)
+		scene.Downstream(s, "mail").Ramp = .3
+		if f := diagnosis.Once(s, nil).GetFindings(); len(f) == 0 || f[0].GetId() != want {
+			t.Errorf("want %s: %v", want, f)
+		}
+	}
+	// What failed before it came back is in the rates for 10 s.
+	s := with(scene.Calm(), failing)
+	d := scene.Downstream(s, "mail")
+	d.Ramp, d.Failures[0].LastTime = .3, scene.Ago(5*time.Second)
+	if f := diagnosis.Once(s, nil).GetFindings(); len(f) != 1 || f[0].GetId() != "recovering" {
+		t.Errorf("5 s after the last failure: %v", f)
+	}
+}
+
 // Calls that hang are told before anybody has waited for long; one call that takes long is no news.
 func TestHangingBeforeThereIsALine(t *testing.T) {
 	t.Parallel()

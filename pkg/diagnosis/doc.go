@@ -19,7 +19,7 @@
 //	downstream_failing         fact      it takes some calls and answers to others that they are too many, whatever its breaker does
 //	untried                    fact      the breaker is open, and no call has been made for 10 s: nobody knows how it fares
 //	downstream_dark            fact      the breaker is open or half open, or a kind of its calls is out
-//	recovering                 fact      it is coming back by the ramp
+//	recovering                 fact      it is coming back by the ramp, and no call hangs or has failed in the last 3 s
 //	downstream_dark            measured  calls are made and none succeeds, whatever the code
 //	downstream_failing         measured  over a tenth of its calls fail
 //	downstream_hanging         fact      calls are out, and none has come back for 3 s and ten times the usual time of a call,

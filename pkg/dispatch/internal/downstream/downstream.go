@@ -252,7 +252,7 @@ func (d *Downstream) Status() Status {
 	d.mu.Lock()
 	for _, e := range d.evidence {
 		s.OutageSince = earlier(e.outSince(d.clock.Now()), s.OutageSince)
-		if e.last.Class == failure.Config && s.Misconfiguration == "" {
+		if e.last.Class == failure.Config && !e.since.IsZero() && s.Misconfiguration == "" {
 			s.Misconfiguration = cmp.Or(e.last.Advice, failure.Meaning(d.name, e.last.Code))
 		}
 	}

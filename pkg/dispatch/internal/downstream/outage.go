@@ -26,6 +26,8 @@ const (
 	// lapse is after how long without a call an outage is forgotten. While a job waits there is a probe a minute at least;
 	// with none, nobody would ever ask again if new jobs were refused because of the outage.
 	lapse = 5 * time.Minute
+	// suspicion is how long after the last success a suspect is not heard.
+	suspicion = time.Minute
 	// mostProbesApart bounds for how many probes a job that has failed as one stays out of the line.
 	mostProbesApart = 32
 )
@@ -33,8 +35,9 @@ const (
 // evidence is what the calls of one kind have shown since the last one that succeeded. Downstream.mu guards it.
 type evidence struct {
 	// accused are the jobs that failed alone since then, by the code; suspects failed alone while others succeeded.
-	accused  map[reset.ID]accusation
-	suspects []reset.ID
+	accused   map[reset.ID]accusation
+	suspects  []reset.ID
+	succeeded time.Time // when the last call did
 
 	since    time.Time     // since when the kind is out; zero: it is not
 	last     failure.Error // the last failure that was no job's
@@ -78,6 +81,7 @@ func (e *evidence) succeed(now time.Time) (lasted time.Duration) {
 	}
 	e.suspects = e.suspects[max(0, len(e.suspects)-mostSuspects):]
 	clear(e.accused)
+	e.succeeded = now
 	since := e.since
 	e.since, e.failures, e.last = time.Time{}, 0, failure.Error{}
 	if since.IsZero() {
@@ -90,9 +94,10 @@ func (e *evidence) succeed(now time.Time) (lasted time.Duration) {
 	return now.Sub(since)
 }
 
-// accuse takes note of a job that failed alone. It tells whether that makes an outage.
-func (e *evidence) accuse(job reset.ID, a accusation) bool {
-	if slices.Contains(e.suspects, job) {
+// accuse takes note of a job that failed alone. It tells whether that makes an outage. A suspect's failure says nothing of the
+// kind, as long as others have succeeded of late.
+func (e *evidence) accuse(job reset.ID, a accusation, now time.Time) bool {
+	if slices.Contains(e.suspects, job) && now.Sub(e.succeeded) < suspicion {
 		return false
 	}
 	if len(e.accused) == mostAccused { // refusals with many codes
@@ -131,7 +136,7 @@ func (d *Downstream) judge(p *Permit, job reset.ID, items int, c ending, now tim
 	case c.class == Outage:
 		v.began = e.fail(now, c.failure, d.probeWaits.Consecutive)
 	case c.class != Error:
-	case out, items == 1 && e.accuse(job, accusation{c.failure.Code, c.refusal}):
+	case out, items == 1 && e.accuse(job, accusation{c.failure.Code, c.refusal}, now):
 		v.began = e.fail(now, c.failure, 0)
 		v.class = Outage
 	}

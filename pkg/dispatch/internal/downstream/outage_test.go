@@ -145,6 +145,31 @@ func TestPoisonousJobsFakeNoOutage(t *testing.T) {
 	})
 }
 
+// A flickering backend makes suspects of all jobs in line. If then nothing succeeds any more, that is an outage all the same.
+func TestAnOutageOfSuspects(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, false)
+		for job := byte(1); job <= 60; job++ {
+			b.is(Error, b.call(job, unknown("")), "flickers")
+			if job%2 == 0 {
+				b.is(OK, b.call(200, nil), "a good one")
+			}
+		}
+		used := 0
+		for range 8 {
+			for job := byte(1); job <= 60; job++ {
+				if b.call(job, unknown("")) == Error {
+					used++
+				}
+			}
+			pass(30 * time.Second) // as long as a job waits for its next try
+		}
+		if used > 200 || b.OutOf(KindMain).IsZero() {
+			t.Errorf("%d tries used of 60 jobs while nothing succeeded; out since %v", used, b.OutOf(KindMain))
+		}
+	})
+}
+
 func TestConfigurationFaultsUseNoTry(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBench(t, false)
@@ -159,14 +184,17 @@ func TestConfigurationFaultsUseNoTry(t *testing.T) {
 			t.Errorf("out since %v\n%s", b.OutOf(KindMain), &b.log)
 		}
 		b.is(Outage, b.call(1, denied), "refused")
-		if m := b.Status().Misconfiguration; !strings.Contains(m, "Grant surgegate's identity") {
-			t.Errorf("misconfiguration %q", m)
+		if m := b.Status().Misconfiguration; m != "" {
+			t.Errorf("one refusal between good calls is a misconfiguration: %q", m)
 		}
 		for range 9 {
 			b.is(Outage, b.call(1, denied), "refused")
 		}
 		if b.OutOf(KindMain).IsZero() {
 			t.Error("ten refusals in a row are no outage")
+		}
+		if m := b.Status().Misconfiguration; !strings.Contains(m, "Grant surgegate's identity") {
+			t.Errorf("misconfiguration %q", m)
 		}
 		pass(3 * time.Second)
 		b.is(OK, b.call(1, nil), "a probe")
