@@ -47,7 +47,11 @@ type Dispatch struct {
 
 	mu    sync.Mutex
 	level int
-	news  chan struct{} // closed and replaced when the level, the store's description or what is paused changes
+	// running is Run's context. terms is made from it, and is cancelled and replaced when the level, the store's description or what is
+	// paused changes: a lane that waits under it looks again.
+	running  context.Context
+	terms    context.Context
+	endTerms context.CancelFunc
 
 	abandonOnce sync.Once
 	abandoned   chan struct{} // closed by Abandon
@@ -114,8 +118,9 @@ func New(cfg Config, deps Deps) (*Dispatch, error) {
 			return nil, fmt.Errorf("dispatch: %w", err)
 		}
 	}
-	d := &Dispatch{cfg: cfg, deps: deps, clock: deps.Clock, log: deps.Logger, news: make(chan struct{}),
+	d := &Dispatch{cfg: cfg, deps: deps, clock: deps.Clock, log: deps.Logger, running: context.Background(),
 		abandoned: make(chan struct{})}
+	d.announceLocked()
 	var err error
 	if d.metrics, err = newMetrics(deps.Register, cfg.Promise); err != nil {
 		return nil, fmt.Errorf("dispatch: metrics: %w", err)
@@ -260,19 +265,21 @@ func (d *Dispatch) announce() {
 }
 
 func (d *Dispatch) announceLocked() {
-	close(d.news)
-	d.news = make(chan struct{})
+	if d.endTerms != nil {
+		d.endTerms()
+	}
+	d.terms, d.endTerms = context.WithCancel(d.running)
 }
 
-// terms are what the runner may lease now, and a channel that is closed when that changes.
-func (d *Dispatch) terms(l *lane) (upTo reset.Class, ok bool, news <-chan struct{}) {
+// mayLease tells up to which class the lane may lease now, if at all, and returns a context that ends when that changes or Run ends.
+func (d *Dispatch) mayLease(l *lane) (upTo reset.Class, ok bool, terms context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	upTo = reset.ClassDeferrable
 	if d.level >= 1 {
 		upTo = reset.ClassSuspect
 	}
-	return upTo, l.limit() > 0 && (!l.deferrable || d.level < 1) && l.paused.IsZero(), d.news
+	return upTo, l.limit() > 0 && (!l.deferrable || d.level < 1) && l.paused.IsZero(), d.terms
 }
 
 // Prepare takes over what is recorded of an earlier process and asks the store what it needs. Without an answer that can
@@ -291,6 +298,10 @@ func (d *Dispatch) Run(ctx context.Context) error {
 	callCtx, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	g, runCtx := errgroup.WithContext(ctx)
+	d.mu.Lock()
+	d.running = runCtx
+	d.announceLocked()
+	d.mu.Unlock()
 	for _, l := range d.lanes {
 		g.Go(func() error { return d.run(runCtx, callCtx, l) })
 	}
@@ -373,14 +384,12 @@ const minWait = time.Millisecond
 
 // next waits for work and for the permits, then leases. Neither batch nor error: look again.
 func (d *Dispatch) next(ctx context.Context, l *lane) (*batch, error) {
-	upTo, ok, news := d.terms(l)
-	waitCtx, stop := until(ctx, news, nil)
-	defer stop()
+	upTo, ok, waitCtx := d.mayLease(l)
 	queueCtx := waitCtx
 	if ok && l.budget != nil {
 		t := l.budget.Terms(d.clock.Now(), upTo, d.mail.Limits().Concurrency)
 		var stop func()
-		queueCtx, stop = until(waitCtx, t.Changed, d.timer(t.Wait))
+		queueCtx, stop = d.withTimer(waitCtx, t.Changed, t.Wait)
 		defer stop()
 		upTo, ok = t.UpTo, t.OK
 	}
@@ -474,38 +483,31 @@ func (d *Dispatch) lease(ctx context.Context, b *batch, upTo reset.Class, most i
 	return err
 }
 
-// timer fires after the wait; nil, which never does, where there is none.
-func (d *Dispatch) timer(wait time.Duration) clock.Timer {
-	if wait <= 0 {
-		return nil
-	}
-	return d.clock.NewTimer(wait)
-}
-
-// until returns a context that ends with ctx, when news is closed, or when the timer, if there is one, fires.
-func until(ctx context.Context, news <-chan struct{}, timer clock.Timer) (context.Context, func()) {
+// withTimer returns a context that ends with ctx, when changed ends, or after the wait if it is positive. Only a wait takes a goroutine; stop
+// waits for it.
+func (d *Dispatch) withTimer(ctx, changed context.Context, wait time.Duration) (waitCtx context.Context, stop func()) {
 	waitCtx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	var fired <-chan time.Time
-	if timer != nil {
-		fired = timer.C()
-	}
-	go func() {
-		defer close(ended)
-		select {
-		case <-news:
+	forget := context.AfterFunc(changed, cancel)
+	if wait <= 0 {
+		return waitCtx, func() {
+			forget()
 			cancel()
-		case <-fired:
+		}
+	}
+	timer := d.clock.NewTimer(wait)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		select {
+		case <-timer.C():
 			cancel()
 		case <-waitCtx.Done():
 		}
-	}()
+	})
 	return waitCtx, func() {
+		forget()
 		cancel()
-		<-ended
-		if timer != nil {
-			timer.Stop()
-		}
+		waiting.Wait()
+		timer.Stop()
 	}
 }
 

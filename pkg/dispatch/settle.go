@@ -351,9 +351,7 @@ func (d *Dispatch) open(ctx context.Context, s *settlement, l queue.Lease, v unm
 		s.again(l)
 		return false
 	}
-	err = v.Unmarshal(plain)
-	clear(plain)
-	if err != nil {
+	if err = v.Unmarshal(plain); err != nil {
 		s.park(l, "the payload is not readable")
 		return false
 	}
@@ -370,6 +368,5 @@ func (d *Dispatch) follow(ctx context.Context, a seal.Audience, j reset.Job, pay
 		j.Payload, err = d.deps.Sealer.Seal(ctx, a, seal.BindingOf(j), payload)
 		return err
 	})
-	clear(payload)
 	return j, err
 }

@@ -56,6 +56,7 @@ type failureCount struct {
 	call     string
 	counts   bool // for the breaker
 	last     time.Time
+	advice   string // what surgegate itself knows to change, of the last such call; it goes before the code's meaning
 	text     string
 	slots    [slots]struct{ number, calls, items uint64 }
 	calls    int // since the last line
@@ -92,7 +93,8 @@ func (f *failures) record(ctx context.Context, now time.Time, call string, c Cla
 	f.mu.Lock()
 	key := failureClass{outcomeName(c), code}
 	n := f.class(&key, now)
-	n.call, n.counts, n.last, n.text = call, c == Overload || c == Timeout || c == Outage, now, e.Text
+	n.call, n.counts, n.last = call, c == Overload || c == Timeout || c == Outage, now
+	n.advice, n.text = e.Advice, e.Text
 	n.calls++
 	n.items += items
 	s := &n.slots[now.UnixNano()/int64(slot)%int64(slots)]
@@ -146,13 +148,18 @@ func (f *failures) due(key failureClass, n *failureCount, now time.Time) []any {
 	}
 	line := []any{
 		"downstream", f.name, "call", n.call, "outcome", key.outcome, "code", key.code, "failures", n.calls, "items", n.items,
-		"meaning", failure.Meaning(f.name, key.code),
+		"meaning", f.meaning(key, n),
 	}
 	if n.text != "" && f.text() {
 		line = append(line, "text", strings.ToValidUTF8(n.text[:min(len(n.text), mostText)], "?"))
 	}
 	n.calls, n.items, n.text, n.loggedAt = 0, 0, "", now
 	return line
+}
+
+// meaning returns what an operator is told of a class: the advice of its last failure, or else what its code means.
+func (f *failures) meaning(key failureClass, n *failureCount) string {
+	return cmp.Or(n.advice, failure.Meaning(f.name, key.code))
 }
 
 func (f *failures) write(ctx context.Context, line []any) {
@@ -193,7 +200,7 @@ func (f *failures) list(now time.Time) (all []Failure) {
 	for key, n := range f.classes {
 		if _, items := n.within(now, remembered); items > 0 {
 			all = append(all, Failure{
-				Outcome: key.outcome, Code: key.code, Call: n.call, Items: items, Last: n.last, Meaning: failure.Meaning(f.name, key.code),
+				Outcome: key.outcome, Code: key.code, Call: n.call, Items: items, Last: n.last, Meaning: f.meaning(key, n),
 			})
 		}
 	}
@@ -209,14 +216,15 @@ func (f *failures) cause(now time.Time) []any {
 	defer f.mu.Unlock()
 	var most uint64
 	var found failureClass
+	var meaning string
 	for key, n := range f.classes {
 		calls, _ := n.within(now, causeWindow)
 		if n.counts && (calls > most || calls == most && key.code < found.code) {
-			most, found = calls, key
+			most, found, meaning = calls, key, f.meaning(key, n)
 		}
 	}
 	if most == 0 {
 		return nil
 	}
-	return []any{"outcome", found.outcome, "code", found.code, "failures", most, "meaning", failure.Meaning(f.name, found.code)}
+	return []any{"outcome", found.outcome, "code", found.code, "failures", most, "meaning", meaning}
 }

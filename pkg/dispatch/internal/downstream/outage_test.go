@@ -329,6 +329,25 @@ func TestDownstreamsTextIsLoggedWhereAsked(t *testing.T) {
 	})
 }
 
+// What surgegate knows to change says more than what the code means in general.
+func TestAdviceIsToldBeforeTheCodesMeaning(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const advice = "Add the column that store.postgres.accounts.hash names."
+		b := newBench(t, false)
+		for job := range byte(3) {
+			b.call(job+1, &failure.Error{Code: "SCHEMA", Advice: advice})
+		}
+		for _, message := range []string{"calls of a downstream failed", "nothing succeeds"} {
+			if lines := b.lines(message); len(lines) != 1 || !strings.Contains(lines[0], advice) {
+				t.Errorf("%s: %q", message, lines)
+			}
+		}
+		if s := b.Status().Failures; len(s) != 1 || s[0].Meaning != advice {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
 // A server that makes codes up must cost neither memory nor series.
 func TestManyCodesBecomeOther(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

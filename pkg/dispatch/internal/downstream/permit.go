@@ -1,6 +1,7 @@
 package downstream
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -131,7 +132,8 @@ func (p *Permit) seen(ctx context.Context, job reset.ID, items int, e ending) Cl
 	switch {
 	case v.began:
 		d.log.WarnContext(ctx, "nothing succeeds: an outage, for which no job's tries are used", "downstream", d.name,
-			"call", d.callName(p.kind), "code", e.failure.Code, "meaning", failure.Meaning(d.name, e.failure.Code))
+			"call", d.callName(p.kind), "code", e.failure.Code,
+			"meaning", cmp.Or(e.failure.Advice, failure.Meaning(d.name, e.failure.Code)))
 	case v.ended > 0:
 		d.log.InfoContext(ctx, "calls succeed again", "downstream", d.name, "call", d.callName(p.kind),
 			"after", v.ended.Round(time.Millisecond))

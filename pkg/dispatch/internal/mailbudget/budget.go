@@ -1,6 +1,7 @@
 package mailbudget
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -90,15 +91,17 @@ type Budget struct {
 	taken struct{ interactive, bulk *clock.Limiter }
 	out   int // bulk mails leased and not done
 
-	changed chan struct{} // closed and replaced when one is done, or the configuration changes
+	// changed is cancelled and replaced when a bulk mail is done or the configuration changes.
+	changed       context.Context
+	cancelChanged context.CancelFunc
 }
 
 // New returns a budget whose buckets are full.
 func New(c Config) *Budget {
 	c = c.WithDefaults()
-	return &Budget{
-		share: c.BulkShare, interactive: c.Interactive.bucket(), bulk: c.Bulk.bucket(), changed: make(chan struct{}),
-	}
+	b := &Budget{share: c.BulkShare, interactive: c.Interactive.bucket(), bulk: c.Bulk.bucket()}
+	b.changed, b.cancelChanged = context.WithCancel(context.Background())
+	return b
 }
 
 // Configure changes the bounds from now on. A bound that stays keeps what its bucket holds, up to the new burst; one that
@@ -109,7 +112,7 @@ func (b *Budget) Configure(now time.Time, c Config) {
 	defer b.mu.Unlock()
 	b.share = c.BulkShare
 	b.interactive, b.bulk = c.Interactive.change(b.interactive, now), c.Bulk.change(b.bulk, now)
-	b.tell()
+	b.announce()
 }
 
 func (r Rate) change(bucket *clock.Limiter, now time.Time) *clock.Limiter {
@@ -120,18 +123,19 @@ func (r Rate) change(bucket *clock.Limiter, now time.Time) *clock.Limiter {
 	return bucket
 }
 
-func (b *Budget) tell() {
-	close(b.changed)
-	b.changed = make(chan struct{})
+// announce ends the context of all Terms so far. Called under mu.
+func (b *Budget) announce() {
+	b.cancelChanged()
+	b.changed, b.cancelChanged = context.WithCancel(context.Background())
 }
 
 // Terms are what may be leased now.
 type Terms struct {
 	OK   bool        // something may
 	UpTo reset.Class // and up to which class
-	// Wait is when that may be more, if positive; Changed is closed when it may be more before.
+	// Wait is the time after which more may be leased, if it is positive. Changed ends when more may be leased before.
 	Wait    time.Duration
-	Changed <-chan struct{}
+	Changed context.Context
 }
 
 // Terms tells what of the classes up to one may be leased at now, with so many calls at once (0: any number).
@@ -201,5 +205,5 @@ func (b *Budget) Done() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.out--
-	b.tell()
+	b.announce()
 }

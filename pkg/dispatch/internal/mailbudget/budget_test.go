@@ -37,7 +37,7 @@ func TestZeroConfigBoundsOnlyTheCallsOfBulk(t *testing.T) {
 	}
 	b.Done()
 	select {
-	case <-full.Changed:
+	case <-full.Changed.Done():
 	default:
 		t.Error("nobody was told that a call is free")
 	}
@@ -160,7 +160,7 @@ func TestConfigureChangesBoundsAtOnce(t *testing.T) {
 	before := b.Terms(now, reset.ClassDeferrable, 0)
 	b.Configure(now, Config{Interactive: Rate{PerSecond: 1, Burst: 2}, BulkShare: .25})
 	select {
-	case <-before.Changed:
+	case <-before.Changed.Done():
 	default:
 		t.Error("nobody was told of the change")
 	}
