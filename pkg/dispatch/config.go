@@ -42,7 +42,7 @@ type Config struct {
 	// MaxDelay bounds every back-off. Default 60 s.
 	MaxDelay time.Duration
 
-	// Identifier, Account and Recipient bound the link mails. Defaults 5 an hour (burst 5), 10 a day, 20 a day.
+	// Identifier, Account and Recipient bound the link mails. Defaults 5 an hour (burst 5), 10 a day, 10 a day.
 	Identifier, Account, Recipient Budget
 
 	// MailBudget bounds interactive and bulk mail, each by itself.
@@ -107,7 +107,7 @@ func (c Config) WithDefaults() Config {
 	orDuration(&c.MaxDelay, time.Minute)
 	c.Identifier = c.Identifier.or(Budget{Mails: 5, Per: time.Hour, Burst: 5})
 	c.Account = c.Account.or(Budget{Mails: 10, Per: 24 * time.Hour, Burst: 10})
-	c.Recipient = c.Recipient.or(Budget{Mails: 20, Per: 24 * time.Hour, Burst: 20})
+	c.Recipient = c.Recipient.or(Budget{Mails: 10, Per: 24 * time.Hour, Burst: 10})
 	floors := make(map[reset.Lane]float64, len(reset.Lanes()))
 	for _, l := range workedLanes() {
 		floors[l] = 100
