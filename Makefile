@@ -67,6 +67,7 @@ test: build gcc chromium postgresql tmux systemd podman rules $(BIN)/cyclonedx-g
 	go test -race -p 1 -timeout 10m $(CONCURRENT)      # because some of them measure time
 	go test -p 1 -timeout 10m $(VIRTUAL)
 	cd dashboards/gen && go test -race ./...
+	cd deploy/kubecheck && go test ./...
 
 .PHONY: rules
 rules: $(BIN)/promtool ## Prometheus rules: lint, then every alert shown to fire and to resolve
@@ -111,7 +112,7 @@ verify: lint generate dashboards-json ## Lint, layers, buf, generated files fres
 	go mod tidy -diff
 	cd proto && $(BIN)/buf lint
 	@tag=$$(git describe --tags --abbrev=0 2>/dev/null || true); if [ -n "$$tag" ]; then cd proto && $(BIN)/buf breaking --against "../.git#tag=$$tag,subdir=proto"; else echo "buf breaking: no release tag yet, nothing to compare with"; fi
-	cd dashboards/gen && go mod tidy -diff && $(BIN)/golangci-lint run --timeout 15m
+	for m in dashboards/gen deploy/kubecheck; do (cd $$m && go mod tidy -diff && $(BIN)/golangci-lint run --timeout 15m); done
 	@test -z "$$(git status --porcelain -- dashboards/grafana)" || { echo "dashboards are stale: commit what 'make dashboards-json' has made"; exit 1; }
 	@test -z "$$(git status --porcelain -- proto)" || { echo "generated code is stale: run 'make generate' and commit proto/"; git status --porcelain -- proto; exit 1; }
 	@$(MAKE) --no-print-directory vulncheck
