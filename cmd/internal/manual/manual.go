@@ -23,7 +23,7 @@ func Command(root *cobra.Command) *cobra.Command {
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			if err := os.MkdirAll(args[0], 0o755); err != nil {
+			if err := os.MkdirAll(args[0], 0o750); err != nil {
 				return err
 			}
 			root.DisableAutoGenTag = true
