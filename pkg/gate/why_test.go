@@ -121,7 +121,7 @@ func TestRefusalsAreLoggedWithTheirNumbers(t *testing.T) {
 		"not durable": {reason: decision.Refused, refuse: func(w *world) {
 			w.faults.notAccepting(fmt.Errorf("%w: free disk below the reserve", queue.ErrNotDurable))
 			w.refresh()
-		}, want: map[string]any{"cause": "not_durable", "why": "queue: cannot make it durable now: free disk below the reserve"}},
+		}, want: map[string]any{"cause": "not_durable", "why": "queue: cannot write durably now: free disk below the reserve"}},
 		"nobody wants to know": {reason: decision.Paced, unwanted: true, refuse: func(w *world) { w.faults.enqueue(queue.ErrFull) }},
 		"the caller's own fault": {reason: decision.Refused, unwanted: true, complete: true, refuse: func(w *world) {
 			w.complete(w.completion(w.token("acc-1")))

@@ -1,48 +1,47 @@
-// Package queue is the port to the durable queue: what was acknowledged survives kill -9 and power cuts, and is worked
-// at least once; what an engine is asked to end ends exactly once.
+// Package queue defines the interface of the durable queue. A job that Enqueue acknowledged survives kill -9 and power
+// cuts. It is handed out at least once and ends exactly once.
 //
-// # A job's life
+// # Life of a job
 //
-//	Enqueue ─► waiting ──Lease──► leased ──Finish──► ended (+ follow-ups and records in the same atomic write)
+//	Enqueue ─► waiting ──Lease──► leased ──Finish──► ended (with follow-ups and records in the same atomic write)
 //	             ▲  ▲                │ │
-//	             │  └─ lease expired ┘ ├──Retry──► retrying ──notBefore──► waiting
+//	             │  └─ lease expired ┘ ├──Retry──► retrying ──NotBefore──► waiting
 //	             │                     └──Park───► parked ──GiveUp, expiry, a new job with its key──► ended
 //	             └───────────────Requeue────────────┘
 //
-// A lane is three lines, one a class; all of a lower class are leased before any of a higher one, inside a line the
-// order is the order of arrival, and retries whose time has come go first.
+// A lane has one line for each class. All jobs of a lower class are leased before any of a higher one. In a line retries
+// that are due go first, then jobs in the order of arrival.
 //
 // # Semantics
 //
-//   - Enqueue judges each Item by itself; an item (mark, job, records) is atomic, the slice is not. When it returns,
-//     what was accepted is durable.
-//   - Keys: in LaneStart and LaneMail a second job with the key and class of an open one joins it (coalesces); of a
-//     slower class it would wait for a suspect who asked first. A joined start still gets a place of its own at the
-//     end of its line, which the lane passes like any other, so that nobody can see whether he was the first to ask.
-//     A link mail joins the account's link mail until that is leased. Parked ones are not joined: nobody should wait
-//     for an operator, who has all that an outage parked before him. The next job takes the key over and ends the
-//     parked one superseded in its own atomic write. LaneHash and LaneApply share one key an account and supersede: a
-//     newer Sequence ends the older job, in either lane, in its own atomic write; a follow-up whose account has a
-//     higher Sequence ends superseded instead of being enqueued. Unique jobs do neither.
+//   - Enqueue judges each Item by itself. An item (mark and job) is atomic, the slice is not. What was accepted is
+//     durable when Enqueue returns.
+//   - Start and mail: a second job with the key and class of an open one joins it. It does not join a job of another
+//     class, because a person must not wait for a suspect who asked first. A joined start gets a place of its own at the
+//     end of the line, which is passed like any other, so nobody can see whether they were the first to ask. A link mail
+//     joins until the open one is leased. Nothing joins a parked job: the new job takes the key and ends the parked one as
+//     superseded in the same atomic write.
+//   - Hash and apply share one key an account. A job with a higher Sequence ends the open one, in either lane, as
+//     superseded in the same atomic write. A follow-up with a lower Sequence than the open job ends as superseded itself.
+//   - Unique jobs neither join nor supersede.
 //   - Marks: a MarkRaise is refused with ErrMarkSpent, and nothing is written, unless the account's mark is absent or
-//     equals TokenMark. The raised mark, max(old+1, TokenMark+1, accept time in µs), becomes the job's Sequence. A
+//     equals TokenMark. The raised mark is max(old+1, TokenMark+1, accept time in µs) and becomes the job's Sequence. A
 //     repeat with the Request that raised the mark gets the first ticket's Ref and Replayed.
-//   - Leases expire. Finish, Retry and Park with a lease that has expired and been handed out again, or whose job was
-//     superseded, are refused with ErrLeaseLost and leave nothing behind. Expired but not handed out again, they may
-//     succeed, and the job is not handed out again.
-//   - A start ticket's DONE is fixed when the lane first passes its place: lease time plus LeaseRequest.DoneAfter,
-//     durable before Lease returns; Status.DoneTime tells it. Nothing that happens later changes it.
-//   - Position is ordinal minus passed, so it never grows for one ticket. A completion's line is hash and apply
-//     together: passed counts those first leased in their last lane or ended before.
-//   - PutAll writes records together or not at all, so that what was done and the record of it cannot part.
+//   - Leases expire. When the job was handed out again or superseded, Finish, Retry and Park with the old lease return
+//     ErrLeaseLost and write nothing. When it has expired but was not handed out again, they may succeed.
+//   - A start's ticket becomes DONE at the time of the Lease that first passes its place, plus LeaseRequest.DoneAfter.
+//     Nothing changes that time later. Status.DoneTime tells it, and only once it is durable.
+//   - A position is the ordinal minus what has been passed, so it never grows for one ticket. Hash and apply are one line
+//     for this: passed counts the jobs that ended or were leased in their last lane.
+//   - PutAll writes all records or none, so that an action and the record of it are durable together.
 //   - Final tickets are readable for the retention, then ErrNotFound.
-//   - Conservation: enqueued − ended − held is 0 in every snapshot.
+//   - Conservation: in every snapshot enqueued = ended + held.
 //
 // # Failure rules
 //
-// An engine that cannot make things durable says ErrNotDurable to Enqueue and goes on with everything that ends jobs
-// as long as it can. After a failed fsync nothing can be trusted: the engine reports through its fatal hook and the
-// process ends. ErrFull is a bound, not a fault. After Close every call returns ErrClosed.
+// An engine that cannot write durably for now returns ErrNotDurable from Enqueue, and lets jobs end as long as it can.
+// After a failed fsync nothing can be trusted: the engine calls its fatal hook and the process must end. ErrFull means
+// that a bound is reached. After Close every call returns ErrClosed.
 //
-// Engines pass the exported suite in queue/queuetest.
+// Every engine passes the conformance suite in queue/queuetest.
 package queue

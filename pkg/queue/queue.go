@@ -12,56 +12,55 @@ import (
 // Errors of every engine. Test with errors.Is.
 var (
 	ErrClosed     = errors.New("queue: closed")
-	ErrNotDurable = errors.New("queue: cannot make it durable now")
-	ErrFull       = errors.New("queue: over its bound")
+	ErrNotDurable = errors.New("queue: cannot write durably now")
+	ErrFull       = errors.New("queue: full")
 	ErrTooLarge   = errors.New("queue: item too large")
-	ErrMarkSpent  = errors.New("queue: the account's mark has moved on")
+	ErrMarkSpent  = errors.New("queue: the token's mark is not the account's current one")
 	ErrLeaseLost  = errors.New("queue: lease lost")
-	ErrConflict   = errors.New("queue: record has another version")
+	ErrConflict   = errors.New("queue: the record has another version")
 	ErrNotFound   = errors.New("queue: not found")
 )
 
-// MaxPayload is the largest payload of a job in bytes: a 256-character password of 4-byte runes, its token and
-// account id, sealed, fit several times over.
+// MaxPayload is the largest payload of a job in bytes. A sealed completion with the longest password needs a fraction of it.
 const MaxPayload = 16 << 10
 
 // Producer is the request side.
 type Producer interface {
-	// Enqueue makes each item durable or says in its Verdict why not. The verdicts are in the order of the items. A
-	// ctx that ends while the commit is under way does not undo it: the verdicts then carry ctx's error and the
-	// items may or may not have been accepted.
+	// Enqueue makes each item durable, or says in its Verdict why not. The verdicts are in the order of the items. When
+	// ctx ends during the commit, the verdicts carry ctx's error and the items may or may not have been accepted.
 	Enqueue(ctx context.Context, items []Item) []Verdict
-	// Ticket tells where a ticket stands. ErrNotFound for one that never was or is past its retention.
+	// Ticket returns the status of a ticket. It returns ErrNotFound for a ticket that never existed or is past its
+	// retention.
 	Ticket(ctx context.Context, ref reset.Ref) (Status, error)
-	// Watch signals (with a buffer of one) when the ticket's Status may have changed in state or DoneTime; changes
-	// of position alone are not signalled. stop must be called once.
+	// Watch returns a channel, with a buffer of one, that gets a value when the ticket's state or DoneTime may have
+	// changed. A change of position alone is not signalled. The caller must call stop.
 	Watch(ref reset.Ref) (changed <-chan struct{}, stop func())
-	// Stats is one consistent snapshot.
+	// Stats returns one consistent snapshot.
 	Stats(ctx context.Context) (Stats, error)
 }
 
 // Item is one thing to enqueue.
 type Item struct {
 	Job reset.Job
-	// Mark is raised by completions in the same atomic write; nil elsewhere.
+	// Mark is raised in the same atomic write. Only completions have one.
 	Mark *MarkRaise
 }
 
-// MarkRaise is the precondition and the raise of an account's mark.
+// MarkRaise raises an account's mark if it is still the one in the token.
 type MarkRaise struct {
 	Account   reset.Key
 	TokenMark uint64    // the mark in the token
-	Request   reset.Key // keyed hash of token and request id; zero when the caller gave none
-	// ExpireTime is when the mark may be dropped: the longest token TTL after this raise.
+	Request   reset.Key // keyed hash of token and request id; zero when the caller gave no request id
+	// ExpireTime is when the mark may be deleted: the longest token TTL after this raise.
 	ExpireTime time.Time
 }
 
 // Verdict is what became of one item.
 type Verdict struct {
-	// Ref is the ticket's place; with Replayed, of the ticket of the earlier call.
+	// Ref is the ticket's place; with Replayed, that of the earlier call's ticket.
 	Ref reset.Ref
-	// Ahead is as in Status, when it was accepted; 0 with Replayed and from an engine that does not tell it
-	// here. Asking Ticket instead waits, under load, for the next commit.
+	// Ahead is Status.Ahead at the moment of acceptance. It is 0 with Replayed. It spares the caller a call of Ticket,
+	// which waits for the next commit under load.
 	Ahead    uint64
 	Joined   bool // coalesced into an open job
 	Replayed bool
@@ -75,8 +74,8 @@ type Status struct {
 	UpdateTime time.Time
 	// Lane is where the ticket's job is now.
 	Lane reset.Lane
-	// Ahead counts the places of the line that have not been passed, up to and with the ticket's own; 0 when running
-	// or final. The position that people are told leaves their own out.
+	// Ahead counts the places of the line that have not been passed, up to and including the ticket's own; 0 when
+	// running or final. The position that people see excludes their own place.
 	Ahead uint64
 	// DoneTime is set for start tickets once the lane has passed their place; the State stays StateAccepted until
 	// then and is StateDone from then on, by the engine's clock.
@@ -93,15 +92,15 @@ type LaneStats struct {
 	Parked   uint64
 	// OldestAccept is the accept time of the oldest interactive job that waits in line; zero when there is none.
 	OldestAccept time.Time
-	// OldestRetry is that of the oldest interactive job that was put back for another try and has not ended, leased
-	// or not; parked ones are their operator's. Zero when there is none.
+	// OldestRetry is the accept time of the oldest interactive job that is retrying, leased or not. Parked jobs do not
+	// count. Zero when there is none.
 	OldestRetry time.Time
-	// Entered and Ended count jobs that came into this lane, and that ended in it, since the engine opened.
+	// Entered and Ended count the jobs that entered this lane, and that ended in it, since the engine opened.
 	Entered, Ended uint64
 }
 
-// Oldest is the accept time of the oldest interactive job that is waited for, in line or between tries; zero when there
-// is none. With a downstream that is dead there may be nothing in line, and all the work between tries.
+// Oldest returns the accept time of the oldest interactive job that waits, in line or for its next try; zero when there
+// is none. When a downstream is dead, all jobs may be between tries and none in line.
 func (s LaneStats) Oldest() time.Time {
 	if s.OldestAccept.IsZero() || !s.OldestRetry.IsZero() && s.OldestRetry.Before(s.OldestAccept) {
 		return s.OldestRetry
@@ -109,11 +108,11 @@ func (s LaneStats) Oldest() time.Time {
 	return s.OldestAccept
 }
 
-// CrowdMin is how many jobs a lane must hold before Crowd tells of any. Below it single accounts would show: who asks for
-// five names, and sees the wait of the mail lane grow by five mails, knows that there are five accounts.
+// CrowdMin is how many jobs a lane must hold before Crowd reports any. Smaller numbers would show single accounts: a
+// caller who asks for five names and sees the mail lane grow by five mails knows that all five have accounts.
 const CrowdMin = 128
 
-// Crowd is how many jobs people wait for in the lane, as far as callers may come to know: none below CrowdMin, else
+// Crowd returns how many jobs of the lane people wait for, as coarsely as callers may know it: 0 below CrowdMin, otherwise
 // rounded up to a power of two.
 func (s LaneStats) Crowd() uint64 {
 	n := s.Waiting[reset.ClassInteractive] + s.Waiting[reset.ClassSuspect] + s.Leased + s.Retrying
@@ -138,25 +137,25 @@ type Stats struct {
 	NotAccepting error
 }
 
-// Conservation is enqueued − ended − held: 0, or the engine is at fault.
+// Conservation returns enqueued − ended − held. Any value but 0 is a fault of the engine.
 func (s Stats) Conservation() int64 { return int64(s.Enqueued) - int64(s.Ended) - int64(s.Held) }
 
 // Worker is the work side.
 type Worker interface {
-	// Wait returns when the lane has something to lease (up to the class), or ctx is done, or the engine closed.
+	// Wait blocks until the lane has something to lease (up to the class), ctx is done, or the engine is closed.
 	Wait(ctx context.Context, lane reset.Lane, upTo reset.Class) error
-	// Backlog is how many jobs of the lane (up to the class) wait in line, so that a batch can be made as large as is
-	// worth while. Cheap, and so an estimate that may be a second old: retries that are due may or may not be in it.
+	// Backlog returns about how many jobs of the lane (up to the class) wait in line; the dispatcher sizes its batches by
+	// it. The number may be a second old, and retries that are due may be missing.
 	Backlog(ctx context.Context, lane reset.Lane, upTo reset.Class) (int, error)
-	// Lease hands out up to Max jobs, none if none is due. It does not block.
+	// Lease hands out up to Max jobs; none if none is due. It does not wait for jobs.
 	Lease(ctx context.Context, r LeaseRequest) ([]Lease, error)
-	// Extend moves the leases' deadlines to now + visibility; one error each.
+	// Extend moves the leases' deadlines to now + visibility. It returns one error for each.
 	Extend(ctx context.Context, leases []Lease, visibility time.Duration) []error
-	// Finish ends jobs; each with its follow-ups and records in one atomic write; one error each.
+	// Finish ends jobs, each with its follow-ups and records in one atomic write. It returns one error for each.
 	Finish(ctx context.Context, ends []Finish) []error
-	// Retry puts jobs back, not to be leased before their time; one error each.
+	// Retry puts jobs back; they are not leased before their time. It returns one error for each.
 	Retry(ctx context.Context, retries []Retry) []error
-	// Park sets jobs aside for an operator; one error each.
+	// Park sets jobs aside for an operator. It returns one error for each.
 	Park(ctx context.Context, parks []Park) []error
 }
 
@@ -165,31 +164,31 @@ type LeaseRequest struct {
 	Lane reset.Lane
 	UpTo reset.Class // highest class to hand out
 	Max  int
-	// Visibility is how long the leases last; longer than the deadline of the call that they are for.
+	// Visibility is how long the leases last. It must exceed the deadline of the call that the jobs are for.
 	Visibility time.Duration
-	// DoneAfter fixes, in LaneStart, the DoneTime of the places passed: lease time + DoneAfter.
+	// DoneAfter decides, in LaneStart, the DoneTime of the places that this Lease passes: lease time + DoneAfter.
 	DoneAfter time.Duration
-	// Expired asks for jobs whose ExpireTime has passed instead, in any state but leased, parked included.
+	// Expired asks for jobs whose ExpireTime has passed instead of waiting ones. They may be in any state but leased.
 	Expired bool
 }
 
-// Lease is a job in hand.
+// Lease is a job that was handed out.
 type Lease struct {
 	Job      reset.Job
-	Token    uint64 // fences: another hand-out of the same job has another token
+	Token    uint64 // fencing token: another lease of the same job has another one
 	Deadline time.Time
 }
 
 // Finish ends a leased job.
 type Finish struct {
 	Lease Lease
-	// State and Reason are the ticket's final ones; a zero State means that the ticket lives on in the follow-up that
-	// carries its id.
+	// State and Reason are the ticket's final ones. A zero State means that the follow-up with the same Ticket carries
+	// the ticket on.
 	State     reset.State
 	Reason    reset.Reason
 	FollowUps []reset.Job
-	// Records are compared and set in the same write; one that has another version refuses the Finish with
-	// ErrConflict, and the lease stays.
+	// Records are written in the same atomic write. If one of them has another version, Finish returns ErrConflict for
+	// this job and the lease stays.
 	Records []RecordWrite
 }
 
@@ -204,17 +203,17 @@ type Retry struct {
 // Park sets a leased job aside.
 type Park struct {
 	Lease Lease
-	Cause string // surgegate's words; names no person; at most 256 bytes
+	Cause string // our own words, which name no person; at most 256 bytes
 }
 
-// Operator is the steering side.
+// Operator is the operators' side.
 type Operator interface {
-	// Parked lists parked jobs after the given job id (zero: from the start), oldest first; lane 0 means all. The
-	// jobs' payloads are left out.
+	// Parked lists up to limit parked jobs, oldest first, that come after the given job id (zero: from the start). Lane 0
+	// means all lanes. The payloads are left out.
 	Parked(ctx context.Context, lane reset.Lane, after reset.ID, limit int) ([]ParkedJob, error)
-	// Requeue puts parked jobs back in line with no tries used; ErrNotFound for one that is not parked.
+	// Requeue puts parked jobs back in line with no tries used. It returns ErrNotFound for one that is not parked.
 	Requeue(ctx context.Context, ids []reset.ID) []error
-	// GiveUp ends parked jobs with StateFailed, ReasonOperator; ErrNotFound for one that is not parked.
+	// GiveUp ends parked jobs with StateFailed and ReasonOperator. It returns ErrNotFound for one that is not parked.
 	GiveUp(ctx context.Context, ids []reset.ID) []error
 }
 
@@ -225,25 +224,25 @@ type ParkedJob struct {
 	Cause    string
 }
 
-// Records is a small durable map with compare-and-set, for what must live and die with the queue.
+// Records is a small durable map with compare-and-set, for data that belongs to the queue.
 type Records interface {
 	// Get returns ErrNotFound for an absent or expired record.
 	Get(ctx context.Context, kind RecordKind, key string) (Record, error)
 	// Put writes durably if the version matches, else ErrConflict.
 	Put(ctx context.Context, w RecordWrite) error
-	// PutAll writes all of them durably in one step if every version matches, else none and ErrConflict. At most 64, each
-	// key once: what is done and the record of it belong together.
+	// PutAll writes all records durably in one atomic write if every version matches; otherwise it writes none and returns
+	// ErrConflict. It takes at most MaxRecordWrites, each key once.
 	PutAll(ctx context.Context, writes []RecordWrite) error
 	// List returns up to limit records of a kind whose key is greater than after, in key order.
 	List(ctx context.Context, kind RecordKind, after string, limit int) ([]Record, error)
-	// ListBack is List from the end: records whose key is less than before (all of them where that is empty), in falling
-	// key order.
+	// ListBack returns up to limit records whose key is less than before, in descending key order. An empty before means
+	// from the last key.
 	ListBack(ctx context.Context, kind RecordKind, before string, limit int) ([]Record, error)
 	// Mark returns the account's mark, 0 when absent.
 	Mark(ctx context.Context, account reset.Key) (uint64, error)
 }
 
-// RecordKind is a closed set; the values are written to disk, at most 16 bytes.
+// RecordKind is the kind of a record. The values are written to disk; they have at most 16 bytes.
 type RecordKind string
 
 // The kinds.
@@ -291,6 +290,6 @@ type Queue interface {
 	Worker
 	Operator
 	Records
-	// Close finishes the commit under way, then releases everything. Leases end with it.
+	// Close completes the calls under way, then releases everything. All leases end.
 	Close() error
 }

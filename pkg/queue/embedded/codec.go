@@ -62,9 +62,9 @@ func appendJob(b []byte, r *jobRecord, payload bool) []byte {
 	b = binary.BigEndian.AppendUint32(b, j.Attempts)
 	b = binary.BigEndian.AppendUint64(b, r.ordinal)
 	b = binary.BigEndian.AppendUint64(b, j.Sequence)
-	b = binary.BigEndian.AppendUint64(b, uint64(micros(j.AcceptTime)))
-	b = binary.BigEndian.AppendUint64(b, uint64(micros(j.ExpireTime)))
-	b = binary.BigEndian.AppendUint64(b, uint64(r.at))
+	b = appendInt64(b, micros(j.AcceptTime))
+	b = appendInt64(b, micros(j.ExpireTime))
+	b = appendInt64(b, r.at)
 	b = append(b, j.ID[:]...)
 	b = append(b, j.Ticket[:]...)
 	b = append(b, j.Key[:]...)
@@ -108,9 +108,9 @@ func decodeJob(b []byte, seq uint64) (r jobRecord, size uint64, err error) {
 	j.Attempts = binary.BigEndian.Uint32(b[4:])
 	r.ordinal = binary.BigEndian.Uint64(b[8:])
 	j.Sequence = binary.BigEndian.Uint64(b[16:])
-	j.AcceptTime = fromMicros(int64(binary.BigEndian.Uint64(b[24:])))
-	j.ExpireTime = fromMicros(int64(binary.BigEndian.Uint64(b[32:])))
-	r.at = int64(binary.BigEndian.Uint64(b[40:]))
+	j.AcceptTime = fromMicros(int64At(b[24:]))
+	j.ExpireTime = fromMicros(int64At(b[32:]))
+	r.at = int64At(b[40:])
 	copy(j.ID[:], b[48:])
 	copy(j.Ticket[:], b[64:])
 	copy(j.Key[:], b[80:])
@@ -150,8 +150,17 @@ func decodeOpen(b []byte, lane reset.Lane) (r jobRecord, size uint64, err error)
 	return r, 0, nil
 }
 
+// appendInt64 appends the 8 bytes of v, which int64At reads.
+func appendInt64(b []byte, v int64) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // G115: the bits are kept, and int64At turns them back
+}
+
+func int64At(b []byte) int64 {
+	return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // G115: the inverse of appendInt64
+}
+
 func appendPlaceholder(b []byte, accept time.Time) []byte {
-	return binary.BigEndian.AppendUint64(append(b, formatVersion, flagPlaceholder), uint64(micros(accept)))
+	return appendInt64(append(b, formatVersion, flagPlaceholder), micros(accept))
 }
 
 func isPlaceholder(b []byte) bool {
@@ -172,7 +181,7 @@ func appendTicket(b []byte, t ticketRecord) []byte {
 	b = append(b, formatVersion, byte(t.state), byte(t.reason), byte(t.slot.lane), byte(t.slot.class), t.flags)
 	b = binary.BigEndian.AppendUint64(b, t.slot.seq)
 	b = binary.BigEndian.AppendUint64(b, t.ordinal)
-	return binary.BigEndian.AppendUint64(b, uint64(t.update))
+	return appendInt64(b, t.update)
 }
 
 func decodeTicket(b []byte) (t ticketRecord, err error) {
@@ -183,7 +192,7 @@ func decodeTicket(b []byte) (t ticketRecord, err error) {
 	t.slot.lane, t.slot.class, t.flags = reset.Lane(b[3]), reset.Class(b[4]), b[5]
 	t.slot.seq = binary.BigEndian.Uint64(b[6:])
 	t.ordinal = binary.BigEndian.Uint64(b[14:])
-	t.update = int64(binary.BigEndian.Uint64(b[22:]))
+	t.update = int64At(b[22:])
 	return t, nil
 }
 
@@ -198,11 +207,11 @@ type markRecord struct {
 func appendMark(b []byte, m markRecord) []byte {
 	b = append(b, formatVersion, byte(m.ref.Lane), byte(m.ref.Class))
 	b = binary.BigEndian.AppendUint64(b, m.mark)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.expire))
+	b = appendInt64(b, m.expire)
 	b = append(b, m.request[:]...)
 	b = append(b, m.ref.ID[:]...)
 	b = binary.BigEndian.AppendUint64(b, m.ref.Seq)
-	return binary.BigEndian.AppendUint64(b, uint64(micros(m.ref.AcceptTime)))
+	return appendInt64(b, micros(m.ref.AcceptTime))
 }
 
 func decodeMark(b []byte) (m markRecord, err error) {
@@ -211,18 +220,18 @@ func decodeMark(b []byte) (m markRecord, err error) {
 	}
 	m.ref.Lane, m.ref.Class = reset.Lane(b[1]), reset.Class(b[2])
 	m.mark = binary.BigEndian.Uint64(b[3:])
-	m.expire = int64(binary.BigEndian.Uint64(b[11:]))
+	m.expire = int64At(b[11:])
 	copy(m.request[:], b[19:])
 	copy(m.ref.ID[:], b[35:])
 	m.ref.Seq = binary.BigEndian.Uint64(b[51:])
-	m.ref.AcceptTime = fromMicros(int64(binary.BigEndian.Uint64(b[59:])))
+	m.ref.AcceptTime = fromMicros(int64At(b[59:]))
 	return m, nil
 }
 
 func appendRecord(b []byte, r queue.Record) []byte {
 	b = append(b, formatVersion)
 	b = binary.BigEndian.AppendUint64(b, r.Version)
-	b = binary.BigEndian.AppendUint64(b, uint64(micros(r.ExpireTime)))
+	b = appendInt64(b, micros(r.ExpireTime))
 	return append(b, r.Value...)
 }
 
@@ -234,7 +243,7 @@ func decodeRecord(kind queue.RecordKind, key string, b []byte) (queue.Record, er
 	return queue.Record{
 		Kind: kind, Key: key,
 		Version:    binary.BigEndian.Uint64(b[1:]),
-		ExpireTime: fromMicros(int64(binary.BigEndian.Uint64(b[9:]))),
+		ExpireTime: fromMicros(int64At(b[9:])),
 		Value:      append([]byte{}, b[17:]...),
 	}, nil
 }

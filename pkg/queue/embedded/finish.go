@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -131,7 +130,7 @@ func (t *tx) writeRetry(rec *jobRecord, at int64) {
 	rec.at = at
 	p := rec.slot()
 	accept := micros(rec.job.AcceptTime)
-	t.setBatchOnly(keyRetry(p, at), binary.BigEndian.AppendUint64(nil, uint64(accept)))
+	t.setBatchOnly(keyRetry(p, at), appendInt64(nil, accept))
 	t.mem.queueOf(p).retries.add(p.seq, at)
 	t.mem.queueOf(p).addRetryByAccept(p, accept)
 	t.mem.countersOf(p).Retrying++

@@ -67,14 +67,14 @@ func keySlot(prefix byte, p slot) []byte {
 func keyRetry(p slot, at int64) []byte {
 	b := make([]byte, 0, 19)
 	b = append(b, prefixRetry, byte(p.lane), byte(p.class))
-	b = binary.BigEndian.AppendUint64(b, uint64(at))
+	b = appendInt64(b, at)
 	return binary.BigEndian.AppendUint64(b, p.seq)
 }
 
 func keyExpire(p slot, expire int64) []byte {
 	b := make([]byte, 0, 19)
 	b = append(b, prefixExpire, byte(p.lane))
-	b = binary.BigEndian.AppendUint64(b, uint64(expire))
+	b = appendInt64(b, expire)
 	b = append(b, byte(p.class))
 	return binary.BigEndian.AppendUint64(b, p.seq)
 }
@@ -82,7 +82,7 @@ func keyExpire(p slot, expire int64) []byte {
 func keyParked(p slot, since int64) []byte {
 	b := make([]byte, 0, 19)
 	b = append(b, prefixParked)
-	b = binary.BigEndian.AppendUint64(b, uint64(since))
+	b = appendInt64(b, since)
 	b = append(b, byte(p.lane), byte(p.class))
 	return binary.BigEndian.AppendUint64(b, p.seq)
 }
@@ -93,7 +93,7 @@ func decodeKeyParked(k []byte) (p slot, since int64, err error) {
 		return p, 0, fmt.Errorf("parked key of %d bytes: %w", len(k), errCorrupt)
 	}
 	p = slot{reset.Lane(k[9]), reset.Class(k[10]), binary.BigEndian.Uint64(k[11:])}
-	return p, int64(binary.BigEndian.Uint64(k[1:])), nil
+	return p, int64At(k[1:]), nil
 }
 
 func key16(prefix byte, id [16]byte) []byte {

@@ -141,7 +141,7 @@ func (t *tx) recordPassage(class reset.Class, upTo uint64, done int64) {
 		return
 	}
 	v := binary.BigEndian.AppendUint64(make([]byte, 0, 16), g.Passed+1)
-	t.setBatchOnly(keyPassage(class, upTo), binary.BigEndian.AppendUint64(v, uint64(done)))
+	t.setBatchOnly(keyPassage(class, upTo), appendInt64(v, done))
 	g.Passed = upTo
 	t.countersChanged = true
 	if t.e.watchers.hasWatchers() {
@@ -197,7 +197,7 @@ func (t *tx) leaseExpired(r queue.LeaseRequest) (out []*lease) {
 		if _, changed := t.overlay[string(k)]; changed {
 			continue // deleted by this group
 		}
-		*first = min(*first, int64(binary.BigEndian.Uint64(k[2:])))
+		*first = min(*first, int64At(k[2:]))
 		if p.class > r.UpTo {
 			continue
 		}

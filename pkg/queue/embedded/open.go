@@ -162,8 +162,8 @@ func (e *Engine) loadRetries() error {
 		}
 		p := slot{reset.Lane(k[1]), reset.Class(k[2]), binary.BigEndian.Uint64(k[11:])}
 		ln := e.mem.queueOf(p)
-		ln.retries.add(p.seq, int64(binary.BigEndian.Uint64(k[3:])))
-		ln.addRetryByAccept(p, int64(binary.BigEndian.Uint64(v)))
+		ln.retries.add(p.seq, int64At(k[3:]))
+		ln.addRetryByAccept(p, int64At(v))
 	}
 	if err := it.Close(); err != nil {
 		return fmt.Errorf("queue: read retries: %w", err)

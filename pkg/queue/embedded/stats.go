@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -90,4 +89,4 @@ func (m *memory) oldestInLine(lane reset.Lane) time.Time {
 }
 
 // acceptTimeOf reads the accept time of a job record without decoding the rest.
-func acceptTimeOf(rec []byte) time.Time { return fromMicros(int64(binary.BigEndian.Uint64(rec[24:]))) }
+func acceptTimeOf(rec []byte) time.Time { return fromMicros(int64At(rec[24:])) }

@@ -95,7 +95,7 @@ func (t *tx) sweepPassages() (more bool) {
 		n := 0
 		for ok := it.First(); ok && n < sweepBatch; ok = it.Next() {
 			v := it.Value()
-			if len(v) != 16 || int64(binary.BigEndian.Uint64(v[8:]))+t.e.cfg.Retention.Microseconds() > t.now {
+			if len(v) != 16 || int64At(v[8:])+t.e.cfg.Retention.Microseconds() > t.now {
 				break
 			}
 			last = append(last[:0], it.Key()...)

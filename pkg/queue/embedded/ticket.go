@@ -77,7 +77,7 @@ func (e *Engine) startStatus(ref reset.Ref, now int64) (queue.Status, error) {
 	if it.First() {
 		v, verr := it.ValueAndErr()
 		if err = verr; err == nil && len(v) == 16 && binary.BigEndian.Uint64(v) <= ref.Seq {
-			done = int64(binary.BigEndian.Uint64(v[8:]))
+			done = int64At(v[8:])
 		}
 	}
 	if err = errors.Join(err, it.Close()); err != nil {

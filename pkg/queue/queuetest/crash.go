@@ -14,7 +14,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// acked is what was acknowledged of one ticket.
+// acked is what the queue has acknowledged about one ticket.
 type acked struct {
 	ref   reset.Ref
 	mark  uint64 // the account's number; 0 for a start
@@ -22,7 +22,7 @@ type acked struct {
 	state reset.State
 }
 
-// ledger is what was acknowledged before the power was cut.
+// ledger is everything that the queue has acknowledged. Producers and workers write it under mu.
 type ledger struct {
 	mu      sync.Mutex
 	tickets map[reset.ID]*acked
@@ -30,7 +30,8 @@ type ledger struct {
 	ended   map[reset.ID]bool     // jobs whose Finish was acknowledged
 }
 
-// powerCuts runs producers and workers, cuts the power at random moments and compares.
+// powerCuts runs producers and workers, cuts the power at random moments, reopens the queue and compares it with the
+// ledger.
 func powerCuts(f *fixture) {
 	seed := rand.Uint64()
 	f.t.Logf("seed %d", seed)
@@ -66,7 +67,7 @@ func powerCuts(f *fixture) {
 			})
 		}
 		<-reached
-		// Under the ledger's lock: nothing is noted between the copy and the cut.
+		// Hold the ledger's lock, so that no acknowledgement is noted between the cut and the copy.
 		l.mu.Lock()
 		f.h.Crash(f.t)
 		frozen := l.freeze()
@@ -76,7 +77,7 @@ func powerCuts(f *fixture) {
 		f.close()
 		f.open(f.l)
 		frozen.compare(f, fmt.Sprintf("round %d", round))
-		// Only what the storage holds counts from here.
+		// What was acknowledged after the cut is lost with it: go on from the copy.
 		l.tickets, l.jobs, l.ended = frozen.tickets, frozen.jobs, frozen.ended
 	}
 	f.drain()
@@ -154,7 +155,7 @@ func work(ctx context.Context, f *fixture, l *ledger, lane reset.Lane, r *rand.R
 	}
 }
 
-// compare checks a reopened queue against what was acknowledged.
+// compare checks a reopened queue against the ledger.
 func (l *ledger) compare(f *fixture, when string) {
 	f.t.Helper()
 	f.conserved()
@@ -226,7 +227,7 @@ func (f *fixture) drain() {
 	}
 }
 
-// machine is a queue beside the simplest model of it: which jobs are open.
+// machine compares a queue with a simple model of it: the set of open jobs.
 type machine struct {
 	f      *fixture
 	open   map[reset.ID]reset.Job
@@ -389,7 +390,7 @@ func (m *machine) hasKey(j reset.Job) bool {
 	return false
 }
 
-// endParked notes that a new job has taken over the key of a parked one.
+// endParked ends the parked job whose key the new job j has taken.
 func (m *machine) endParked(j reset.Job) {
 	for id := range m.parked {
 		if o := m.open[id]; o.Lane == j.Lane && heldBy(o) == heldBy(j) && (j.Lane != reset.LaneMail || m.mails[heldBy(j)] == id) {
@@ -398,14 +399,14 @@ func (m *machine) endParked(j reset.Job) {
 	}
 }
 
-// waitingMail tells whether the link mail would join one: the one that holds its key, unless that is leased.
+// waitingMail reports whether link mail j would join another: the one that holds its key, unless that one is leased.
 func (m *machine) waitingMail(j reset.Job) bool {
 	id, ok := m.mails[heldBy(j)]
 	_, leased := m.leased[id]
 	return ok && !leased
 }
 
-// setAside notes that a mail was retried or parked: it takes its key back if no later mail has it.
+// setAside records that a mail was retried or parked: it takes its key back if no later mail has it.
 func (m *machine) setAside(j reset.Job) {
 	if _, ok := m.mails[heldBy(j)]; j.Lane == reset.LaneMail && !ok {
 		m.mails[heldBy(j)] = j.ID

@@ -6,12 +6,12 @@
 //
 // # What a harness gives
 //
-// Storage that outlives the queues opened on it, a Manual clock that all of them use, and Crash: a power cut. What was
-// acknowledged before Crash began must be there after the next Open; what was not may be there or not, but never in
-// half. The queue that was open when the power was cut is still closed afterwards, and what it does then must not
-// reach the storage.
+// A harness has storage that outlives the queues opened on it, a Manual clock that all of them use, and Crash, which
+// simulates a power cut. After the next Open everything must be there that was acknowledged before Crash began. What was
+// not acknowledged may be there or not, but no half of an item. The suite still closes the queue that was open during the
+// power cut; what that queue does then must not reach the storage.
 //
 // # Rounds
 //
-// SURGEGATE_CRASH_ROUNDS is how many power cuts the random crash test makes; 5 when unset.
+// SURGEGATE_CRASH_ROUNDS sets how many power cuts the random crash test makes. The default is 5.
 package queuetest

@@ -213,7 +213,8 @@ func mailJoins(f *fixture) {
 	f.held(2)
 }
 
-// classesApart: a suspect's job comes last, so what joined it would come last too.
+// classesApart checks that a start joins no open start of another class: a suspect's job comes late, and a job that
+// joined it would come late too.
 func classesApart(f *fixture) {
 	suspect := f.start(1)
 	suspect.Class = reset.ClassSuspect
@@ -247,7 +248,7 @@ func classesApart(f *fixture) {
 	f.held(2)
 }
 
-// parkedBarsNobody: who asks again must not wait until an operator has looked at what failed before.
+// parkedBarsNobody checks that a parked job does not hold up a person who asks again.
 func parkedBarsNobody(f *fixture) {
 	park := func(l queue.Lease) {
 		f.t.Helper()

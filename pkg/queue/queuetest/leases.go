@@ -181,7 +181,7 @@ func waits(f *fixture) {
 	f.wantErr(f.q.Wait(ended, reset.LaneApply, 0), context.Canceled)
 }
 
-// backlog is what a batch is sized by: what waits, up to the class, and nothing that is in hand.
+// backlog checks that Backlog counts the jobs that wait, up to the class, and none that are leased.
 func backlog(f *fixture) {
 	is := func(step string, upTo reset.Class, want int) {
 		f.t.Helper()
@@ -301,7 +301,7 @@ func expiredJobs(f *fixture) {
 	}
 }
 
-// traces: in each lane, over a crash, a retry, parking and into the follow-up.
+// traces checks that a job keeps its trace in each lane, over a crash, a retry and parking, and into the follow-up.
 func traces(f *fixture) {
 	trace := reset.Trace{TraceID: [16]byte{1, 15: 2}, SpanID: [8]byte{3, 7: 4}, Flags: 1}
 	same := func(l queue.Lease, want reset.Trace) {

@@ -27,11 +27,11 @@ type Harness struct {
 	Clock *clock.Manual
 	// Open opens the storage. At most one queue is open at a time.
 	Open func(tb testing.TB, l Limits) queue.Queue
-	// Crash cuts the power: the open queue may go on, but nothing of it reaches what the next Open opens.
+	// Crash cuts the power: the open queue may go on running, but none of its writes reach what the next Open opens.
 	Crash func(tb testing.TB)
 }
 
-// Rounds is SURGEGATE_CRASH_ROUNDS, or 5.
+// Rounds returns how many power cuts to make: SURGEGATE_CRASH_ROUNDS, or 5.
 func Rounds() int {
 	if n, err := strconv.Atoi(os.Getenv("SURGEGATE_CRASH_ROUNDS")); err == nil && n > 0 {
 		return n
@@ -92,7 +92,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	}
 }
 
-// fixture is a queue under test with what the tests keep doing to it.
+// fixture is a queue under test, with helpers that fail the test when a step does not succeed.
 type fixture struct {
 	t *testing.T
 	h Harness
