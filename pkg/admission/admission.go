@@ -35,7 +35,7 @@ type Request struct {
 
 // Admission lets calls in or refuses them. Make it with New; it is safe for concurrent use.
 type Admission struct {
-	config  Config // but for the rules
+	config  Config // its rules are those of New; rules has the current ones
 	log     *slog.Logger
 	clock   clock.Clock
 	random  func() float64
@@ -46,8 +46,8 @@ type Admission struct {
 	explain bool
 	level   atomic.Pointer[brownout]
 
-	setting sync.Mutex // one change of the rules at a time
-	rules   atomic.Pointer[Rules]
+	setRulesMu sync.Mutex // held by SetRules
+	rules      atomic.Pointer[Rules]
 }
 
 type brownout struct {
@@ -55,8 +55,8 @@ type brownout struct {
 	cause Cause
 }
 
-// New returns an Admission at level 0 whose buckets are full. Errors are those of Config.Validate, or of registering
-// the metrics.
+// New returns an Admission at level 0 whose buckets are full. It fails when the config is not valid or the metrics cannot be
+// registered.
 func New(config Config, deps Deps) (*Admission, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
@@ -86,8 +86,8 @@ func New(config Config, deps Deps) (*Admission, error) {
 	return a, nil
 }
 
-// SetRules puts other rules into force, for the next call. Buckets keep what they hold, up to the new burst, so that no
-// change is a burst for free nor punishes anybody for what was in order. Errors are those of Config.Validate.
+// SetRules replaces the rules, for the next call on. Buckets keep their tokens, up to the new burst: a change gives nobody an
+// extra burst and takes only what exceeds the new one. It returns the errors of Config.Validate.
 func (a *Admission) SetRules(r Rules) error {
 	config := a.config
 	config.Global, config.Client, config.ShedDryRun = r.Global, r.Client, r.ShedDryRun
@@ -95,57 +95,57 @@ func (a *Admission) SetRules(r Rules) error {
 		return fmt.Errorf("admission: %w", err)
 	}
 	r = config.WithDefaults().Rules()
-	a.setting.Lock()
-	defer a.setting.Unlock()
+	a.setRulesMu.Lock()
+	defer a.setRulesMu.Unlock()
 	now, before := a.clock.Now(), a.rules.Load()
-	if limits(r.Client) != limits(before.Client) {
-		a.ips.set(now, r.Client)
-		a.ids.set(now, r.Client)
+	if bucketRule(r.Client) != bucketRule(before.Client) {
+		a.ips.setRule(now, r.Client)
+		a.ids.setRule(now, r.Client)
 	}
-	if limits(r.Global) != limits(before.Global) {
+	if bucketRule(r.Global) != bucketRule(before.Global) {
 		a.global.Set(now, rate.Limit(r.Global.Rate.PerSecond()), r.Global.Burst)
 	}
 	a.rules.Store(&r)
 	return nil
 }
 
-// limits is the rule without what is not a bucket's.
-func limits(r Rule) Rule {
+// bucketRule returns the part of a rule that concerns buckets.
+func bucketRule(r Rule) Rule {
 	r.DryRun = false
 	return r
 }
 
-// Rules returns the rules in force.
+// Rules returns the current rules.
 func (a *Admission) Rules() Rules { return *a.rules.Load() }
 
-// Permit is what an admitted call holds. The zero Permit holds nothing.
+// Permit records what an admitted call has taken. The zero Permit has taken nothing.
 type Permit struct {
 	admission  *Admission
 	op         Op
 	hasID      bool
 	ip, id     uint64
 	clientID   string
-	tookIP     took
-	tookID     took
+	tookIP     tokenSource
+	tookID     tokenSource
 	tookGlobal bool
 }
 
-// took says from which of a key's buckets a token was taken.
-type took uint8
+// tokenSource says from which bucket of a key a token was taken.
+type tokenSource uint8
 
 const (
-	tookNone took = iota
-	tookOwn
-	tookOverflow
+	sourceNone tokenSource = iota
+	sourceOwn
+	sourceOverflow
 )
 
 // Admit lets the call in, or returns a *reset.Error of KindShed, KindLimitClient or KindLimitGlobal with a jittered
-// RetryAfter. A call that is refused has taken nothing.
+// RetryAfter. A refused call has taken no token.
 func (a *Admission) Admit(now time.Time, r Request) (Permit, error) {
 	if r.Op == OpRead {
 		return Permit{}, nil
 	}
-	if level := a.level.Load().level; level >= 2 && sheds(level, r) {
+	if level := a.level.Load().level; level >= 2 && isShed(level, r) {
 		if err := a.shed(level); err != nil {
 			return Permit{}, err
 		}
@@ -167,27 +167,27 @@ func (a *Admission) Admit(now time.Time, r Request) (Permit, error) {
 	return p, nil
 }
 
-// GiveBack returns what Admit took. Call it once, and only for NOT_DURABLE, QUEUE_FULL, DRAINING and KEY_UNKNOWN:
-// what a caller did wrong stays charged.
+// GiveBack returns the tokens that Admit took. Call it at most once, and only for NOT_DURABLE, QUEUE_FULL, DRAINING and
+// KEY_UNKNOWN: for a caller's own mistake the tokens stay taken.
 func (p Permit) GiveBack(now time.Time) {
 	a := p.admission
 	if a == nil {
 		return
 	}
-	if p.tookIP != tookNone {
-		a.ips.giveBack(now, p.ip, p.tookIP == tookOverflow)
+	if p.tookIP != sourceNone {
+		a.ips.giveBack(now, p.ip, p.tookIP == sourceOverflow)
 	}
-	if p.tookID != tookNone {
-		a.ids.giveBack(now, p.id, p.tookID == tookOverflow)
+	if p.tookID != sourceNone {
+		a.ids.giveBack(now, p.id, p.tookID == sourceOverflow)
 	}
 	if p.tookGlobal {
 		a.global.GiveBack(now, 1)
 	}
 }
 
-// Charge spends the client's buckets for a refused token or password. It returns a *reset.Error of KindLimitClient
-// where they are empty: the answer then is that error, not what was wrong with the token, so that guessing is slowed.
-// A call that has spent them already is not charged again.
+// Charge takes a token of each of the client's buckets for a refused reset token or password. If one of them is empty it
+// returns a *reset.Error of KindLimitClient. The caller must answer with that error and not say what was wrong with the
+// token: so guessing is slowed down. A start has paid in Admit already, and Charge does nothing.
 func (p Permit) Charge(now time.Time) error {
 	a := p.admission
 	if a == nil || p.op == OpStart {
@@ -201,19 +201,19 @@ func (p Permit) Charge(now time.Time) error {
 	return nil
 }
 
-// takeClient takes a token of each of the client's buckets, and for admission of the global one, or none at all. The
-// client's shards stay locked meanwhile, so what they hold at the look is there at the take; the global bucket looks
-// and takes in one step and comes last.
+// takeClient takes a token of each of the client's buckets and, with admit, of the global one, or none at all. The shards
+// of the client's buckets stay locked from the check until the take, so the tokens are still there. The global bucket checks
+// and takes in one step, so it comes last.
 func (a *Admission) takeClient(now time.Time, p *Permit, admit bool) error {
-	ip := a.ips.hold(now, p.ip)
-	defer ip.release()
-	ipHolds := ip.holds()
+	ip := a.ips.lockBucket(now, p.ip)
+	defer ip.unlock()
+	ipHolds := ip.hasToken()
 	idHolds := true
-	var id held
+	var id lockedBucket
 	if p.hasID {
-		id = a.ids.hold(now, p.id)
-		defer id.release()
-		idHolds = id.holds()
+		id = a.ids.lockBucket(now, p.id)
+		defer id.unlock()
+		idHolds = id.hasToken()
 	}
 	if !ipHolds || !idHolds {
 		if !ipHolds {
@@ -241,7 +241,9 @@ func (a *Admission) takeClient(now time.Time, p *Permit, admit bool) error {
 	return nil
 }
 
-func (a *Admission) limitClient(ip, id *held, ipHolds, idHolds, admit bool) error {
+// limitClient returns the refusal of a client with an empty bucket, or nil when the rule is in dry run. ipHolds and idHolds
+// say which of the two buckets had a token.
+func (a *Admission) limitClient(ip, id *lockedBucket, ipHolds, idHolds, admit bool) error {
 	var wait time.Duration
 	reason, empty := reasonClientIP, ip
 	if !ipHolds {
@@ -283,8 +285,8 @@ func (a *Admission) takeGlobal(now time.Time) (took bool, err error) {
 	}
 }
 
-// sheds says what a level from 2 on refuses.
-func sheds(level int, r Request) bool {
+// isShed reports whether a level of 2 or higher refuses the call.
+func isShed(level int, r Request) bool {
 	switch {
 	case level >= 4:
 		return true
@@ -296,7 +298,7 @@ func sheds(level int, r Request) bool {
 }
 
 func (a *Admission) shed(level int) error {
-	reason := reasonShed2 + reason(level-2)
+	reason := reasonShed2 + reason(level-2) //nolint:gosec // G115: the level is 2 to 4
 	if a.rules.Load().ShedDryRun {
 		a.metrics.dryRuns[reason].Add(1)
 		return nil
@@ -309,18 +311,18 @@ func (a *Admission) shed(level int) error {
 	}
 }
 
-// minRetryAfter is the least that is told: the global bucket has its next token within microseconds, but who comes
-// back then meets everybody else who was refused.
+// minRetryAfter is the shortest RetryAfter. The global bucket has its next token within microseconds, but a client that came
+// back then would meet all the others that were refused.
 const minRetryAfter = time.Second
 
-// jitter spreads who is refused now over half as long again as they have to wait anyway.
+// jitter adds 0 to 50 % to the wait, so that clients refused together do not return together.
 func (a *Admission) jitter(wait time.Duration) time.Duration {
 	wait = max(wait, minRetryAfter)
 	return wait + time.Duration(a.random()*float64(wait)/2)
 }
 
-// SetLevel sets the brownout level, from 0 (normal) to 4 (closed), and its cause; outside it counts as the nearest. A
-// change is logged and counted with its signal; that to level 0 with the one that was there before.
+// SetLevel sets the brownout level, from 0 (normal) to 4 (closed), and its cause. A level outside counts as the nearest. A
+// change is logged and counted with its signal; a change to level 0 with the signal of the level before.
 func (a *Admission) SetLevel(level int, cause Cause) {
 	level = min(max(level, 0), MaxLevel)
 	if cause.Signal >= signals {
@@ -338,7 +340,7 @@ func (a *Admission) SetLevel(level int, cause Cause) {
 		"signal", cause.Signal.String(), "cause", cause.Words)
 }
 
-// ShowShares sets what the metrics show of the signals, as the ladder saw them last.
+// ShowShares sets the gauges of the signals.
 func (a *Admission) ShowShares(s Shares) {
 	for signal := SignalNone + 1; signal < signals; signal++ {
 		a.metrics.shares[signal].Set(s[signal])

@@ -438,12 +438,12 @@ func TestRatesHoldUnderRace(t *testing.T) {
 	)
 	for worker := range uint64(8) {
 		wg.Go(func() {
-			random := rand.New(rand.NewPCG(worker, 1))
+			random := rand.New(rand.NewPCG(worker, 1)) //nolint:gosec // G404: a test needs no secret randomness
 			for i := next.Add(1); i <= calls; i = next.Add(1) {
 				now := epoch.Add(span*time.Duration(i)/calls - time.Duration(random.IntN(int(100*time.Millisecond))))
 				// Half of the calls are one client's.
 				client := max(random.IntN(2*clients)-clients, 0)
-				ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(client)})
+				ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(client)}) //nolint:gosec // G115: small numbers of a test
 				if _, err := a.Admit(now, admission.Request{IP: ip}); err == nil {
 					admitted[client].Add(1)
 				}

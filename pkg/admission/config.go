@@ -19,38 +19,37 @@ type Rule struct {
 	DryRun bool
 }
 
-// Rules are what may change while an Admission runs. Zero rates and bursts mean the defaults of Config.
+// Rules are the part of Config that may change while an Admission runs. Zero rates and bursts mean the defaults.
 type Rules struct {
 	Global, Client Rule
 	ShedDryRun     bool
 }
 
-// Rules returns those of the config.
+// Rules returns the config's rules.
 func (c Config) Rules() Rules {
 	return Rules{Global: c.Global, Client: c.Client, ShedDryRun: c.ShedDryRun}
 }
 
 // Config is the configuration of an Admission. A zero value works.
 type Config struct {
-	// Global is the bucket of all calls but reads. Default 20000/s; its burst defaults to twice the rate's count.
+	// Global is the bucket of all calls except reads. Default 20000/s; its burst defaults to twice the rate's count.
 	Global Rule
-	// Client is the bucket of each client's ip (/32, or /64 of IPv6) and of each client id. Default 20/m, wide enough
-	// for an office behind one address; its burst defaults to the rate's count.
+	// Client is the bucket of each client's ip (/32, or /64 of IPv6) and of each client id. Default 20/m, enough for an
+	// office behind one address; its burst defaults to the rate's count.
 	Client Rule
 	// ShedDryRun counts what the brownout level would refuse and refuses nothing.
 	ShedDryRun bool
-	// ShedRetryAfter is the least delay told to a call that is shed by level; it is jittered up to 1.5 times that.
-	// Default 30 s.
+	// ShedRetryAfter is the shortest RetryAfter of a call that the level sheds; jitter adds up to half of it. Default 30 s.
 	ShedRetryAfter time.Duration
-	// MaxKeys bounds the buckets kept for ips, and for ids: that many each, at most KeyBytes of memory a key. Default
-	// 1<<19: at the default rules a bucket lives 3 s after one call and a minute after the last of many.
+	// MaxKeys bounds the buckets for ips, and those for ids; a key takes at most KeyBytes of memory. Default 1<<19: with
+	// the default rules a bucket lives 3 s after a single call and a minute after the last of many.
 	MaxKeys int
 }
 
-// KeyBytes is the bound of what one key costs in memory, map and slice included; measured: 127 to 143 bytes.
+// KeyBytes bounds the memory that one key costs, in bytes, map and slice included. Measured are 127 to 143.
 const KeyBytes = 200
 
-// WithDefaults returns the config with its zero fields filled in.
+// WithDefaults returns the config with its zero fields set to their defaults.
 func (c Config) WithDefaults() Config {
 	if c.Global.Rate == (Rate{}) {
 		c.Global.Rate = Rate{20_000, time.Second}
@@ -80,7 +79,7 @@ const (
 	maxMaxKeys = 1 << 28
 )
 
-// Validate names the fields that are wrong. Zero fields are right.
+// Validate returns an error that names every wrong field. Zero fields are valid.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
 	var errs []error
@@ -101,15 +100,15 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Deps is what an Admission needs. The zero value works.
+// Deps are the dependencies of an Admission. The zero value works.
 type Deps struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	Logger     *slog.Logger          // nil: no log
-	// Clock is that of the times given to Admit; it is read for the gauge of tokens, when rules change and for Limited only.
-	// Default: the system's.
+	// Clock must be the clock of the times given to Admit. It is read only for the gauge of tokens, when rules change, and by
+	// Limited. nil: the system's.
 	Clock clock.Clock
-	// Random gives the jitter, in [0, 1), from any goroutine. Default: math/rand/v2.
+	// Random returns the jitter, in [0, 1). It is called concurrently. nil: math/rand/v2.
 	Random func() float64
-	// Explain makes refusals carry their Grounds as the Cause, for a log. It costs an allocation a refusal.
+	// Explain gives refusals their Grounds as the Cause, for a log. It costs an allocation a refusal.
 	Explain bool
 }

@@ -10,22 +10,22 @@ import (
 // MaxLevel is the highest brownout level.
 const MaxLevel = 4
 
-// Signals is what the ladder decides from. Fills are shares: 0 empty, 1 at the bound.
+// Signals are the values from which the ladder decides. Fills are shares: 0 is empty, 1 is at the bound.
 type Signals struct {
 	OldestInteractiveWait time.Duration // how long the oldest job of the interactive lanes has waited
 	WaitShare             float64       // that wait as a share of the lane's acceptance bound, the highest of the lanes
 	QueueFill             float64       // queue bytes of its bound
 	DiskFill              float64       // disk in use of what may be used before the reserve
 	HeapFill              float64       // heap of the memory limit
-	CPUDelay              time.Duration // how long whatever is ready waits for a processor, smoothed (pkg/starvation)
+	CPUDelay              time.Duration // how long a runnable goroutine waits for a processor, smoothed (pkg/starvation)
 }
 
-// Signal is what a brownout level comes from: a closed set, for metrics.
+// Signal names the value that raised a brownout level. It is a closed set, for metrics.
 type Signal uint8
 
 // The signals.
 const (
-	SignalNone      Signal = iota // level 0, or nobody said
+	SignalNone      Signal = iota // level 0, or not given
 	SignalWait                    // the oldest interactive wait
 	SignalWaitShare               // that wait as a share of the acceptance bound
 	SignalQueue
@@ -43,13 +43,14 @@ func (s Signal) String() string {
 	return [signals]string{"none", "wait", "wait_share", "queue", "disk", "heap", "cpu"}[s]
 }
 
-// Cause is why the level is what it is. While it eases, the signal is the one that had raised it.
+// Cause says why the level is what it is. While the level eases, the signal is the one that raised it.
 type Cause struct {
 	Signal Signal
 	Words  string
 }
 
-// Steps are the values from which a signal asks for levels 1, 2, 3 and 4: shares, or seconds. 0: it never asks for that level.
+// Steps are the values from which on a signal asks for levels 1, 2, 3 and 4, in shares or seconds. 0: it never asks for that
+// level.
 type Steps [MaxLevel]float64
 
 // LadderConfig is the configuration of a Ladder. A zero value works; zero Steps mean their default.
@@ -65,16 +66,16 @@ type LadderConfig struct {
 	// HeapFill: default 1 at 0.7, 2 at 0.8, 3 at 0.9, 4 at 0.97.
 	HeapFill Steps
 	// CPUDelay is in seconds. Default 1 at 0.005, 2 at 0.05, 3 at 0.25; never 4, because shedding starts makes room for
-	// completions. At 5 ms measurements of others are no longer trusted, at 50 ms a call of several steps takes a noticeable time,
-	// at 250 ms callers begin to run into their deadlines.
+	// completions. From 5 ms on our measurements of others are not trusted, at 50 ms a call of several steps becomes
+	// noticeably slow, at 250 ms callers begin to miss their deadlines.
 	CPUDelay Steps
-	// Release: a level is left only when every signal is under this share of what asks for it. Default 0.9.
+	// Release is the share of a level's threshold below which every signal must be before the level is left. Default 0.9.
 	Release float64
-	// Hold is how long it must have been calm before the level goes down by one. Default 10 s.
+	// Hold is how long all signals must have been below that before the level falls by one. Default 10 s.
 	Hold time.Duration
 }
 
-// WithDefaults returns the config with its zero fields filled in.
+// WithDefaults returns the config with its zero fields set to their defaults.
 func (c LadderConfig) WithDefaults() LadderConfig {
 	if c.Wait == 0 {
 		c.Wait = 5 * time.Second
@@ -102,7 +103,7 @@ func (c LadderConfig) WithDefaults() LadderConfig {
 	return c
 }
 
-// Validate names the fields that are wrong. Zero fields are right.
+// Validate returns an error that names every wrong field. Zero fields are valid.
 func (c LadderConfig) Validate() error {
 	c = c.WithDefaults()
 	var errs []error
@@ -136,21 +137,21 @@ func (c LadderConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Ladder turns signals into a brownout level: up at once, down by one level after each Hold of calm. It is pure; the
-// caller serialises and gives the result to SetLevel. Make it with NewLadder.
+// Ladder turns signals into a brownout level: up at once, down by one level after each Hold. It is not safe for concurrent
+// use. The caller passes the result to SetLevel. Make it with NewLadder.
 type Ladder struct {
 	config LadderConfig
-	now    time.Time // the latest seen
+	now    time.Time // the latest time given to Step
 	level  int
-	cause  Cause     // of the level, when it was last asked for
-	calm   time.Time // since when nothing has asked for the level; zero: something does
+	cause  Cause     // of the level, when a signal last asked for it
+	calm   time.Time // since when no signal has asked for the level; zero: one does
 }
 
-// Shares are the signals as shares of their bounds, by Signal: at 1 the wait and the processors' delay ask for their first
-// level, and the others are at what must not be passed. SignalNone's is 0.
+// Shares are the signals as shares of their bounds, indexed by Signal. At 1 the wait and the processor delay ask for their
+// first level, and the others are at their bound. That of SignalNone is 0.
 type Shares [signals]float64
 
-// Shares tells the shares of the signals.
+// Shares returns the shares of the signals.
 func (l *Ladder) Shares(s Signals) Shares {
 	return Shares{
 		SignalWait: float64(s.OldestInteractiveWait) / float64(l.config.Wait), SignalWaitShare: s.WaitShare,
@@ -159,7 +160,7 @@ func (l *Ladder) Shares(s Signals) Shares {
 	}
 }
 
-// first is the lowest value that asks for a level; infinite where none does.
+// first returns the lowest value that asks for a level; +Inf if none does.
 func (s Steps) first() float64 {
 	for _, at := range s {
 		if at > 0 {
@@ -169,28 +170,29 @@ func (s Steps) first() float64 {
 	return math.Inf(1)
 }
 
-// NewLadder returns a ladder at level 0. What Validate finds wrong with the config makes it behave oddly, so call
-// that first.
+// NewLadder returns a ladder at level 0. The config must be valid.
 func NewLadder(config LadderConfig) *Ladder { return &Ladder{config: config.WithDefaults()} }
 
-// Configure takes another configuration over; the level stays until the next Step. What Validate finds wrong with it makes the
-// ladder behave oddly, so call that first.
+// Configure replaces the configuration, for the next Step on. It must be valid.
 func (l *Ladder) Configure(config LadderConfig) { l.config = config.WithDefaults() }
 
-// Step takes the signals at now and returns the level and its cause; that of level 0 is empty.
+// Step takes the signals at now and returns the level and its cause, which is empty for level 0.
 func (l *Ladder) Step(now time.Time, s Signals) (level int, cause Cause) {
 	if now.After(l.now) {
 		l.now = now
 	}
-	asked, cause := l.ask(s, 1)
+	// Up at once.
+	asked, cause := l.highestAsked(s, 1)
 	if asked >= l.level {
 		l.level, l.cause, l.calm = asked, cause, time.Time{}
 		return l.level, l.cause
 	}
-	if keeps, _ := l.ask(s, l.config.Release); keeps >= l.level {
+	// A signal that is still near the threshold keeps the level.
+	if keeps, _ := l.highestAsked(s, l.config.Release); keeps >= l.level {
 		l.calm = time.Time{}
-		return l.level, l.easing()
+		return l.level, l.easingCause()
 	}
+	// Down by one after Hold.
 	switch {
 	case l.calm.IsZero():
 		l.calm = l.now
@@ -202,13 +204,13 @@ func (l *Ladder) Step(now time.Time, s Signals) (level int, cause Cause) {
 		l.cause = cause
 		return l.level, l.cause
 	}
-	return l.level, l.easing()
+	return l.level, l.easingCause()
 }
 
-func (l *Ladder) easing() Cause { return Cause{l.cause.Signal, "easing; was: " + l.cause.Words} }
+func (l *Ladder) easingCause() Cause { return Cause{l.cause.Signal, "easing; was: " + l.cause.Words} }
 
-// ask returns the highest level that a signal asks for, and which. The scale lowers what is asked for.
-func (l *Ladder) ask(s Signals, scale float64) (level int, cause Cause) {
+// highestAsked returns the highest level that a signal asks for, with its cause. scale is multiplied with the thresholds.
+func (l *Ladder) highestAsked(s Signals, scale float64) (level int, cause Cause) {
 	if float64(s.OldestInteractiveWait) > float64(l.config.Wait)*scale {
 		level = 1
 		cause = Cause{SignalWait, fmt.Sprintf("the oldest interactive job has waited %v, over %v",

@@ -10,32 +10,33 @@ import (
 	"time"
 )
 
-// LimitedClient is one whose bucket refused calls, or would have in a dry run.
+// LimitedClient is a client whose bucket refused calls, or would have refused them in a dry run.
 type LimitedClient struct {
 	Kind    string // ip or id
 	Client  string // an IPv4 address, a /64 of IPv6, "unknown" for calls without a valid address; or the id
-	Refused uint64 // in the last minute, about: never too low
+	Refused uint64 // in about the last minute; never too low
 }
 
-// A sketch counts over windows of 10 s; seven cover any last minute.
+// A sketch counts in windows of 10 s. Seven of them cover the last minute.
 const (
 	windowSeconds = 10
 	windows       = 7
 )
 
 const (
-	// sketchKeys are counted in each window of each shard: of a shard's refusals no count is off by more than one in 16, of all
-	// in 64 shards one in 1024, in half a MiB at the most.
+	// sketchKeys is how many keys each window of each shard counts. A count is too high by at most 1/16 of the shard's
+	// refusals, which is 1/1024 of all with 64 shards. All sketches together take at most half a MiB.
 	sketchKeys = 16
-	// mostLimited clients are named.
-	mostLimited = 20
-	// mostIDBytes of an id are kept.
-	mostIDBytes = 128
+	// maxLimited is how many clients Limited names at most.
+	maxLimited = 20
+	// maxIDBytes is how many bytes of a client id are kept.
+	maxIDBytes = 128
 )
 
 // sketch counts the refusals of a shard's keys in bounded memory, by the space-saving algorithm (A. Metwally, D. Agrawal, A.
-// El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005): a key that has no counter
-// takes over the least one and its count, so that counts are never too low, and too high by no more than the least.
+// El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005). A key without a counter
+// takes over the smallest one, with its count. So a count is never too low, and too high by at most the smallest count.
+// Counting costs a refusal 15 ns, or 80 ns in a flood in which no client comes twice (BenchmarkAdmit).
 type sketch [windows]window
 
 type window struct {
@@ -47,12 +48,12 @@ type window struct {
 type counter struct {
 	key   uint64
 	count uint32
-	over  uint32 // what of it may be others'
+	over  uint32 // how much of count may belong to other keys
 	name  string
 }
 
-// refuse counts a refusal of the key, while its shard is held. The name is that of an id.
-func (h *held) refuse(name string) {
+// refuse counts a refusal of the key. name is the client id, or empty for an address.
+func (h *lockedBucket) refuse(name string) {
 	s := h.shard
 	if s.refused == nil {
 		s.refused = new(sketch)
@@ -60,11 +61,12 @@ func (h *held) refuse(name string) {
 	s.refused.add(s.now, h.key, name)
 }
 
-func numberOf(t time.Time) int64 { return t.Unix() / windowSeconds }
+// windowNumber returns the number of the window in which t is, counted from 1970.
+func windowNumber(t time.Time) int64 { return t.Unix() / windowSeconds }
 
 func (s *sketch) add(now time.Time, key uint64, name string) {
-	n := numberOf(now)
-	w := &s[uint64(n)%windows]
+	n := windowNumber(now)
+	w := &s[uint64(n)%windows] //nolint:gosec // G115: only the remainder matters
 	if w.number != n {
 		*w = window{number: n}
 	}
@@ -79,7 +81,7 @@ func (s *sketch) add(now time.Time, key uint64, name string) {
 			least = i
 		}
 	}
-	fresh := counter{key: key, count: 1, name: strings.Clone(name[:min(len(name), mostIDBytes)])}
+	fresh := counter{key: key, count: 1, name: strings.Clone(name[:min(len(name), maxIDBytes)])}
 	if w.used < sketchKeys {
 		w.counters[w.used] = fresh
 		w.used++
@@ -90,17 +92,17 @@ func (s *sketch) add(now time.Time, key uint64, name string) {
 	w.counters[least] = fresh
 }
 
-// tally is what all windows of the last minute say of one key.
+// tally is the sum of one key's counters over the last minute.
 type tally struct {
 	count, over uint64
 	name        string
 }
 
-// sum adds the windows up. A key that has no counter in a window whose counters are used up may have had as many refusals there
-// as the least of them.
+// sum adds up the windows of the last minute. If a key has no counter in a window without a free one, its count there may be
+// as high as the smallest, so that is added to both count and over.
 func (s *sketch) sum(now time.Time) map[uint64]*tally {
 	all := make(map[uint64]*tally)
-	last := numberOf(now)
+	last := windowNumber(now)
 	current := func(w *window) bool { return w.used > 0 && w.number > last-windows && w.number <= last }
 	for i := range s {
 		if w := &s[i]; current(w) {
@@ -130,8 +132,8 @@ func (s *sketch) sum(now time.Time) map[uint64]*tally {
 	return all
 }
 
-// Limited names the clients that were refused most in the last minute, most first, at most 20: those of whose count at least
-// half is surely theirs. Where a flood comes from so many clients that none stands out, it names none.
+// Limited returns the clients that were refused most in the last minute, at most 20, most refused first. It names a client
+// only if at least half of its count is certainly its own. So a flood from very many clients names nobody.
 func (a *Admission) Limited() []LimitedClient {
 	now := a.clock.Now()
 	all := a.ips.limited(nil, now, "ip", func(key uint64, _ string) string { return ipText(key) })
@@ -139,7 +141,7 @@ func (a *Admission) Limited() []LimitedClient {
 	slices.SortFunc(all, func(a, b LimitedClient) int {
 		return cmp.Or(cmp.Compare(b.Refused, a.Refused), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Client, b.Client))
 	})
-	return all[:min(len(all), mostLimited)]
+	return all[:min(len(all), maxLimited)]
 }
 
 func (t *table) limited(all []LimitedClient, now time.Time, kind string, text func(uint64, string) string) []LimitedClient {
@@ -162,7 +164,7 @@ func (s *shard) tallies(now time.Time) map[uint64]*tally {
 	return s.refused.sum(now)
 }
 
-// ipText is the inverse of ipKey.
+// ipText returns the address or network of a key that ipKey made.
 func ipText(key uint64) string {
 	if key == math.MaxUint64 {
 		return "unknown"

@@ -43,15 +43,15 @@ func (r reason) labels() (decision, name string) {
 	}
 }
 
-// Grounds are the numbers that a refusal was decided on, with Deps.Explain the Cause of its error. They name no client.
+// Grounds are the numbers behind a refusal. With Deps.Explain they are the Cause of its error. They name no client.
 type Grounds struct {
 	Rule string // the reason label of the metrics
-	// Of a limit: the tokens that were left in the bucket, what it refills with a second and holds at most, and how long it
-	// takes to the next whole token.
+	// For a limit: the tokens left in the bucket, how many it gets a second, how many it holds at most, and the time until it
+	// has a whole token.
 	Tokens, PerSecond float64
 	Burst             int
 	Wait              time.Duration
-	// Of a shed call: the level, the signal that it comes from, and why, in words.
+	// For a shed call: the level, the signal that raised it, and its cause in words.
 	Level  int
 	Signal string
 	Why    string
@@ -60,20 +60,20 @@ type Grounds struct {
 // Error implements error.
 func (g *Grounds) Error() string { return "admission: " + g.Rule }
 
-// Numbers are for a line of a log.
+// Numbers returns the grounds as attributes of a log line.
 func (g *Grounds) Numbers() []slog.Attr {
 	if g.Level > 0 {
 		return []slog.Attr{slog.String("rule", g.Rule), slog.Int("level", g.Level), slog.String("signal", g.Signal), slog.String("why", g.Why)}
 	}
-	return []slog.Attr{slog.String("rule", g.Rule), slog.Float64("tokens", short(g.Tokens)), slog.Float64("per_second", short(g.PerSecond)),
+	return []slog.Attr{slog.String("rule", g.Rule), slog.Float64("tokens", round3(g.Tokens)), slog.Float64("per_second", round3(g.PerSecond)),
 		slog.Int("burst", g.Burst), slog.Duration("wait", g.Wait.Round(time.Millisecond))}
 }
 
-// short is three digits behind the point: a person reads it.
-func short(f float64) float64 { return math.Round(f*1000) / 1000 }
+// round3 rounds to three decimals, for people.
+func round3(f float64) float64 { return math.Round(f*1000) / 1000 }
 
-// clientGrounds are of a client's bucket that holds too little; nil, and free, where nobody asks. So are the next two.
-func (a *Admission) clientGrounds(r reason, h *held, wait time.Duration) error {
+// clientGrounds returns the grounds of a client's empty bucket; nil, without an allocation, if nobody wants them.
+func (a *Admission) clientGrounds(r reason, h *lockedBucket, wait time.Duration) error {
 	if !a.explain {
 		return nil
 	}
@@ -81,6 +81,7 @@ func (a *Admission) clientGrounds(r reason, h *held, wait time.Duration) error {
 	return &Grounds{Rule: rule, Tokens: h.limiter.TokensAt(h.shard.now), PerSecond: float64(h.shard.limit), Burst: h.shard.burst, Wait: wait}
 }
 
+// globalGrounds is clientGrounds for the global bucket.
 func (a *Admission) globalGrounds(now time.Time, wait time.Duration) error {
 	if !a.explain {
 		return nil
@@ -90,6 +91,7 @@ func (a *Admission) globalGrounds(now time.Time, wait time.Duration) error {
 	return &Grounds{Rule: rule, Tokens: a.global.TokensAt(now), PerSecond: global.Rate.PerSecond(), Burst: global.Burst, Wait: wait}
 }
 
+// shedGrounds is clientGrounds for a call that the level sheds.
 func (a *Admission) shedGrounds(r reason) error {
 	if !a.explain {
 		return nil
@@ -107,7 +109,7 @@ const (
 
 type metrics struct {
 	collectors []prometheus.Collector
-	// Resolved once: looking a label up costs more than the bucket.
+	// The children are looked up once, because a look-up costs more than the bucket.
 	decisions [reasons]paddedCounter
 	dryRuns   [reasons]paddedCounter // that of reasonNone stays 0
 	charges   [2]prometheus.Counter

@@ -12,28 +12,28 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// table holds the buckets of one kind of key. A bucket that has refilled equals a fresh one, so it is dropped: each
-// access looks at one or two buckets of its shard and drops them if they are full, which keeps the table at about the
-// buckets in use without a goroutine. At maxKeys, new keys share the overflow bucket of their shard.
+// table holds the buckets of one kind of key. A bucket that has refilled equals a new one, so it can be dropped. Each access
+// looks at one or two buckets of its shard and drops them if they are full. So the table stays at about the size of the
+// buckets in use, without a goroutine. At maxKeys, new keys share the overflow bucket of their shard.
 type table struct {
 	maxKeys  int64
 	keys     atomic.Int64
-	overflow prometheus.Counter // takes and refusals at an overflow bucket
-	seed     maphash.Seed       // so that nobody can aim at one shard
+	overflow prometheus.Counter // counts calls that met an overflow bucket
+	seed     maphash.Seed       // random, so that nobody can aim at one shard
 	shards   []shard            // a power of two
 }
 
 type shard struct {
 	mu       sync.Mutex
-	now      time.Time  // the latest seen: the clamp of all its buckets
-	limit    rate.Limit // the rule's, here so that it changes under the lock that every call holds anyway
+	now      time.Time  // the latest time of any call; its buckets get no earlier one
+	limit    rate.Limit // the rule's; here, because every call holds this lock anyway
 	burst    int
 	index    map[uint64]*bucket
-	buckets  []*bucket // the same ones, for the hand
-	hand     int
+	buckets  []*bucket // the same ones, in the order in which dropIfFull looks at them
+	hand     int       // the position in buckets of the next one
 	overflow *rate.Limiter
-	refused  *sketch  // nil until somebody is
-	_        [24]byte // to 128 bytes: two shards share no cache line, nor its pair
+	refused  *sketch  // nil until the first refusal
+	_        [24]byte // padding to 128 bytes, so that two shards share neither a cache line nor a pair of them
 }
 
 type bucket struct {
@@ -43,8 +43,8 @@ type bucket struct {
 }
 
 const (
-	maxShards    = 64  // far more than cores that admit at once
-	minShardKeys = 256 // so that shards fill about evenly
+	maxShards    = 64  // far more than the cores that admit at once
+	minShardKeys = 256 // keys a shard at which shards fill about evenly
 )
 
 func newTable(rule Rule, maxKeys int, overflow prometheus.Counter) *table {
@@ -62,15 +62,15 @@ func newTable(rule Rule, maxKeys int, overflow prometheus.Counter) *table {
 	return t
 }
 
-// set changes the rule of all buckets, shard after shard: measured, 0.6 µs a key, so at the bound of 8192 keys a shard its
-// callers wait 5 ms once, while those of the other 63 do not. What a bucket holds it keeps, up to the new burst.
-func (t *table) set(now time.Time, rule Rule) {
+// setRule changes the rule of all buckets, shard after shard. A key takes 0.6 µs, so callers of a shard with 8192 keys wait 5 ms
+// once. A bucket keeps its tokens, up to the new burst.
+func (t *table) setRule(now time.Time, rule Rule) {
 	for i := range t.shards {
-		t.shards[i].set(now, rate.Limit(rule.Rate.PerSecond()), rule.Burst)
+		t.shards[i].setRule(now, rate.Limit(rule.Rate.PerSecond()), rule.Burst)
 	}
 }
 
-func (s *shard) set(now time.Time, limit rate.Limit, burst int) {
+func (s *shard) setRule(now time.Time, limit rate.Limit, burst int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.After(s.now) {
@@ -78,7 +78,7 @@ func (s *shard) set(now time.Time, limit rate.Limit, burst int) {
 	}
 	s.limit, s.burst = limit, burst
 	change := func(l *rate.Limiter) {
-		l.SetLimitAt(s.now, limit) // first: it counts what has refilled at the old rate
+		l.SetLimitAt(s.now, limit) // before the burst: it adds what has refilled at the old rate
 		l.SetBurstAt(s.now, burst)
 	}
 	change(s.overflow)
@@ -87,12 +87,12 @@ func (s *shard) set(now time.Time, limit rate.Limit, burst int) {
 	}
 }
 
-// idKey is 64 bits of a keyed hash: two of a million ids share a bucket with a chance of 3 in 10^8, and a long id
-// costs no memory.
+// idKey returns 64 bits of a keyed hash, so that a long id costs no memory. The chance that any two of a million ids share a
+// bucket is 3 in 10^8.
 func (t *table) idKey(id string) uint64 { return maphash.String(t.seed, id) }
 
-// ipKey returns the address (IPv4, also mapped into IPv6) or the /64 network (IPv6). Addresses that are not valid
-// share one key. IPv4 and invalid go where IPv6 has multicast networks, which are nobody's source address.
+// ipKey returns a key for the address (IPv4, also mapped into IPv6) or the /64 network (IPv6). Addresses that are not valid
+// share one key. The keys of IPv4 and of invalid addresses are those of IPv6 multicast networks, which no client comes from.
 func ipKey(ip netip.Addr) uint64 {
 	ip = ip.Unmap()
 	switch {
@@ -111,20 +111,20 @@ func ipKey(ip netip.Addr) uint64 {
 	}
 }
 
-// held is the bucket of one key while its shard is locked.
-type held struct {
+// lockedBucket is the bucket of one key, while the key's shard is locked.
+type lockedBucket struct {
 	table   *table
 	shard   *shard
 	limiter *rate.Limiter
 	key     uint64
-	// Neither: the key's own bucket.
-	fresh    bool // no bucket yet; a place among maxKeys is reserved
+	// If both are false, limiter is the key's own bucket.
+	fresh    bool // the key has no bucket yet; one of maxKeys is reserved for it
 	overflow bool // the shard's overflow bucket
 }
 
-// lock locks the key's shard.
+// lock locks the key's shard and moves its time forward.
 func (t *table) lock(now time.Time, key uint64) *shard {
-	s := &t.shards[maphash.Comparable(t.seed, key)&uint64(len(t.shards)-1)]
+	s := &t.shards[maphash.Comparable(t.seed, key)&uint64(len(t.shards)-1)] //nolint:gosec // G115: at most maxShards or maxMaxKeys
 	s.mu.Lock()
 	if now.After(s.now) {
 		s.now = now
@@ -132,17 +132,17 @@ func (t *table) lock(now time.Time, key uint64) *shard {
 	return s
 }
 
-// hold locks the key's shard and finds its bucket. Between hold and release nothing may block but a hold in another
-// table, always in the same order.
-func (t *table) hold(now time.Time, key uint64) held {
+// lockBucket locks the key's shard and finds its bucket. The caller must call unlock. In between it must not block, except for a
+// lockBucket in another table: always ips before ids.
+func (t *table) lockBucket(now time.Time, key uint64) lockedBucket {
 	s := t.lock(now, key)
-	t.sweep(s) // before the look: it may drop the very bucket
-	h := held{table: t, shard: s, key: key}
+	t.dropIfFull(s) // before the look-up, because it may drop this very bucket
+	h := lockedBucket{table: t, shard: s, key: key}
 	if b, ok := s.index[key]; ok {
 		h.limiter = &b.Limiter
 		return h
 	}
-	t.sweep(s) // two looks for each new key, so that the hand overtakes them
+	t.dropIfFull(s) // a second time for each new key, so that dropping keeps up with adding
 	if t.keys.Add(1) > t.maxKeys {
 		t.keys.Add(-1)
 		t.overflow.Inc()
@@ -153,29 +153,29 @@ func (t *table) hold(now time.Time, key uint64) held {
 	return h
 }
 
-// holds reports whether the bucket holds a token.
-func (h *held) holds() bool { return h.fresh || h.limiter.TokensAt(h.shard.now) >= 1 }
+// hasToken reports whether the bucket has a token.
+func (h *lockedBucket) hasToken() bool { return h.fresh || h.limiter.TokensAt(h.shard.now) >= 1 }
 
-// take takes a token that the bucket holds.
-func (h *held) take() took {
+// take takes a token, which the bucket must have. It makes the key's bucket if the key has none.
+func (h *lockedBucket) take() tokenSource {
 	if !h.fresh {
 		h.limiter.AllowN(h.shard.now, 1)
 		if h.overflow {
-			return tookOverflow
+			return sourceOverflow
 		}
-		return tookOwn
+		return sourceOwn
 	}
 	s := h.shard
-	b := &bucket{Limiter: *rate.NewLimiter(s.limit, s.burst), key: h.key, position: int32(len(s.buckets))}
+	b := &bucket{Limiter: *rate.NewLimiter(s.limit, s.burst), key: h.key, position: int32(len(s.buckets))} //nolint:gosec // G115: at most maxShards or maxMaxKeys
 	b.AllowN(s.now, 1)
 	s.index[h.key] = b
 	s.buckets = append(s.buckets, b)
 	h.fresh = false
-	return tookOwn
+	return sourceOwn
 }
 
-// wait returns how long it takes until the bucket holds a token.
-func (h *held) wait() time.Duration {
+// wait returns how long it takes until the bucket has a token.
+func (h *lockedBucket) wait() time.Duration {
 	if h.fresh {
 		return 0
 	}
@@ -183,15 +183,15 @@ func (h *held) wait() time.Duration {
 	return time.Duration(max(missing, 0) / float64(h.shard.limit) * float64(time.Second))
 }
 
-func (h *held) release() {
+func (h *lockedBucket) unlock() {
 	if h.fresh {
 		h.table.keys.Add(-1)
 	}
 	h.shard.mu.Unlock()
 }
 
-// giveBack returns a token to the bucket that it was taken from. A key's own bucket that was dropped meanwhile was
-// full, so there is nothing to return.
+// giveBack returns a token to the bucket from which it was taken. If the key's own bucket was dropped meanwhile, it was full
+// and there is nothing to return.
 func (t *table) giveBack(now time.Time, key uint64, overflow bool) {
 	s := t.lock(now, key)
 	defer s.mu.Unlock()
@@ -202,8 +202,8 @@ func (t *table) giveBack(now time.Time, key uint64, overflow bool) {
 	}
 }
 
-// sweep looks at the bucket under the shard's hand and drops it if it has refilled.
-func (t *table) sweep(s *shard) {
+// dropIfFull looks at the next bucket of the shard, in turn, and drops it if it has refilled.
+func (t *table) dropIfFull(s *shard) {
 	if len(s.buckets) == 0 {
 		return
 	}
@@ -224,8 +224,8 @@ func (t *table) sweep(s *shard) {
 	}
 }
 
-// shrink gives back the memory of a storm: maps and slices do not shrink by themselves. It costs one step for each of
-// the seven times as many keys that were dropped before it.
+// shrink frees the memory of a storm, because maps and slices do not shrink by themselves. It copies the remaining keys; at
+// least seven times as many were dropped since the last time.
 func (s *shard) shrink() {
 	s.buckets = append(make([]*bucket, 0, 2*len(s.buckets)), s.buckets...)
 	s.index = make(map[uint64]*bucket, 2*len(s.buckets))

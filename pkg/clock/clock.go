@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Clock tells and waits.
+// Clock tells the time and waits.
 type Clock interface {
 	// Now returns the current time, with a monotonic reading where there is one.
 	Now() time.Time
-	// NewTimer fires once after d.
+	// NewTimer returns a timer that fires once, after d.
 	NewTimer(d time.Duration) Timer
-	// Sleep returns after d, or with ctx's error before.
+	// Sleep blocks for d, or until ctx is done; then it returns ctx's error.
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// Timer is a timer of a Clock.
+// Timer is a timer of a Clock. Its methods work like the field and the methods of time.Timer.
 type Timer interface {
 	C() <-chan time.Time
 	Stop() bool

@@ -1,30 +1,29 @@
-// Package clock is the only place that reads the time: System in production, Manual in tests and simulations, and the
-// clamp without which golang.org/x/time/rate over-admits.
+// Package clock is the only place that reads the time. System is the machine's clock, Manual is a clock for tests and
+// simulations, and Limiter is a token bucket that tolerates times out of order.
 //
 // # Manual
 //
-// A Manual clock moves only by Advance. Its timers fire inside Advance, in the order of their deadlines (and of their
-// making, where deadlines are equal), each while the clock shows exactly its deadline. A timer's channel holds one
-// value, as that of a time.Timer; Stop and Reset drop a value that was not received, as Go does since 1.23. A test waits for the
-// code under test to reach its wait with BlockUntil(n), never with a sleep:
+// A Manual clock moves only by Advance. Its timers fire inside Advance, in the order of their deadlines and, for equal
+// deadlines, in the order in which they were started. While a timer fires, the clock shows its deadline. A timer's channel
+// holds one value. Stop and Reset drop a value that was not received, as those of time.Timer do. A test waits with BlockUntil
+// until the code under test has started its timer, never with a sleep:
 //
-//	go worker(clk)                 // waits on a timer of clk
-//	clk.BlockUntil(1)              // returns once it does
+//	go worker(clk)                 // starts a timer of clk
+//	clk.BlockUntil(1)              // returns once it has
 //	clk.Advance(time.Second)       // fires it
 //
 // # Clamp and Limiter
 //
-// Decision code gets its time as an argument, so two goroutines can bring their times out of order: each read the
-// clock, then one was faster to the lock. rate.Limiter takes an older time as its new "last" and so refills the same
-// span twice (golang/go#65508, #71360; still so in x/time v0.16.0). Clamp turns any sequence of times into one that
-// never goes back; Limiter clamps under the lock under which it calls the limiter, so that nothing comes between.
+// Decision code gets its time as an argument, so times can arrive out of order: two goroutines read the clock, and the one
+// with the later time gets the lock first. rate.Limiter then takes the older time as its new "last" and refills the same
+// span twice (golang/go#65508, #71360; still so in x/time v0.16.0). Clamp turns any sequence of times into one that never
+// goes back. Limiter clamps under the lock under which it calls rate.Limiter.
 //
-// Limiter also gives back: a rate.Reservation cannot be cancelled once its time has come, which for an admitted call
-// is at once, but AllowN with a negative n returns tokens, and the bucket never holds more than its burst.
+// Limiter can also give tokens back. A rate.Reservation cannot be cancelled once its time has come, which for an admitted
+// call is at once. AllowN with a negative n returns tokens, and the bucket never holds more than its burst.
 //
 // # Failure rules
 //
-// Time that goes back (a clock set by hand, a virtual machine moved) stops the refill until the old time is reached
-// again. System times carry a monotonic reading, so this concerns only times that were stored and read again: such
-// times do not belong into a Limiter.
+// When the time goes back, the bucket does not refill until the old time is reached again. Times of System have a monotonic
+// reading and do not go back. Times that were stored and read again can, and must not be given to a Limiter.
 package clock

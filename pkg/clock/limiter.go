@@ -8,14 +8,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Clamp turns times that arrive out of order into a sequence that never goes back. The zero value works; it is safe
-// for concurrent use.
+// Clamp turns times that arrive out of order into a sequence that never goes back. The zero value works. It is safe for
+// concurrent use.
 type Clamp struct {
 	mu  sync.Mutex
 	max time.Time
 }
 
-// Now returns the latest time that the Clamp has been given, t included.
+// Now returns the latest of all times that were passed to it, t included.
 func (c *Clamp) Now(t time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,57 +30,56 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// Limiter is a token bucket over rate.Limiter that takes times in any order and gives back. Make it with NewLimiter;
-// it is safe for concurrent use.
+// Limiter is a token bucket on rate.Limiter that accepts times in any order and can give tokens back. Make it with NewLimiter.
+// It is safe for concurrent use.
 type Limiter struct {
-	mu      sync.Mutex // guards max, and holds the clamped time and the limiter's own together
-	max     time.Time
+	mu      sync.Mutex // held from clamping a time until limiter has seen it; also guards max
+	max     time.Time  // the latest time of a call that changes the bucket
 	limiter *rate.Limiter
 }
 
-// NewLimiter returns a bucket that is full, holds burst tokens at most and refills with perSecond tokens a second.
-// rate.Inf as perSecond makes every call succeed.
+// NewLimiter returns a full bucket that holds at most burst tokens and refills with perSecond tokens a second. With rate.Inf
+// every call succeeds.
 func NewLimiter(perSecond rate.Limit, burst int) *Limiter {
 	return &Limiter{limiter: rate.NewLimiter(perSecond, burst)}
 }
 
-// AllowN takes n tokens if the bucket holds them at now, else none.
+// AllowN takes n tokens and returns true if the bucket holds them at now. Otherwise it takes none.
 func (l *Limiter) AllowN(now time.Time, n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.limiter.AllowN(l.clamp(now), n)
 }
 
-// TokensAt returns how many tokens the bucket holds at now. It takes none.
+// TokensAt returns how many tokens the bucket holds at now.
 func (l *Limiter) TokensAt(now time.Time) float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// Reading does not move the clamp: a dashboard that asks with another clock must not stop the refill.
+	// Reading does not set max: a reader whose clock is ahead must not stop the refill.
 	return l.limiter.TokensAt(latest(l.max, now))
 }
 
-// Set changes the rate and the burst from now on. The bucket keeps what it holds, up to the new burst: nothing is made up
-// and nothing else is lost.
+// Set changes the rate and the burst from now on. The bucket keeps its tokens, up to the new burst.
 func (l *Limiter) Set(now time.Time, perSecond rate.Limit, burst int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.clamp(now)
-	l.limiter.SetLimitAt(now, perSecond) // first: it counts what has refilled at the old rate
+	l.limiter.SetLimitAt(now, perSecond) // before the burst: it adds what has refilled at the old rate
 	l.limiter.SetBurstAt(now, burst)
 }
 
-// GiveBack returns n tokens that AllowN took; the bucket never holds more than its burst.
+// GiveBack puts n tokens back that AllowN took. The bucket never holds more than its burst. A negative n does nothing.
 func (l *Limiter) GiveBack(now time.Time, n int) {
 	if n <= 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// Nothing above the burst is ever given out: the limiter caps what it holds before it takes.
+	// The limiter caps its tokens at the burst before each take, so tokens above the burst are never given out.
 	l.limiter.AllowN(l.clamp(now), -n)
 }
 
-// WaitFor returns how long after now the bucket holds n tokens if nobody takes any: zero if it does already,
+// WaitFor returns how long after now the bucket holds n tokens if nobody takes any: 0 if it holds them already,
 // rate.InfDuration if it never will.
 func (l *Limiter) WaitFor(now time.Time, n int) time.Duration {
 	l.mu.Lock()
@@ -103,10 +102,11 @@ func (l *Limiter) WaitFor(now time.Time, n int) time.Duration {
 	if seconds > math.MaxInt64/2/1e9 {
 		return rate.InfDuration
 	}
-	// One nanosecond more, so that rounding never sends a caller back a moment too early.
+	// One nanosecond more, so that rounding never makes a caller come back too early.
 	return clamped.Sub(now) + time.Duration(seconds*float64(time.Second)) + 1
 }
 
+// clamp returns the latest time so far. The caller holds mu.
 func (l *Limiter) clamp(now time.Time) time.Time {
 	l.max = latest(l.max, now)
 	return l.max

@@ -9,10 +9,10 @@ import (
 // Manual is a clock that moves only by Advance. It is safe for concurrent use.
 type Manual struct {
 	mu      sync.Mutex
-	changed *sync.Cond // a timer was started, fired or stopped
+	changed *sync.Cond // signalled when a timer was started, fired or stopped
 	now     time.Time
-	started uint64 // orders timers with the same deadline
-	timers  map[*manualTimer]struct{}
+	started uint64                    // timers started so far; orders those with the same deadline
+	timers  map[*manualTimer]struct{} // the ones that have neither fired nor been stopped
 }
 
 // NewManual returns a clock that shows t.
@@ -29,7 +29,7 @@ func (m *Manual) Now() time.Time {
 	return m.now
 }
 
-// NewTimer implements Clock. A timer whose time has come already fires at once and is not waited for.
+// NewTimer implements Clock. With d of 0 or less the timer fires at once, and BlockUntil does not count it.
 func (m *Manual) NewTimer(d time.Duration) Timer {
 	t := &manualTimer{clock: m, c: make(chan time.Time, 1)}
 	m.mu.Lock()
@@ -41,8 +41,7 @@ func (m *Manual) NewTimer(d time.Duration) Timer {
 // Sleep implements Clock.
 func (m *Manual) Sleep(ctx context.Context, d time.Duration) error { return sleep(ctx, m, d) }
 
-// Advance moves the clock by d and fires, in order, every timer whose deadline it reaches, those included that are
-// started meanwhile by others. A negative d panics: what goes back is a test of Clamp, not of Manual.
+// Advance moves the clock by d and fires, in order, every timer whose deadline it reaches. It panics if d is negative.
 func (m *Manual) Advance(d time.Duration) {
 	if d < 0 {
 		panic("clock: Manual cannot go back")
@@ -57,7 +56,7 @@ func (m *Manual) Advance(d time.Duration) {
 	m.now = end
 }
 
-// BlockUntil returns once at least n timers wait.
+// BlockUntil blocks until at least n timers are running.
 func (m *Manual) BlockUntil(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -66,14 +65,14 @@ func (m *Manual) BlockUntil(n int) {
 	}
 }
 
-// Waiters returns how many timers wait.
+// Waiters returns how many timers are running.
 func (m *Manual) Waiters() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.timers)
 }
 
-// next returns the earliest waiting timer, nil if there is none up to end.
+// next returns the running timer with the earliest deadline up to end, or nil. The caller holds mu.
 func (m *Manual) next(end time.Time) *manualTimer {
 	var first *manualTimer
 	for t := range m.timers {
@@ -88,6 +87,7 @@ func (m *Manual) next(end time.Time) *manualTimer {
 	return first
 }
 
+// start runs a timer that is not running. The caller holds mu.
 func (m *Manual) start(t *manualTimer, d time.Duration) {
 	m.started++
 	t.order, t.deadline = m.started, m.now.Add(max(d, 0))
@@ -99,7 +99,8 @@ func (m *Manual) start(t *manualTimer, d time.Duration) {
 	m.changed.Broadcast()
 }
 
-// fire never blocks: the channel is empty, because start follows only a making or a stop.
+// fire sends the time to the timer's channel. It does not block: start is called only for a new or a stopped timer, whose
+// channel is empty. The caller holds mu.
 func (m *Manual) fire(t *manualTimer) {
 	delete(m.timers, t)
 	t.c <- m.now
@@ -129,7 +130,8 @@ func (t *manualTimer) Reset(d time.Duration) bool {
 	return active
 }
 
-// stop reports, as time.Timer does since Go 1.23, whether a value was still to come or not yet received.
+// stop stops the timer and drops a value that was not received. It reports, as time.Timer does since Go 1.23, whether the
+// timer was running or had such a value. The caller holds the clock's mu.
 func (t *manualTimer) stop() bool {
 	_, active := t.clock.timers[t]
 	delete(t.clock.timers, t)

@@ -1,5 +1,5 @@
-// Package reset is the vocabulary that every other package speaks: lanes, jobs, tickets, reasons, the one error type,
-// and the plaintext of what jobs carry sealed.
+// Package reset defines the types that all other packages share: lanes, jobs, tickets, reasons, errors, and the plaintext of
+// job payloads, which are stored sealed.
 //
 // # States of a ticket
 //
@@ -8,12 +8,12 @@
 //	   ▲        └────────── expired, given up ──────────► FAILED
 //	   └── retry, parked ──┘
 //
-// DONE, REJECTED and FAILED are final and never left again. A StartReset ticket is only ever ACCEPTED, then DONE, at
-// a moment that is computed before the store has answered; so it says nothing about the account. A superseded
-// completion is REJECTED: it can never work as asked.
+// DONE, REJECTED and FAILED are final. A ticket of StartReset is ACCEPTED and then DONE, at a time that is computed before
+// the store has answered; so it says nothing about the account. A superseded completion is REJECTED, because it can never
+// work as asked.
 //
 // # Failure rules
 //
-// An Error carries what a caller may see (kind, field, detail, when to come back). Its cause stays in the process:
-// it is for logs and errors.Is, never for the wire.
+// An Error holds what a caller may see: kind, field, detail, and when to come back. Its cause is for logs and errors.Is and
+// must not leave the process.
 package reset

@@ -6,42 +6,42 @@ import (
 	"time"
 )
 
-// Kind says which row of the error table in proto/README.md an Error is.
+// Kind is the kind of an Error: its row in the error table of proto/README.md.
 type Kind uint8
 
 // The kinds.
 const (
-	KindInternal     Kind = iota // a fault of surgegate's own; nothing of it is shown
-	KindInvalid                  // a bad field: Field and Detail say which and why
+	KindInternal     Kind = iota // a fault of surgegate itself; callers see no detail
+	KindInvalid                  // a bad field: Field and Detail say which one and why
 	KindWeakPassword             // Reason is PASSWORD_TOO_SHORT, PASSWORD_COMMON, …
 	KindTokenInvalid             // malformed, forged, other purpose
 	KindTokenExpired
 	KindTokenUsed
-	KindLimitGlobal  // over the global bucket
-	KindLimitClient  // over a client's bucket, by ip or id
+	KindLimitGlobal  // the global bucket is empty
+	KindLimitClient  // a client's bucket, by ip or id, is empty
 	KindShed         // shed by brownout level: Level
-	KindQueueFull    // over a bound of the queue, or it could not be finished in time
-	KindNotDurable   // cannot make it durable: disk reserve, no quorum
+	KindQueueFull    // a bound of the queue is reached, or the work could not be finished in time
+	KindNotDurable   // the call cannot be stored durably now
 	KindDraining     // shutting down
-	KindKeyUnknown   // a key that has not reached this process yet
+	KindKeyUnknown   // a key has not reached this process yet
 	KindStoreUnknown // the store has never described itself: completions cannot be accepted yet
 	KindNotFound     // unknown ticket
-	KindCanceled     // the caller went away
-	KindPrecondition // an operator's call that the present state does not allow: Detail says what to do first
+	KindCanceled     // the caller has left
+	KindPrecondition // an operator's call that the current state does not allow: Detail says what to do first
 )
 
-// Error is the one error type that leaves a package towards a caller. Zero RetryAfter means that no time is known.
+// Error is the only error type whose content a caller may see. A zero RetryAfter means that no time is known.
 type Error struct {
 	Kind       Kind
-	Reason     string // ErrorInfo.reason; set only for KindWeakPassword, else it follows from Kind
+	Reason     string // ErrorInfo.reason for KindWeakPassword; otherwise Info derives it from Kind
 	Field      string // KindInvalid, KindWeakPassword
-	Detail     string // public, one sentence that says what to do
+	Detail     string // public: one sentence that says what to do
 	Level      int    // KindShed
 	RetryAfter time.Duration
 	Cause      error // for logs; never shown
 }
 
-// Error returns the public part, then the cause.
+// Error returns the public part and the cause.
 func (e *Error) Error() string {
 	s := e.Info()
 	if e.Field != "" {
@@ -59,7 +59,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Info returns the ErrorInfo reason.
+// Info returns the value of ErrorInfo.reason.
 func (e *Error) Info() string {
 	switch e.Kind {
 	case KindWeakPassword:

@@ -17,7 +17,7 @@ func NewID() ID {
 	return id
 }
 
-// IsZero tells whether the id is unset.
+// IsZero reports whether the id is unset.
 func (id ID) IsZero() bool { return id == ID{} }
 
 // String returns 32 hexadecimal digits.
@@ -38,17 +38,17 @@ func ParseID(s string) (ID, error) {
 // Key is a keyed hash (HMAC-SHA-256, first 128 bits) of an identifier, an account id, an address or a request id.
 type Key [16]byte
 
-// IsZero tells whether the key is unset.
+// IsZero reports whether the key is unset.
 func (k Key) IsZero() bool { return k == Key{} }
 
-// Ref is a ticket's own id and its place in line. Sealed, it is the ticket id that callers hold, so that position and
-// look-up need no index.
+// Ref is a ticket's own id and its place in line. Callers hold it sealed, as the ticket id. So the position can be computed
+// and the ticket found without an index.
 type Ref struct {
 	ID         ID
 	Lane       Lane
 	Class      Class
 	Seq        uint64    // the place: ordinal in the line (lane, class), from 1
-	Locator    uint16    // the engine's own: a partition; 0 in the embedded engine
+	Locator    uint16    // for the engine's use, such as a partition; 0 in the embedded engine
 	AcceptTime time.Time // µs
 }
 
@@ -56,41 +56,42 @@ type Ref struct {
 type Job struct {
 	// ID is chosen by the caller before sealing: it is bound into the payload.
 	ID ID
-	// Ticket is whose ticket this job moves; zero for work that nobody holds a ticket of.
+	// Ticket is the ticket that shows this job's state; zero if there is none.
 	Ticket ID
 	Lane   Lane
 	Class  Class
-	// Key is what the lane coalesces or supersedes by: identifier (start), account (mail, hash and apply).
+	// Key decides which jobs of a lane coalesce or supersede each other: the hashed identifier (start) or account (mail, hash
+	// and apply).
 	Key Key
 	// Unique jobs neither coalesce nor supersede: revocations, confirmations, replacement links.
 	Unique bool
-	// Account is the keyed hash of the account id; zero where it is not known yet.
+	// Account is the keyed hash of the account id; zero while it is not known.
 	Account Key
-	// Sequence is the account's mark as raised by this completion; 0 elsewhere. Set by the queue.
+	// Sequence is the account's mark as this completion raised it; 0 for other jobs. The queue sets it.
 	Sequence   uint64
 	AcceptTime time.Time // µs
-	// ExpireTime is when a sealed password may no longer wait, µs; zero for never.
+	// ExpireTime is until when a sealed password may wait, in µs; zero: forever.
 	ExpireTime time.Time
-	// Attempts counts tries used up. Overload, an open breaker and a lost lease use up none.
+	// Attempts counts the tries that were used. Overload, an open breaker and a lost lease use none.
 	Attempts uint32
-	// Trace is the call that asked for this work, if that call's trace is kept; follow-ups carry it on. It is random
-	// numbers and names no person.
+	// Trace is the trace of the call that asked for this work, if it is recorded. Follow-ups inherit it. It is random numbers
+	// and names no person.
 	Trace   Trace
 	Payload []byte
 }
 
-// Trace is where in which trace a call stood: a W3C trace context (trace id, span id, flags) without its version and
-// without the tracestate, which is free text. The zero value is none.
+// Trace is a W3C trace context (trace id, span id, flags) without the version, and without the tracestate, which is free
+// text. The zero value means none.
 type Trace struct {
 	TraceID [16]byte
 	SpanID  [8]byte
 	Flags   byte
 }
 
-// TraceBytes is a Trace as written to disk: trace id, span id, flags.
+// TraceBytes is the size of a Trace on disk: trace id, span id, flags.
 const TraceBytes = 16 + 8 + 1
 
-// IsZero tells whether there is none.
+// IsZero reports whether there is no trace.
 func (t Trace) IsZero() bool { return t == Trace{} }
 
 // Append appends the TraceBytes bytes of t.
@@ -98,7 +99,7 @@ func (t Trace) Append(b []byte) []byte {
 	return append(append(append(b, t.TraceID[:]...), t.SpanID[:]...), t.Flags)
 }
 
-// TraceOf reads what Append wrote; b has TraceBytes bytes.
+// TraceOf reads what Append wrote. b must have at least TraceBytes bytes.
 func TraceOf(b []byte) (t Trace) {
 	copy(t.TraceID[:], b)
 	copy(t.SpanID[:], b[16:])

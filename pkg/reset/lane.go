@@ -2,7 +2,7 @@ package reset
 
 import "fmt"
 
-// Lane is jobs of one kind.
+// Lane is a kind of job.
 type Lane uint8
 
 // The lanes, in the order in which a reset passes them. The values are written to disk.
@@ -50,17 +50,17 @@ func ParseLane(name string) (Lane, error) {
 	return 0, fmt.Errorf("unknown lane %q: use start, mail, hash, apply, revoke or campaign", name)
 }
 
-// Class orders the jobs inside a lane: all of a lower class go before any of a higher one.
+// Class orders the jobs of a lane: all jobs of a lower class go before any of a higher one.
 type Class uint8
 
 // The classes. The values are written to disk.
 const (
-	ClassInteractive Class = 0 // somebody waits for it
+	ClassInteractive Class = 0 // a person waits for it
 	ClassSuspect     Class = 1 // asked by a client that is probably automated
-	ClassDeferrable  Class = 2 // confirmations, replacement links, revocations: nobody waits; brownout level 1 defers them
+	ClassDeferrable  Class = 2 // confirmations, replacement links, revocations: nobody waits, and brownout level 1 defers them
 )
 
-// Classes returns every class, first served first.
+// Classes returns every class, in the order in which they are served.
 func Classes() []Class { return []Class{ClassInteractive, ClassSuspect, ClassDeferrable} }
 
 // String returns the class's name.

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// Pace is what the work side publishes of a lane about once a second, so that the request side, which may be another
-// process, can tell positions and ETAs. It is stored as a record in the queue.
+// Pace says how fast a lane works. The work side publishes it about once a second as a record in the queue, and the request
+// side, which may be another process, computes ETAs from it.
 type Pace struct {
 	Lane Lane `json:"lane"`
-	// Rate is jobs ended a second, as last measured while the downstream worked; before any measurement the
-	// configured floor.
+	// Rate is how many jobs end a second, as last measured while the downstream worked; before the first measurement it is
+	// the configured floor.
 	Rate float64 `json:"rate"`
-	// Service is how long one job takes from lease to end, a high percentile.
+	// Service is a high percentile of the time that a job takes from lease to end.
 	Service time.Duration `json:"service_ns"`
 	// OutageSince is when the downstream stopped working; zero while it works.
 	OutageSince time.Time `json:"outage_since,omitzero"`
-	// PublishTime is when this was written.
+	// PublishTime is when this Pace was written.
 	PublishTime time.Time `json:"publish_time"`
 }
 

@@ -2,22 +2,23 @@ package reset
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The plaintexts of job payloads. They are encoded as protobuf fields (numbers below), so that a job written by an
-// older version stays readable, and are only ever stored sealed.
+// The plaintexts of job payloads. They are encoded as protobuf fields with the numbers below, so that a job written by another
+// version stays readable. They are stored only sealed.
 
-// Purpose is why an account is looked up and what kind of mail follows.
+// Purpose says why an account is looked up and which mail follows.
 type Purpose uint8
 
 // The purposes. The values are written to disk.
 const (
 	PurposeLink         Purpose = 1 // somebody asked for a reset link
-	PurposeConfirmation Purpose = 2 // a password was changed: tell the owner
-	PurposeReplacement  Purpose = 3 // a completion expired or was refused late: mail a new link
+	PurposeConfirmation Purpose = 2 // a password was changed; the owner is told
+	PurposeReplacement  Purpose = 3 // a completion expired or was refused late; a new link is mailed
 )
 
 // String returns the purpose's name as metrics and logs use it.
@@ -34,7 +35,7 @@ func (p Purpose) String() string {
 	}
 }
 
-// StartPayload is what a start job carries: an identifier as typed (trimmed, NFC) or an account id.
+// StartPayload is the payload of a start job: an identifier as typed (trimmed, NFC) or an account id.
 type StartPayload struct {
 	Identifier string  // 1; empty when AccountID is set
 	AccountID  string  // 2
@@ -42,37 +43,37 @@ type StartPayload struct {
 	Purpose    Purpose // 4
 }
 
-// MailPayload is what a mail job carries. Address is the stored one, never the submitted one.
+// MailPayload is the payload of a mail job. Address is the one that the store has, never the submitted one.
 type MailPayload struct {
 	AccountID string  // 1
 	Address   string  // 2
 	Locale    string  // 3
 	Purpose   Purpose // 4
-	// AskTime is when the ask was accepted that the mail answers; zero where there was none, and in jobs of older versions.
+	// AskTime is when the start was accepted that this mail answers; zero if there was none, and in jobs of older versions.
 	AskTime time.Time // 5; µs
 }
 
-// SignOut says what a completion does to the account's sessions. Values equal the API's.
+// SignOut says what a completion does to the account's sessions. The values equal the API's.
 type SignOut uint8
 
 // The choices.
 const (
-	SignOutDefault    SignOut = 0 // what the configuration says
+	SignOutDefault    SignOut = 0 // as configured
 	SignOutKeep       SignOut = 1
 	SignOutEverywhere SignOut = 2
 )
 
-// CompletionPayload is what hash and apply jobs carry.
+// CompletionPayload is the payload of hash and apply jobs.
 type CompletionPayload struct {
 	AccountID string  // 1
-	Token     string  // 2; spent, verified again by the worker
-	Password  string  // 3; NFC plaintext in the hash lane and for plaintext stores, else a PHC string
+	Token     string  // 2; used by this completion; the worker verifies it again
+	Password  string  // 3; plaintext (NFC) in the hash lane and for stores that hash themselves, otherwise a PHC string
 	Hashed    bool    // 4; Password is a PHC string
 	SignOut   SignOut // 5
 	Locale    string  // 6
 }
 
-// RevokePayload is what a revoke job carries.
+// RevokePayload is the payload of a revoke job.
 type RevokePayload struct {
 	AccountID      string    // 1
 	SessionsBefore time.Time // 2; µs
@@ -88,7 +89,7 @@ func (p StartPayload) Marshal() []byte {
 
 // Unmarshal decodes the payload.
 func (p *StartPayload) Unmarshal(b []byte) error {
-	return fields(b, func(n protowire.Number, s string, u uint64) {
+	return forEachField(b, func(n protowire.Number, s string, u uint64) {
 		switch n {
 		case 1:
 			p.Identifier = s
@@ -97,7 +98,7 @@ func (p *StartPayload) Unmarshal(b []byte) error {
 		case 3:
 			p.Locale = s
 		case 4:
-			p.Purpose = Purpose(u)
+			p.Purpose = Purpose(min(u, math.MaxUint8))
 		}
 	})
 }
@@ -116,7 +117,7 @@ func (p MailPayload) Marshal() []byte {
 
 // Unmarshal decodes the payload.
 func (p *MailPayload) Unmarshal(b []byte) error {
-	return fields(b, func(n protowire.Number, s string, u uint64) {
+	return forEachField(b, func(n protowire.Number, s string, u uint64) {
 		switch n {
 		case 1:
 			p.AccountID = s
@@ -125,9 +126,9 @@ func (p *MailPayload) Unmarshal(b []byte) error {
 		case 3:
 			p.Locale = s
 		case 4:
-			p.Purpose = Purpose(u)
+			p.Purpose = Purpose(min(u, math.MaxUint8))
 		case 5:
-			p.AskTime = time.UnixMicro(int64(u)).UTC()
+			p.AskTime = time.UnixMicro(int64(u)).UTC() //nolint:gosec // G115: the inverse of Marshal, which keeps the bits
 		}
 	})
 }
@@ -146,7 +147,7 @@ func (p CompletionPayload) Marshal() []byte {
 
 // Unmarshal decodes the payload.
 func (p *CompletionPayload) Unmarshal(b []byte) error {
-	return fields(b, func(n protowire.Number, s string, u uint64) {
+	return forEachField(b, func(n protowire.Number, s string, u uint64) {
 		switch n {
 		case 1:
 			p.AccountID = s
@@ -157,7 +158,7 @@ func (p *CompletionPayload) Unmarshal(b []byte) error {
 		case 4:
 			p.Hashed = u != 0
 		case 5:
-			p.SignOut = SignOut(u)
+			p.SignOut = SignOut(min(u, math.MaxUint8))
 		case 6:
 			p.Locale = s
 		}
@@ -180,12 +181,12 @@ func (p RevokePayload) Marshal() []byte {
 
 // Unmarshal decodes the payload.
 func (p *RevokePayload) Unmarshal(b []byte) error {
-	return fields(b, func(n protowire.Number, s string, u uint64) {
+	return forEachField(b, func(n protowire.Number, s string, u uint64) {
 		switch n {
 		case 1:
 			p.AccountID = s
 		case 2:
-			p.SessionsBefore = time.UnixMicro(int64(u)).UTC()
+			p.SessionsBefore = time.UnixMicro(int64(u)).UTC() //nolint:gosec // G115: the inverse of Marshal, which keeps the bits
 		}
 	})
 }
@@ -206,8 +207,8 @@ func appendUint(b []byte, n protowire.Number, u uint64) []byte {
 
 var errPayload = errors.New("payload is not protobuf fields")
 
-// fields calls f for each string or varint field; fields of other types belong to a newer version and are passed over.
-func fields(b []byte, f func(n protowire.Number, s string, u uint64)) error {
+// forEachField calls f for each string or varint field. It skips fields of other types, which a newer version may write.
+func forEachField(b []byte, f func(n protowire.Number, s string, u uint64)) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {

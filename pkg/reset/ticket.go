@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// State of a ticket; see the package comment for its transitions. The values are written to disk and equal the API's.
+// State is the state of a ticket; the package comment has its transitions. The values are written to disk and equal the API's.
 type State uint8
 
 // The states.
@@ -17,7 +17,7 @@ const (
 	StateFailed   State = 5
 )
 
-// Final tells whether the state is never left again.
+// Final reports whether the state never changes again.
 func (s State) Final() bool { return s >= StateDone }
 
 // String returns the state's name as metrics and logs use it.
@@ -38,7 +38,7 @@ func (s State) String() string {
 	}
 }
 
-// Reason of a rejected or failed ticket. The values are written to disk and equal the API's.
+// Reason says why a ticket was rejected or failed. The values are written to disk and equal the API's.
 type Reason uint8
 
 // The reasons.
@@ -74,7 +74,7 @@ func (r Reason) String() string {
 	}
 }
 
-// Ticket is what a caller sees of a promise.
+// Ticket is what a caller sees of an accepted call.
 type Ticket struct {
 	ID         string // sealed Ref
 	State      State
@@ -85,7 +85,7 @@ type Ticket struct {
 	ETA        *ETA   // nil when final
 }
 
-// ETA is an interval from now that holds the truth for 90 % of tickets.
+// ETA is an interval from now. 90 % of tickets are done within it.
 type ETA struct {
 	Low, High time.Duration
 }

@@ -2,16 +2,16 @@ package reset
 
 import "strings"
 
-// Violation is one bad field. Its Detail says what to write instead, and never repeats what was submitted.
+// Violation is a bad field. Its Detail says what to write instead and does not repeat the submitted value.
 type Violation struct{ Field, Detail string }
 
-// Violations are all bad fields of one request.
+// Violations are the bad fields of a request.
 type Violations []Violation
 
-// Add adds one.
+// Add appends a violation.
 func (v *Violations) Add(field, detail string) { *v = append(*v, Violation{field, detail}) }
 
-// Err returns them as an error, nil where there are none.
+// Err returns v as an error, or nil if there are no violations.
 func (v Violations) Err() error {
 	if len(v) == 0 {
 		return nil

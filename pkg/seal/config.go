@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// Config says how long keys live. The zero value means the defaults; Create alone has none but false.
+// Config says how long keys live. Zero durations and numbers mean their defaults.
 type Config struct {
-	// Create lets OpenKeyring and Maintain make keys and delete those whose time is over. Workers set it.
+	// Create lets OpenKeyring and Maintain make new keys and delete expired ones. Workers set it.
 	Create bool
-	// KeyPeriod is how long one password pair, and each data key under it, seals; default 1h, at least 1m.
+	// KeyPeriod is how long one password pair, and each data key under it, is used for sealing. Default 1h, at least 1m.
 	KeyPeriod time.Duration
-	// LongestWait is how long a sealed password may wait: a private half is deleted this long after its period;
-	// default 24h, at least 1m.
+	// LongestWait is how long a sealed password may wait. The private half of a pair is deleted this long after its period.
+	// Default 24h, at least 1m.
 	LongestWait time.Duration
-	// CachedDataKeys bounds the unwrapped data keys that an Opener holds; default 1024 (about 1 MB), at least 1.
+	// CachedDataKeys bounds the unwrapped data keys that an Opener holds. Default 1024 (about 1 MB), at least 1.
 	CachedDataKeys int
 }
 
-// WithDefaults returns the config with zero fields replaced by their defaults.
+// WithDefaults returns the config with its zero fields set to their defaults.
 func (c Config) WithDefaults() Config {
 	if c.KeyPeriod == 0 {
 		c.KeyPeriod = time.Hour
@@ -32,7 +32,7 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate names the first field that cannot work.
+// Validate returns an error that names the first field with an impossible value. Zero fields are valid.
 func (c Config) Validate() error {
 	c = c.WithDefaults()
 	switch {

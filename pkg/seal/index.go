@@ -12,7 +12,8 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// What is hashed; the value is the first byte of the message, so that equal strings of two kinds differ.
+// The kinds of what is hashed. The kind is the first byte of the message, so that equal strings of two kinds have different
+// hashes.
 const (
 	domainIdentifier byte = 1
 	domainAccount    byte = 2
@@ -20,8 +21,8 @@ const (
 	domainRequest    byte = 4
 )
 
-// Index makes the keys under which the queue finds things without naming a person: HMAC-SHA-256, first 128 bits. It
-// is safe for concurrent use.
+// Index computes the keys by which the queue finds jobs without naming a person: the first 128 bits of HMAC-SHA-256. It is
+// safe for concurrent use.
 type Index struct{ pool sync.Pool }
 
 type hasher struct {
@@ -38,7 +39,7 @@ func newIndex(secret []byte) *Index {
 	return x
 }
 
-// Identifier hashes an identifier exactly as it is looked up.
+// Identifier hashes an identifier, exactly as it is looked up.
 func (x *Index) Identifier(s string) reset.Key { return x.hash(domainIdentifier, "", s) }
 
 // Account hashes an account id.
@@ -47,7 +48,7 @@ func (x *Index) Account(s string) reset.Key { return x.hash(domainAccount, "", s
 // Recipient hashes a mail address.
 func (x *Index) Recipient(s string) reset.Key { return x.hash(domainRecipient, "", s) }
 
-// Request hashes the token of a completion with the caller's request id; the zero Key if there is no request id.
+// Request hashes the token of a completion together with the caller's request id. Without a request id it returns the zero Key.
 func (x *Index) Request(token, requestID string) reset.Key {
 	if requestID == "" {
 		return reset.Key{}
@@ -55,12 +56,12 @@ func (x *Index) Request(token, requestID string) reset.Key {
 	return x.hash(domainRequest, token, requestID)
 }
 
-// hash runs over domain, length of a, a, b.
+// hash hashes domain, the length of a, a and b.
 func (x *Index) hash(domain byte, a, b string) reset.Key {
 	h, _ := x.pool.Get().(*hasher)
 	h.mac.Reset()
 	h.buf = append(h.buf[:0], domain)
-	h.buf = binary.BigEndian.AppendUint32(h.buf, uint32(len(a)))
+	h.buf = binary.BigEndian.AppendUint32(h.buf, uint32(len(a))) //nolint:gosec // G115: the length of a token
 	h.buf = append(h.buf, a...)
 	h.buf = append(h.buf, b...)
 	_, _ = h.mac.Write(h.buf) // a hash never fails

@@ -17,7 +17,7 @@ import (
 	"github.com/surgegate/surgegate/pkg/reset"
 )
 
-// Audience is for whom something is sealed: which pair's private half opens it, and so when it is erased.
+// Audience says which pair's private half opens an envelope, and so when its content is erased.
 type Audience uint8
 
 // The audiences. The values are written to disk.
@@ -26,7 +26,7 @@ const (
 	AudiencePII      Audience = 2 // identifiers, addresses, account ids
 )
 
-// String returns the audience's name, also the first part of its files' names.
+// String returns the audience's name, which is also the first part of its files' names.
 func (a Audience) String() string {
 	switch a {
 	case AudiencePassword:
@@ -52,13 +52,13 @@ type Keyring struct {
 	tickets *Tickets
 	index   *Index
 
-	mu     sync.Mutex // Maintain
+	mu     sync.Mutex // held while pairs is replaced
 	pairs  atomic.Pointer[pairSet]
-	forget []func(now time.Time) // drop data keys whose time is over; guarded by mu
+	forget []func(now time.Time) // drop expired data keys of Sealers and Openers; guarded by mu
 }
 
-// OpenKeyring loads the keys in the folder "seal" of dir (keys_dir) and, with cfg.Create, makes what is missing. It
-// fails if a private file may be read by others, or if without Create something is missing.
+// OpenKeyring loads the keys from the folder "seal" in dir (keys_dir) and, with cfg.Create, makes the missing ones. It fails if
+// other users may read a private file, or if a key is missing and cfg.Create is false.
 func OpenKeyring(dir string, cfg Config, c clock.Clock) (*Keyring, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -99,9 +99,8 @@ func (k *Keyring) Tickets() *Tickets { return k.tickets }
 // Index makes keyed hashes.
 func (k *Keyring) Index() *Index { return k.index }
 
-// Maintain reads the folder again and, with Config.Create, makes the pairs of this and the next period and deletes
-// private halves past their time. Call it about once a minute. After an error the pairs known before stay in use,
-// but for those past their time.
+// Maintain reads the folder again and, with Config.Create, makes the pairs of this and the next period and deletes expired
+// private halves. Call it about once a minute. After an error the known pairs stay in use, except for expired ones.
 func (k *Keyring) Maintain(now time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -112,7 +111,7 @@ func (k *Keyring) Maintain(now time.Time) error {
 	return err
 }
 
-// onMaintain has a Sealer or an Opener forget its data keys in time even if it is never used again.
+// onMaintain has Maintain call forget, so that a Sealer or Opener drops its data keys on time even if it is not used again.
 func (k *Keyring) onMaintain(forget func(now time.Time)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -125,7 +124,7 @@ func (k *Keyring) maintain(now time.Time) error {
 		set, err = k.rotate(set, now)
 	}
 	if err != nil {
-		// Erasure does not wait for a folder to be readable again.
+		// Drop expired keys even while the folder cannot be read.
 		k.pairs.Store(k.pairs.Load().without(now))
 		return fmt.Errorf("seal: %w", err)
 	}
@@ -133,14 +132,15 @@ func (k *Keyring) maintain(now time.Time) error {
 	return nil
 }
 
-// rotate deletes first: what must be gone goes even if nothing new can be written.
+// rotate deletes expired pairs and makes the missing ones. It deletes first, so that keys are erased on time even if nothing
+// can be written.
 func (k *Keyring) rotate(set *pairSet, now time.Time) (*pairSet, error) {
 	if err := keyfile.Sweep(k.dir); err != nil {
 		return nil, err
 	}
 	for _, p := range set.list {
 		if p.over(now) {
-			// The private half first: it is the one that matters, should a crash come between.
+			// The private half first, because it is the one that must be gone if the process crashes in between.
 			if err := errors.Join(keyfile.Remove(k.dir, p.name+privateSuffix), keyfile.Remove(k.dir, p.name+publicSuffix)); err != nil {
 				return nil, err
 			}
@@ -174,12 +174,12 @@ func (k *Keyring) rotate(set *pairSet, now time.Time) (*pairSet, error) {
 		return nil, err
 	}
 	if made || published {
-		return loadPairs(k.dir) // another process may have made some of them first: then its ones count
+		return loadPairs(k.dir) // if another process has made some of them first, its pairs are used
 	}
 	return set, nil
 }
 
-// pairFor returns the pair that seals now. Where this process may make keys, a Maintain that is late is made up for.
+// pairFor returns the pair to seal with now. If Maintain is late it does Maintain's work.
 func (k *Keyring) pairFor(a Audience, now time.Time) (*pair, error) {
 	if p := k.pairs.Load().sealing(a, now); p != nil {
 		return p, nil
@@ -199,7 +199,7 @@ func (k *Keyring) pairFor(a Audience, now time.Time) (*pair, error) {
 		Cause: fmt.Errorf("seal: no current %v public key is here", a)}
 }
 
-// byID returns a pair, after a look at the folder if it is not known yet: another worker may have made it.
+// byID returns the pair with the id. If it is not known it reads the folder again, because another worker may have made it.
 func (k *Keyring) byID(id pairID) (*pair, error) {
 	if p := k.pairs.Load().byID[id]; p != nil {
 		return p, nil
@@ -209,7 +209,7 @@ func (k *Keyring) byID(id pairID) (*pair, error) {
 	if p := k.pairs.Load().byID[id]; p != nil {
 		return p, nil
 	}
-	// Opening thousands of jobs whose key is gone must not read the folder thousands of times.
+	// Read the folder only if it has changed: thousands of jobs may ask for a key that is gone.
 	changed, err := folderTime(k.dir)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
@@ -225,6 +225,7 @@ func (k *Keyring) byID(id pairID) (*pair, error) {
 	return nil, ErrKeyGone
 }
 
+// secret reads a secret of secretLen bytes from its file and, with Config.Create, makes it first.
 func (k *Keyring) secret(name, kind string) ([]byte, error) {
 	data, err := keyfile.Read(k.dir, name, keyfile.Private)
 	if errors.Is(err, fs.ErrNotExist) && k.cfg.Create {
@@ -246,12 +247,12 @@ func (k *Keyring) secret(name, kind string) ([]byte, error) {
 	return secret, nil
 }
 
-// PairInfo describes a pair to an operator; it holds nothing secret.
+// PairInfo describes a pair for operators. It has no secrets.
 type PairInfo struct {
 	ID         string
 	Audience   Audience
 	StartTime  time.Time
-	EndTime    time.Time // zero: seals until it is replaced
+	EndTime    time.Time // zero: used until it is replaced
 	DeleteTime time.Time // when the private half is deleted; zero: kept
 	Private    bool      // the private half is here
 }
@@ -276,7 +277,8 @@ func (k *Keyring) LogValue() slog.Value { return slog.StringValue("seal.Keyring{
 // MarshalJSON hides the keys.
 func (k *Keyring) MarshalJSON() ([]byte, error) { return []byte(`"redacted"`), nil }
 
-// The suite: X-Wing (ML-KEM-768 with X25519), so that what is recorded today stays closed to a quantum computer.
+// suite returns the algorithms. The KEM is X-Wing (ML-KEM-768 with X25519), so that a quantum computer cannot open what is
+// recorded today.
 func suite() (hpke.KEM, hpke.KDF, hpke.AEAD) {
 	return hpke.MLKEM768X25519(), hpke.HKDFSHA256(), hpke.AES256GCM()
 }

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Opener opens with the private halves of the keyring. It is safe for concurrent use.
+// Opener opens envelopes with the private halves of the keyring. It is safe for concurrent use.
 type Opener struct {
 	keyring *Keyring
 	store   KeyStore
 	mu      sync.RWMutex
-	cache   map[dataKeyID]unwrapped
+	cache   map[dataKeyID]unwrapped // guarded by mu; at most Config.CachedDataKeys
 }
 
 type unwrapped struct {
@@ -31,7 +31,7 @@ func NewOpener(k *Keyring, s KeyStore) *Opener {
 	return o
 }
 
-// forget drops keys whose pair is gone.
+// forget drops the cached keys whose pair is gone.
 func (o *Opener) forget(time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -43,8 +43,8 @@ func (o *Opener) forget(time.Time) {
 	}
 }
 
-// Open returns the plaintext. ErrTampered and ErrKeyGone are final; other errors come from the KeyStore, or say that
-// this process has no private half, and may pass.
+// Open returns the plaintext. ErrTampered and ErrKeyGone are final. Other errors may be temporary: they come from the KeyStore,
+// or this process does not have the private half.
 func (o *Opener) Open(ctx context.Context, b Binding, envelope []byte) ([]byte, error) {
 	if len(envelope) < Overhead || envelope[0] != version {
 		return nil, ErrTampered
@@ -68,7 +68,8 @@ func (o *Opener) aead(ctx context.Context, id dataKeyID) (cipher.AEAD, error) {
 	o.mu.RLock()
 	u, ok := o.cache[id]
 	o.mu.RUnlock()
-	// A cached key dies with its pair, or deleting the private half would erase nothing while the process lives.
+	// A cached key is used only while its pair exists. Otherwise deleting the private half would erase nothing until the process
+	// ends.
 	if ok {
 		p := o.keyring.pairs.Load().byID[u.pair]
 		if p != nil && !p.over(o.keyring.clock.Now()) {
@@ -91,8 +92,8 @@ func (o *Opener) aead(ctx context.Context, id dataKeyID) (cipher.AEAD, error) {
 	return u.aead, nil
 }
 
-// makeRoom drops keys whose pair is gone, then, if the cache is still full, any one: Go's map order is random enough,
-// and a miss costs one GetKey and one HPKE opening.
+// makeRoom drops the keys whose pair is gone and then, while the cache is full, arbitrary ones: a miss costs only a GetKey and
+// an HPKE opening. The caller holds mu.
 func (o *Opener) makeRoom() {
 	if len(o.cache) < o.keyring.cfg.CachedDataKeys {
 		return
@@ -111,6 +112,7 @@ func (o *Opener) makeRoom() {
 	}
 }
 
+// unwrap reads a data key from the KeyStore and opens it with its pair's private half.
 func (o *Opener) unwrap(ctx context.Context, id dataKeyID) (unwrapped, error) {
 	wrapped, err := o.store.GetKey(ctx, id.String())
 	if err != nil {

@@ -29,29 +29,30 @@ type pairID [8]byte
 // String returns 16 hexadecimal digits.
 func (id pairID) String() string { return hex.EncodeToString(id[:]) }
 
+// pair is the HPKE key pair of one audience and period. It is not changed after it was loaded.
 type pair struct {
 	id         pairID
-	name       string // of its files, without suffix
+	name       string // of its files, without the suffix
 	audience   Audience
 	start      time.Time
-	end        time.Time // zero: none
-	deleteTime time.Time // zero: never
+	end        time.Time // until when it is used for sealing; zero: forever
+	deleteTime time.Time // when it expires; zero: never
 	public     hpke.PublicKey
 	private    hpke.PrivateKey // nil on fronts
-	published  bool            // the .pub file is there
+	published  bool            // its .pub file exists
 }
 
 // over tells whether the private half's time has passed.
 func (p *pair) over(now time.Time) bool { return !p.deleteTime.IsZero() && !now.Before(p.deleteTime) }
 
-// pairSet is never changed, only replaced.
+// pairSet is what the folder holds. A pairSet is not changed, only replaced.
 type pairSet struct {
 	byID       map[pairID]*pair
-	list       []*pair // by audience, then start
-	folderTime time.Time
+	list       []*pair   // by audience, then start
+	folderTime time.Time // the folder's modification time when it was read
 }
 
-// sealing returns the audience's newest pair whose period it is.
+// sealing returns the audience's newest pair whose period includes now, or nil.
 func (s *pairSet) sealing(a Audience, now time.Time) *pair {
 	for i := len(s.list) - 1; i >= 0; i-- {
 		p := s.list[i]
@@ -62,7 +63,7 @@ func (s *pairSet) sealing(a Audience, now time.Time) *pair {
 	return nil
 }
 
-// covers tells whether some pair seals at the start of w; a changed KeyPeriod makes periods that do not line up.
+// covers reports whether a pair seals at the start of w. Its period may differ from w's after a change of KeyPeriod.
 func (s *pairSet) covers(w pair) bool { return s.sealing(w.audience, w.start) != nil }
 
 func (s *pairSet) without(now time.Time) *pairSet {
@@ -87,11 +88,11 @@ func folderTime(dir string) (time.Time, error) {
 func loadPairs(dir string) (*pairSet, error) {
 	set := &pairSet{byID: make(map[pairID]*pair)}
 	var err error
-	// Taken before the list: what is added in between makes the next look differ.
+	// Read the folder's time before its files, so that a file that is added in between changes the time for the next look.
 	if set.folderTime, err = folderTime(dir); err != nil {
 		return nil, err
 	}
-	// Private first: NAME.key is written before NAME.pub, and the public half can be had from it.
+	// Private halves first: NAME.key is written before NAME.pub, and it contains the public half.
 	for _, kind := range []struct {
 		suffix, pem string
 		mode        fs.FileMode
@@ -174,7 +175,7 @@ func parsePair(kind string, data []byte) (*pair, error) {
 	return p, nil
 }
 
-// makePair writes both halves. The files' name is the same in every process, so two that make it at once end up with
+// makePair makes a pair and writes both halves. Every process uses the same file name, so two that do this at once end up with
 // one pair.
 func makePair(dir string, p pair) error {
 	kem, _, _ := suite()
@@ -197,7 +198,7 @@ func makePair(dir string, p pair) error {
 	return p.publish(dir, private.PublicKey())
 }
 
-// publish writes the public halves that a crash has left out.
+// publish writes the public halves that are missing after a crash, and reports whether there were any.
 func publish(dir string, set *pairSet) (did bool, err error) {
 	for _, p := range set.list {
 		if p.private != nil && !p.published {

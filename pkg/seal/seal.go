@@ -19,9 +19,9 @@ import (
 
 // Errors of an Opener and of a KeyStore. Test with errors.Is.
 var (
-	// ErrTampered means that the envelope, its binding or its wrapped key is not what was sealed. It never opens.
+	// ErrTampered means that the envelope, its binding or its wrapped key was changed. It is final.
 	ErrTampered = errors.New("seal: tampered with, or sealed for something else")
-	// ErrKeyGone means that the key was deleted at its time, or lost. It never opens.
+	// ErrKeyGone means that the key was deleted on time, or is lost. It is final.
 	ErrKeyGone = errors.New("seal: its key is gone")
 )
 
@@ -36,34 +36,34 @@ const (
 	// Overhead is how much longer an envelope is than its plaintext, in bytes.
 	Overhead = headLen + tagLen
 
-	// maxMessages under one data key. With counted nonces GCM would bear more; nobody comes near it in a period.
+	// maxMessages is how many messages are sealed under one data key. No process seals that many in a period.
 	maxMessages = 1 << 32
 
 	wrappedVersion = 1
 	wrappedHead    = 1 + 1 + 8 // version, audience, pair id
 
-	// retryAfter is told when no key can be had or made durable.
+	// retryAfter is the RetryAfter when there is no key or it cannot be made durable.
 	retryAfter = 5 * time.Second
 
 	detailNoKey      = "Passwords cannot be accepted right now; try again shortly."
 	detailNotDurable = "This cannot be stored safely right now; try again shortly."
 )
 
-// KeyStore keeps wrapped data keys beside the queue, durably.
+// KeyStore stores wrapped data keys durably, in the queue.
 type KeyStore interface {
-	// PutKey returns once the key is durable. A repeat with the same id has the same content.
+	// PutKey stores a key until expire and returns once it is durable. A repeat with the same id has the same content.
 	PutKey(ctx context.Context, id string, wrapped []byte, expire time.Time) error
 	// GetKey returns ErrKeyGone for a key that is absent or expired.
 	GetKey(ctx context.Context, id string) ([]byte, error)
 }
 
-// Binding is what an envelope is sealed for. It opens for nothing else.
+// Binding identifies the job for which an envelope is sealed. The envelope opens only with an equal Binding.
 type Binding struct {
 	Job        reset.ID
 	Ticket     reset.ID
 	Account    reset.Key
 	Lane       reset.Lane
-	AcceptTime time.Time // µs; a spent token is judged by it
+	AcceptTime time.Time // µs; the worker checks the used token's expiry against it
 	ExpireTime time.Time // µs; zero for none
 }
 
@@ -76,7 +76,7 @@ type dataKeyID [16]byte
 
 func (id dataKeyID) String() string { return hex.EncodeToString(id[:]) }
 
-// dataKey seals for one process, audience and key period.
+// dataKey is the key under which one process seals for one audience in one key period.
 type dataKey struct {
 	id      dataKeyID
 	aead    cipher.AEAD
@@ -85,15 +85,16 @@ type dataKey struct {
 	counter atomic.Uint64
 }
 
-// usable is false from the pair's end on. It stays true if the clock goes back: counters, not times, make nonces.
+// usable reports whether the key may seal at now: not after its period, nor after maxMessages. A clock that goes back does not
+// matter, because nonces come from the counter.
 func (k *dataKey) usable(now time.Time) bool {
 	return !k.over(now) && k.counter.Load() < maxMessages
 }
 
-// over tells whether the key's period has passed.
+// over reports whether the key's period has ended.
 func (k *dataKey) over(now time.Time) bool { return !k.pair.end.IsZero() && !now.Before(k.pair.end) }
 
-// Sealer seals. It is safe for concurrent use, and needs public halves only.
+// Sealer seals plaintexts. It needs public halves only. It is safe for concurrent use.
 type Sealer struct {
 	keyring *Keyring
 	store   KeyStore
@@ -101,13 +102,14 @@ type Sealer struct {
 	slots   [AudiencePII + 1]*sealSlot
 }
 
+// sealSlot holds the data key of one audience.
 type sealSlot struct {
-	current atomic.Pointer[dataKey]
-	turn    chan struct{} // one makes a key, the others wait; a channel, so that they can give up
-	pending *dataKey      // made, but not known to be durable; guarded by turn
+	current atomic.Pointer[dataKey] // durable; written by the holder of turn
+	turn    chan struct{}           // a lock with a capacity of one; a channel, so that a waiter can stop when its ctx ends
+	pending *dataKey                // made, but perhaps not durable yet; guarded by turn
 }
 
-// NewSealer returns a sealer, which makes its first data key when it first seals.
+// NewSealer returns a Sealer. It makes its first data key when it seals for the first time.
 func NewSealer(k *Keyring, s KeyStore, c clock.Clock) *Sealer {
 	sealer := &Sealer{keyring: k, store: s, clock: c}
 	for i := range sealer.slots {
@@ -117,13 +119,13 @@ func NewSealer(k *Keyring, s KeyStore, c clock.Clock) *Sealer {
 	return sealer
 }
 
-// forget drops keys whose period is over: what seals also opens.
+// forget drops data keys whose period is over, because a key that seals can also open.
 func (s *Sealer) forget(now time.Time) {
 	for _, slot := range s.slots {
 		select {
 		case slot.turn <- struct{}{}:
 		default:
-			continue // a key is being made; the next time does
+			continue // a key is being made: the next Maintain will do
 		}
 		if k := slot.current.Load(); k != nil && k.over(now) {
 			slot.current.Store(nil)
@@ -135,8 +137,8 @@ func (s *Sealer) forget(now time.Time) {
 	}
 }
 
-// Seal returns the envelope, Overhead bytes longer than the plaintext. Errors are *reset.Error: KindNotDurable when
-// the data key cannot be made durable, KindKeyUnknown when the period's public key is not here, KindCanceled.
+// Seal returns the envelope, which is Overhead bytes longer than the plaintext. Its errors are *reset.Error: KindNotDurable when
+// the data key cannot be made durable, KindKeyUnknown when the period's public key is missing, KindCanceled when ctx is done.
 func (s *Sealer) Seal(ctx context.Context, a Audience, b Binding, plaintext []byte) ([]byte, error) {
 	if a != AudiencePassword && a != AudiencePII {
 		return nil, fmt.Errorf("seal: %v is unknown", a)
@@ -156,7 +158,8 @@ func (s *Sealer) Seal(ctx context.Context, a Audience, b Binding, plaintext []by
 	}
 }
 
-// seal makes one allocation: nonce and additional data lie behind the envelope in the same buffer.
+// seal makes the envelope with counter n. It allocates once: nonce and additional data are behind the envelope in the same
+// buffer.
 func (k *dataKey) seal(n uint64, b Binding, plaintext []byte) []byte {
 	size := Overhead + len(plaintext)
 	buf := make([]byte, headLen, size+nonceLen+bindingLen)
@@ -186,7 +189,8 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(micros))
 }
 
-// renew makes the next data key durable, then current.
+// renew returns the current data key, after making it if there is no usable one. A new key becomes current only when it is
+// durable.
 func (s *Sealer) renew(ctx context.Context, a Audience, slot *sealSlot) (*dataKey, error) {
 	select {
 	case slot.turn <- struct{}{}:
@@ -225,6 +229,7 @@ func canceled(cause error) error {
 	return &reset.Error{Kind: reset.KindCanceled, Cause: fmt.Errorf("seal: %w", cause)}
 }
 
+// newDataKey makes a data key and wraps it for the pair.
 func newDataKey(p *pair) (*dataKey, error) {
 	secret := make([]byte, dataKeyLen)
 	k := &dataKey{pair: p}
@@ -245,6 +250,7 @@ func newDataKey(p *pair) (*dataKey, error) {
 	return k, nil
 }
 
+// wrapInfo returns the HPKE info of a wrapped data key.
 func wrapInfo(head []byte, id dataKeyID) []byte {
 	info := append([]byte("surgegate data key v1\x00"), head...)
 	return append(info, id[:]...)

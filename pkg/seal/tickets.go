@@ -22,7 +22,7 @@ const (
 	TicketChars = (ticketLen*8 + 5) / 6
 )
 
-// Tickets turns places in line into the ids that callers hold, and back. It is safe for concurrent use.
+// Tickets turns Refs into the ticket ids that callers hold, and back. It is safe for concurrent use.
 type Tickets struct{ aead cipher.AEAD }
 
 func newTickets(secret []byte) (*Tickets, error) {
@@ -37,7 +37,8 @@ func newTickets(secret []byte) (*Tickets, error) {
 	return &Tickets{aead: aead}, nil
 }
 
-// Seal returns the ticket id, always the same for the same Ref. Two Refs never share their ID (package comment).
+// Seal returns the ticket id, which is always the same for the same Ref. Two different Refs must not have the same ID: see the
+// package comment.
 func (t *Tickets) Seal(r reset.Ref) string {
 	buf := make([]byte, 1+nonceLen, ticketLen)
 	buf[0] = ticketVersion
@@ -51,8 +52,8 @@ func (t *Tickets) Seal(r reset.Ref) string {
 	return base64.RawURLEncoding.EncodeToString(t.aead.Seal(buf, r.ID[:nonceLen], body, buf[:1]))
 }
 
-// Open returns the place that a ticket id stands for, or a *reset.Error of KindNotFound: a caller learns nothing
-// about why.
+// Open returns the Ref of a ticket id. Every failure is a *reset.Error of KindNotFound, so that a caller does not learn the
+// reason.
 func (t *Tickets) Open(id string) (reset.Ref, error) {
 	if len(id) != TicketChars || strings.ContainsAny(id, "\r\n") {
 		return reset.Ref{}, noTicket("wrong length")
@@ -71,13 +72,14 @@ func (t *Tickets) Open(id string) (reset.Ref, error) {
 		Class:      reset.Class(body[5]),
 		Seq:        binary.BigEndian.Uint64(body[6:]),
 		Locator:    binary.BigEndian.Uint16(body[14:]),
-		AcceptTime: time.UnixMicro(int64(binary.BigEndian.Uint64(body[16:]))).UTC(),
+		AcceptTime: time.UnixMicro(int64(binary.BigEndian.Uint64(body[16:]))).UTC(), //nolint:gosec // G115: the inverse of Seal, which keeps the bits
 	}
 	copy(r.ID[:], nonce)
 	copy(r.ID[nonceLen:], body)
 	return r, nil
 }
 
+// noTicket returns the error of Open. why is for logs.
 func noTicket(why string) error {
 	return &reset.Error{Kind: reset.KindNotFound, Detail: "No such ticket.", Cause: fmt.Errorf("seal: ticket id: %s", why)}
 }

@@ -21,7 +21,7 @@ var head = stormlog.Header{T0: time.Date(2022, 8, 24, 3, 0, 0, 0, time.UTC), See
 
 // randomEvents returns n random events in order. Many have the same time.
 func randomEvents(n int, seed uint64) []stormlog.Event {
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // G404: a test needs no secret randomness
 	list := make([]stormlog.Event, n)
 	t := int64(0)
 	for i := range list {
@@ -29,7 +29,7 @@ func randomEvents(n int, seed uint64) []stormlog.Event {
 			t += r.Int64N(5000)
 		}
 		list[i] = stormlog.Event{
-			T: t, U: r.Uint64() >> r.IntN(64), Op: stormlog.Op(r.IntN(5)), Source: stormlog.Source(r.IntN(7)), Cause: stormlog.Cause(r.IntN(2)),
+			T: t, U: r.Uint64() >> r.IntN(64), Op: stormlog.Op(r.IntN(5)), Source: stormlog.Source(r.IntN(7)), Cause: stormlog.Cause(r.IntN(2)), //nolint:gosec // G115: small numbers of a test
 			Attempt: r.Uint32() >> (1 + r.IntN(31)), Deadline: time.Duration(r.IntN(1e6)) * time.Millisecond, Office: r.Uint64() >> r.IntN(65),
 		}
 	}
@@ -79,7 +79,7 @@ func read(data []byte) (h stormlog.Header, list []stormlog.Event, err error) {
 func TestReader_ReadsWhatWriterWrote(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, 50_000} {
-		want := randomEvents(n, uint64(n))
+		want := randomEvents(n, uint64(n)) //nolint:gosec // G115: small numbers of a test
 		data := write(t, want)
 		h, got, err := read(data)
 		if !errors.Is(err, io.EOF) || !slices.Equal(got, want) {

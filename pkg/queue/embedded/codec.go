@@ -70,7 +70,7 @@ func appendJob(b []byte, r *jobRecord, payload bool) []byte {
 	b = append(b, j.Key[:]...)
 	b = append(b, j.Account[:]...)
 	// The payload's length lets an open key tell the job's size without carrying the payload.
-	b = binary.BigEndian.AppendUint32(b, uint32(len(j.Payload)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(j.Payload))) //nolint:gosec // G115: at most queue.MaxPayload
 	if payload {
 		b = append(b, j.Payload...)
 	}

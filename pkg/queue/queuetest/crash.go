@@ -33,9 +33,9 @@ type ledger struct {
 // powerCuts runs producers and workers, cuts the power at random moments, reopens the queue and compares it with the
 // ledger.
 func powerCuts(f *fixture) {
-	seed := rand.Uint64()
+	seed := rand.Uint64() //nolint:gosec // G404: a test needs no secret randomness
 	f.t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // G404: a test needs no secret randomness
 	l := &ledger{tickets: make(map[reset.ID]*acked), jobs: make(map[reset.ID]reset.ID), ended: make(map[reset.ID]bool)}
 	var account atomic.Uint64
 	for round := range Rounds() {
@@ -57,7 +57,7 @@ func powerCuts(f *fixture) {
 			})
 		}
 		for _, lane := range []reset.Lane{reset.LaneHash, reset.LaneApply, reset.LaneStart} {
-			r := rand.New(rand.NewPCG(rng.Uint64(), 1))
+			r := rand.New(rand.NewPCG(rng.Uint64(), 1)) //nolint:gosec // G404: a test needs no secret randomness
 			wg.Go(func() {
 				for ctx.Err() == nil {
 					if f.q.Wait(ctx, lane, reset.ClassDeferrable) == nil {
@@ -254,7 +254,7 @@ func model(f *fixture) {
 		f.drain()
 		s := f.conserved()
 		m.all, m.ended = s.Enqueued, s.Ended
-		base := rand.Uint64() >> 1
+		base := rand.Uint64() >> 1 //nolint:gosec // G404: a test needs no secret randomness
 		t.Repeat(map[string]func(*rapid.T){
 			"start": func(t *rapid.T) {
 				j := f.start(base + rapid.Uint64Range(0, 3).Draw(t, "key"))
