@@ -52,10 +52,7 @@ func judge(samples []sample, begin, end time.Time, causes [][]string, allowed []
 			continue
 		}
 		j.Samples++
-		cause := ""
-		if len(s.causes) > 0 {
-			cause = s.causes[0]
-		}
+		cause := firstCause(s.causes, !slices.Contains(all, starved) && slices.Contains(allowed, starved))
 		often[cause]++
 		if isTrue(s, cause, all, allowed) {
 			first++
@@ -74,6 +71,18 @@ func judge(samples []sample, begin, end time.Time, causes [][]string, allowed []
 	j.First, j.False = mostOften(often), mostOften(untrue)
 	return j
 }
+
+// firstCause is the first cause; empty: none. On a busy machine a shortage of processor time is true as well, and comes first.
+func firstCause(causes []string, isBusy bool) string {
+	for _, cause := range causes {
+		if cause != starved || !isBusy {
+			return cause
+		}
+	}
+	return ""
+}
+
+const starved = "gateway_starved"
 
 // mostOften is the cause with the highest count; of equals the first in the alphabet.
 func mostOften(counts map[string]int) (most string) {

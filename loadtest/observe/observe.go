@@ -48,6 +48,8 @@ type DiagnoseConfig struct {
 	Only []string // of FaultNames; none: all
 	// Busy lets four busy loops run beside everything. Default false.
 	Busy bool
+	// Shared tells that other work may run on the machine: a shortage of processor time is no wrong answer, as with Busy.
+	Shared bool
 	// Alerts watches the alerts, too, and leaves out faults that have none: each then takes 4.5 minutes. Default false.
 	Alerts bool
 	// Before is how long people come before the fault, and Lasts how long it does. Defaults 20 s and 50 s; with Alerts they are
@@ -138,7 +140,7 @@ func observeEach(all []row, slots int, isMeant func(row) bool, do func(int, row)
 }
 
 func observe(ctx context.Context, cfg DiagnoseConfig, r row, c clock.Clock) (o Observed, err error) {
-	o = Observed{Fault: r.name, Busy: cfg.Busy, Pair: len(r.causes) > 1, Crossed: Never, Fired: Never, Named: Never}
+	o = Observed{Fault: r.name, Busy: cfg.Busy || cfg.Shared, Pair: len(r.causes) > 1, Crossed: Never, Fired: Never, Named: Never}
 	dir := filepath.Join(cfg.Dir, r.name)
 	world := worldConfig{
 		programs: cfg.Programs, dir: dir, data: filepath.Join(dir, "data"), store: r.store, people: patient(),

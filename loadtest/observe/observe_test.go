@@ -122,7 +122,7 @@ func judge(t *testing.T, r observe.Result) {
 func TestStatusNamesTheCause(t *testing.T) { // not parallel: it measures time, and the storm comes after it
 	cfg := observe.DiagnoseConfig{
 		Config: observe.Config{Programs: programs(t), Dashboards: filepath.Join("..", "..", "dashboards"), Dir: t.TempDir()},
-		Only:   []string{"none", "store-dark", "store-unknown", "mail-refuse", "flood", "lane-paused"}, AtOnce: 6,
+		Only:   []string{"none", "store-dark", "store-unknown", "mail-refuse", "flood", "lane-paused"}, AtOnce: 6, Shared: true,
 		Before: 6 * time.Second, Lasts: 32 * time.Second,
 	}
 	all, err := observe.Diagnose(t.Context(), cfg, clock.System{})
