@@ -298,7 +298,7 @@ func isShed(level int, r Request) bool {
 }
 
 func (a *Admission) shed(level int) error {
-	reason := reasonShed2 + reason(level-2) //nolint:gosec // G115: the level is 2 to 4
+	reason := reasonShed2 + reason(level-2)
 	if a.rules.Load().ShedDryRun {
 		a.metrics.dryRuns[reason].Add(1)
 		return nil

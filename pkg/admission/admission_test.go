@@ -443,7 +443,7 @@ func TestRatesHoldUnderRace(t *testing.T) {
 				now := epoch.Add(span*time.Duration(i)/calls - time.Duration(random.IntN(int(100*time.Millisecond))))
 				// Half of the calls are one client's.
 				client := max(random.IntN(2*clients)-clients, 0)
-				ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(client)}) //nolint:gosec // G115: small numbers of a test
+				ip := netip.AddrFrom4([4]byte{192, 0, 2, byte(client)})
 				if _, err := a.Admit(now, admission.Request{IP: ip}); err == nil {
 					admitted[client].Add(1)
 				}

@@ -66,7 +66,7 @@ func windowNumber(t time.Time) int64 { return t.Unix() / windowSeconds }
 
 func (s *sketch) add(now time.Time, key uint64, name string) {
 	n := windowNumber(now)
-	w := &s[uint64(n)%windows] //nolint:gosec // G115: only the remainder matters
+	w := &s[uint64(n)%windows]
 	if w.number != n {
 		*w = window{number: n}
 	}

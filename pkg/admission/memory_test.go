@@ -17,7 +17,7 @@ import (
 
 func ipOf(i int) netip.Addr {
 	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], uint32(i)) //nolint:gosec // G115: small numbers of a test
+	binary.BigEndian.PutUint32(b[:], uint32(i))
 	return netip.AddrFrom4(b)
 }
 
@@ -57,7 +57,7 @@ func TestMemoryOfAMillionClients(t *testing.T) {
 	if n := keysOf(t, registry, "ip"); n != memoryClients {
 		t.Errorf("%d keys, want the bound of %d", n, memoryClients)
 	}
-	used := int64(heap()) - int64(before) //nolint:gosec // G115: small numbers of a test
+	used := int64(heap()) - int64(before)
 	t.Logf("%d keys hold %d MiB: %d bytes a key", memoryClients, used>>20, used/memoryClients)
 	if used > memoryClients*admission.KeyBytes {
 		t.Errorf("%d bytes a key, the bound is %d", used/memoryClients, admission.KeyBytes)
@@ -71,7 +71,7 @@ func TestMemoryOfAMillionClients(t *testing.T) {
 	if n := keysOf(t, registry, "ip"); n > 2*clients {
 		t.Errorf("%d keys are kept for %d clients", n, clients)
 	}
-	used = int64(heap()) - int64(before) //nolint:gosec // G115: small numbers of a test
+	used = int64(heap()) - int64(before)
 	t.Logf("afterwards %d KiB", used>>10)
 	if used > memoryClients*admission.KeyBytes/4 {
 		t.Errorf("%d bytes are kept after the storm", used)

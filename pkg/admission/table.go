@@ -124,7 +124,7 @@ type lockedBucket struct {
 
 // lock locks the key's shard and moves its time forward.
 func (t *table) lock(now time.Time, key uint64) *shard {
-	s := &t.shards[maphash.Comparable(t.seed, key)&uint64(len(t.shards)-1)] //nolint:gosec // G115: at most maxShards or maxMaxKeys
+	s := &t.shards[maphash.Comparable(t.seed, key)&uint64(len(t.shards)-1)]
 	s.mu.Lock()
 	if now.After(s.now) {
 		s.now = now
@@ -166,7 +166,7 @@ func (h *lockedBucket) take() tokenSource {
 		return sourceOwn
 	}
 	s := h.shard
-	b := &bucket{Limiter: *rate.NewLimiter(s.limit, s.burst), key: h.key, position: int32(len(s.buckets))} //nolint:gosec // G115: at most maxShards or maxMaxKeys
+	b := &bucket{Limiter: *rate.NewLimiter(s.limit, s.burst), key: h.key, position: int32(len(s.buckets))}
 	b.AllowN(s.now, 1)
 	s.index[h.key] = b
 	s.buckets = append(s.buckets, b)

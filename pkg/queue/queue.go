@@ -138,7 +138,7 @@ type Stats struct {
 }
 
 // Conservation returns enqueued − ended − held. Any value but 0 is a fault of the engine.
-func (s Stats) Conservation() int64 { return int64(s.Enqueued) - int64(s.Ended) - int64(s.Held) } //nolint:gosec // G115: counts of jobs stay below 2^63
+func (s Stats) Conservation() int64 { return int64(s.Enqueued) - int64(s.Ended) - int64(s.Held) }
 
 // Worker is the work side.
 type Worker interface {

@@ -128,7 +128,7 @@ func (p *MailPayload) Unmarshal(b []byte) error {
 		case 4:
 			p.Purpose = Purpose(min(u, math.MaxUint8))
 		case 5:
-			p.AskTime = time.UnixMicro(int64(u)).UTC() //nolint:gosec // G115: the inverse of Marshal, which keeps the bits
+			p.AskTime = time.UnixMicro(int64(u)).UTC()
 		}
 	})
 }
@@ -186,7 +186,7 @@ func (p *RevokePayload) Unmarshal(b []byte) error {
 		case 1:
 			p.AccountID = s
 		case 2:
-			p.SessionsBefore = time.UnixMicro(int64(u)).UTC() //nolint:gosec // G115: the inverse of Marshal, which keeps the bits
+			p.SessionsBefore = time.UnixMicro(int64(u)).UTC()
 		}
 	})
 }

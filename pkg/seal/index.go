@@ -61,7 +61,7 @@ func (x *Index) hash(domain byte, a, b string) reset.Key {
 	h, _ := x.pool.Get().(*hasher)
 	h.mac.Reset()
 	h.buf = append(h.buf[:0], domain)
-	h.buf = binary.BigEndian.AppendUint32(h.buf, uint32(len(a))) //nolint:gosec // G115: the length of a token
+	h.buf = binary.BigEndian.AppendUint32(h.buf, uint32(len(a)))
 	h.buf = append(h.buf, a...)
 	h.buf = append(h.buf, b...)
 	_, _ = h.mac.Write(h.buf) // a hash never fails

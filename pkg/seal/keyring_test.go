@@ -167,7 +167,7 @@ func TestPermissions(t *testing.T) {
 			if err != nil || info.Mode() != 0o600 {
 				t.Fatalf("%v, %v, want mode 0600", info, err)
 			}
-			if err := os.Chmod(path, 0o640); err != nil { //nolint:gosec // G302: the test wants the wrong mode
+			if err := os.Chmod(path, 0o640); err != nil {
 				t.Fatal(err)
 			}
 			_, err = seal.OpenKeyring(dir, seal.Config{Create: true}, c)
@@ -199,7 +199,7 @@ func TestPublicHalfIsMadeUpFor(t *testing.T) {
 	dir, c := t.TempDir(), newClock()
 	open(t, dir, seal.Config{Create: true}, c)
 	pub := filepath.Join(dir, "seal", "password-20261123T190000.000Z.pub")
-	before, err := os.ReadFile(pub) //nolint:gosec // G304: the test made the file
+	before, err := os.ReadFile(pub)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestPublicHalfIsMadeUpFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, dir, seal.Config{Create: true}, c)
-	if after, err := os.ReadFile(pub); err != nil || !bytes.Equal(before, after) { //nolint:gosec // G304: the test made the file
+	if after, err := os.ReadFile(pub); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("not written again: %v", err)
 	}
 }
@@ -246,11 +246,11 @@ func copyFiles(t *testing.T, from, to string, suffixes ...string) {
 			if !strings.HasSuffix(e.Name(), s) {
 				continue
 			}
-			data, err := os.ReadFile(filepath.Join(from, "seal", e.Name())) //nolint:gosec // G304: the test made the file
+			data, err := os.ReadFile(filepath.Join(from, "seal", e.Name()))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(to, "seal", e.Name()), data, 0o600); err != nil { //nolint:gosec // G703: the test made the file
+			if err := os.WriteFile(filepath.Join(to, "seal", e.Name()), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -72,7 +72,7 @@ func (t *Tickets) Open(id string) (reset.Ref, error) {
 		Class:      reset.Class(body[5]),
 		Seq:        binary.BigEndian.Uint64(body[6:]),
 		Locator:    binary.BigEndian.Uint16(body[14:]),
-		AcceptTime: time.UnixMicro(int64(binary.BigEndian.Uint64(body[16:]))).UTC(), //nolint:gosec // G115: the inverse of Seal, which keeps the bits
+		AcceptTime: time.UnixMicro(int64(binary.BigEndian.Uint64(body[16:]))).UTC(),
 	}
 	copy(r.ID[:], nonce)
 	copy(r.ID[nonceLen:], body)

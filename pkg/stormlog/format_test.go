@@ -29,7 +29,7 @@ func randomEvents(n int, seed uint64) []stormlog.Event {
 			t += r.Int64N(5000)
 		}
 		list[i] = stormlog.Event{
-			T: t, U: r.Uint64() >> r.IntN(64), Op: stormlog.Op(r.IntN(5)), Source: stormlog.Source(r.IntN(7)), Cause: stormlog.Cause(r.IntN(2)), //nolint:gosec // G115: small numbers of a test
+			T: t, U: r.Uint64() >> r.IntN(64), Op: stormlog.Op(r.IntN(5)), Source: stormlog.Source(r.IntN(7)), Cause: stormlog.Cause(r.IntN(2)),
 			Attempt: r.Uint32() >> (1 + r.IntN(31)), Deadline: time.Duration(r.IntN(1e6)) * time.Millisecond, Office: r.Uint64() >> r.IntN(65),
 		}
 	}
@@ -79,7 +79,7 @@ func read(data []byte) (h stormlog.Header, list []stormlog.Event, err error) {
 func TestReader_ReadsWhatWriterWrote(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, 50_000} {
-		want := randomEvents(n, uint64(n)) //nolint:gosec // G115: small numbers of a test
+		want := randomEvents(n, uint64(n))
 		data := write(t, want)
 		h, got, err := read(data)
 		if !errors.Is(err, io.EOF) || !slices.Equal(got, want) {

@@ -36,7 +36,7 @@ func Open(path string) (*Reader, error) {
 		r, err := newReader(os.Stdin, "standard input")
 		return r, err
 	}
-	file, err := os.Open(path) //nolint:gosec // G304: the user names the file to read
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("stormlog: %w", err)
 	}

@@ -218,7 +218,7 @@ func (r *Recorder) checkRoom() error {
 	if err := syscall.Statfs(r.folder, &stat); err != nil {
 		return fmt.Errorf("stormlog: %s: %w", r.folder, err)
 	}
-	if free := int64(stat.Bavail) * stat.Bsize; free < r.minFree { //nolint:gosec // G115: a number of blocks
+	if free := int64(stat.Bavail) * stat.Bsize; free < r.minFree {
 		return fmt.Errorf("%w: %s has %d MiB free, and a recording leaves %d MiB to the queue; record to another disk", ErrNoRoom, r.folder, free>>20, r.minFree>>20)
 	}
 	return nil

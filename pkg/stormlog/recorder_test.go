@@ -108,7 +108,7 @@ func TestRecorder_WritesNoIdentifiers(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // G304: the test made the file
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ const bufferBytes = 64 << 10
 
 // Create creates the file with mode 0600 and writes the header. An existing file is an error.
 func Create(path string, h Header) (*Writer, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // G304: the user names the file to write
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("stormlog: %s exists and is never written over: choose another name or move the file away", path)
 	}

@@ -62,7 +62,7 @@ func enqueueMany(b *testing.B, e *embedded.Engine, callers, n int, perSecond flo
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			r := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // G404: a test needs no secret randomness
+			r := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 			var took []time.Duration
 			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
 				due := clk.Now()
@@ -151,7 +151,7 @@ func fill(b *testing.B, e *embedded.Engine, jobs int) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			r := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) //nolint:gosec // G404: a test needs no secret randomness
+			r := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 			for {
 				from := int(next.Add(slice)) - slice
 				if from >= jobs {

@@ -70,7 +70,7 @@ func appendJob(b []byte, r *jobRecord, payload bool) []byte {
 	b = append(b, j.Key[:]...)
 	b = append(b, j.Account[:]...)
 	// The payload's length lets an open key tell the job's size without carrying the payload.
-	b = binary.BigEndian.AppendUint32(b, uint32(len(j.Payload))) //nolint:gosec // G115: at most queue.MaxPayload
+	b = binary.BigEndian.AppendUint32(b, uint32(len(j.Payload)))
 	if payload {
 		b = append(b, j.Payload...)
 	}
@@ -152,11 +152,11 @@ func decodeOpen(b []byte, lane reset.Lane) (r jobRecord, size uint64, err error)
 
 // appendInt64 appends the 8 bytes of v, which int64At reads.
 func appendInt64(b []byte, v int64) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(v)) //nolint:gosec // G115: the bits are kept, and int64At turns them back
+	return binary.BigEndian.AppendUint64(b, uint64(v))
 }
 
 func int64At(b []byte) int64 {
-	return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // G115: the inverse of appendInt64
+	return int64(binary.BigEndian.Uint64(b))
 }
 
 func appendPlaceholder(b []byte, accept time.Time) []byte {

@@ -66,7 +66,7 @@ func TestSmallRecordsRoundTrip(t *testing.T) {
 	}
 	var c, d counters
 	n := 0
-	c.each(func(u *uint64) { n++; *u = uint64(n * n) }) //nolint:gosec // G115: small numbers of a test
+	c.each(func(u *uint64) { n++; *u = uint64(n * n) })
 	if err := d.decode(c.append(nil)); err != nil || d != c {
 		t.Errorf("%+v, %v", d, err)
 	}

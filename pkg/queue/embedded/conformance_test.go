@@ -19,9 +19,9 @@ import (
 func memHarness(t *testing.T, change func(embedded.Config) embedded.Config) queuetest.Harness {
 	var mu sync.Mutex
 	fs := vfs.NewCrashableMem()
-	seed := rand.Uint64() //nolint:gosec // G404: a test needs no secret randomness
+	seed := rand.Uint64()
 	t.Logf("power cuts with seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // G404: a test needs no secret randomness
+	rng := rand.New(rand.NewPCG(seed, 2))
 	clk := clock.NewManual(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC))
 	return queuetest.Harness{
 		Clock: clk,

@@ -37,9 +37,9 @@ func (c *counters) each(f func(*uint64)) {
 	f(&c.Enqueued)
 	f(&c.Ended)
 	f(&c.Bytes)
-	u := uint64(c.Clock) //nolint:gosec // G115: the bits are kept in both directions
+	u := uint64(c.Clock)
 	f(&u)
-	c.Clock = int64(u) //nolint:gosec // G115: the bits are kept in both directions
+	c.Clock = int64(u)
 	for l := range c.Queues {
 		for k := range c.Queues[l] {
 			n := &c.Queues[l][k]

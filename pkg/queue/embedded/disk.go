@@ -69,7 +69,7 @@ func (e *Engine) ensureBallast() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Preallocate(0, int64(e.cfg.Ballast)), f.Close()) //nolint:gosec // G115: the size of a file on one disk
+	return errors.Join(f.Preallocate(0, int64(e.cfg.Ballast)), f.Close())
 }
 
 // handleDiskFull is called by Pebble's file system when a write has found no space, on the goroutine of that write. It

@@ -139,7 +139,7 @@ func (t *tx) raiseMark(raise *queue.MarkRaise, accept time.Time) (mark markRecor
 			mark.mark = old.mark
 		}
 	}
-	mark.mark = max(mark.mark+1, raise.TokenMark+1, uint64(micros(accept))) //nolint:gosec // G115: a time after 1970
+	mark.mark = max(mark.mark+1, raise.TokenMark+1, uint64(micros(accept)))
 	mark.request, mark.expire = raise.Request, micros(raise.ExpireTime)
 	return mark, nil
 }

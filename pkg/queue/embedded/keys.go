@@ -124,6 +124,6 @@ func keyPassage(class reset.Class, upTo uint64) []byte {
 // keyRetention is the index entry that has the sweep look at another key once the hour of at (µs) is over.
 func keyRetention(at int64, key []byte) []byte {
 	b := make([]byte, 0, 5+len(key))
-	b = binary.BigEndian.AppendUint32(append(b, prefixRetention), uint32(at/int64(time.Hour/time.Microsecond))) //nolint:gosec // G115: hours since 1970 fit until the year 491936
+	b = binary.BigEndian.AppendUint32(append(b, prefixRetention), uint32(at/int64(time.Hour/time.Microsecond)))
 	return append(b, key...)
 }

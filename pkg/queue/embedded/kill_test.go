@@ -53,7 +53,7 @@ func child(dir string) {
 	for range 8 {
 		go func() {
 			for {
-				account := rand.Uint64() //nolint:gosec // G404: a test needs no secret randomness
+				account := rand.Uint64()
 				j := startJob(account)
 				j.Lane, j.Account = reset.LaneApply, j.Key
 				v := e.Enqueue(ctx, []queue.Item{{Job: j, Mark: &queue.MarkRaise{Account: j.Key, Request: j.Key, ExpireTime: clock.System{}.Now().Add(time.Hour)}}})[0]
@@ -93,7 +93,7 @@ func TestKill9(t *testing.T) {
 	ended := make(map[reset.ID]bool)
 	for round := range queuetest.Rounds() {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		cmd := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // G204: the test starts its own binary
+		cmd := exec.CommandContext(ctx, os.Args[0])
 		cmd.Env = append(os.Environ(), childDir+"="+dir)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
@@ -103,7 +103,7 @@ func TestKill9(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		kill := 100 + rand.IntN(1000) //nolint:gosec // G404: a test needs no secret randomness
+		kill := 100 + rand.IntN(1000)
 		lines := bufio.NewReader(out)
 		for n := 0; ; n++ {
 			if n == kill {

@@ -32,7 +32,7 @@ func (e *Engine) sweep(ctx context.Context) error {
 // sweepRetention handles up to sweepBatch entries of the retention index whose hour is over, and reports whether there may
 // be more.
 func (t *tx) sweepRetention() (more bool) {
-	hour := uint32(t.wallTime / time.Hour.Microseconds()) //nolint:gosec // G115: hours since 1970 fit until the year 491936
+	hour := uint32(t.wallTime / time.Hour.Microseconds())
 	upper := binary.BigEndian.AppendUint32([]byte{prefixRetention}, hour)
 	it, err := t.e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixRetention}, UpperBound: upper})
 	if err != nil {

@@ -99,7 +99,7 @@ func (e *Engine) watchStart(w *watcher) {
 	h := &e.watchers
 	if e.mem.passedOrdinal(w.ref.Lane, w.ref.Class) < w.ref.Seq {
 		h.mu.Lock()
-		w.move(&h.startsNotPassed[w.ref.Class], int64(w.ref.Seq)) //nolint:gosec // G115: sequences stay below 2^63
+		w.move(&h.startsNotPassed[w.ref.Class], int64(w.ref.Seq))
 		h.mu.Unlock()
 		return
 	}
@@ -140,7 +140,7 @@ func (h *watcherSet) signalGroup(g *commitGroup) (nearer bool) {
 		}
 	}
 	for _, p := range g.passages {
-		for line := &h.startsNotPassed[p.class]; len(*line) > 0 && (*line)[0].rank <= int64(p.upTo); { //nolint:gosec // G115: sequences stay below 2^63
+		for line := &h.startsNotPassed[p.class]; len(*line) > 0 && (*line)[0].rank <= int64(p.upTo); {
 			w := (*line)[0]
 			w.move(&h.startsNotDone, p.done)
 			w.signal()

@@ -33,9 +33,9 @@ type ledger struct {
 // powerCuts runs producers and workers, cuts the power at random moments, reopens the queue and compares it with the
 // ledger.
 func powerCuts(f *fixture) {
-	seed := rand.Uint64() //nolint:gosec // G404: a test needs no secret randomness
+	seed := rand.Uint64()
 	f.t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // G404: a test needs no secret randomness
+	rng := rand.New(rand.NewPCG(seed, 0))
 	l := &ledger{tickets: make(map[reset.ID]*acked), jobs: make(map[reset.ID]reset.ID), ended: make(map[reset.ID]bool)}
 	var account atomic.Uint64
 	for round := range Rounds() {
