@@ -438,7 +438,7 @@ func TestRatesHoldUnderRace(t *testing.T) {
 	)
 	for worker := range uint64(8) {
 		wg.Go(func() {
-			random := rand.New(rand.NewPCG(worker, 1)) //nolint:gosec // G404: a test needs no secret randomness
+			random := rand.New(rand.NewPCG(worker, 1))
 			for i := next.Add(1); i <= calls; i = next.Add(1) {
 				now := epoch.Add(span*time.Duration(i)/calls - time.Duration(random.IntN(int(100*time.Millisecond))))
 				// Half of the calls are one client's.

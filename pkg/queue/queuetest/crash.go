@@ -57,7 +57,7 @@ func powerCuts(f *fixture) {
 			})
 		}
 		for _, lane := range []reset.Lane{reset.LaneHash, reset.LaneApply, reset.LaneStart} {
-			r := rand.New(rand.NewPCG(rng.Uint64(), 1)) //nolint:gosec // G404: a test needs no secret randomness
+			r := rand.New(rand.NewPCG(rng.Uint64(), 1))
 			wg.Go(func() {
 				for ctx.Err() == nil {
 					if f.q.Wait(ctx, lane, reset.ClassDeferrable) == nil {
@@ -254,7 +254,7 @@ func model(f *fixture) {
 		f.drain()
 		s := f.conserved()
 		m.all, m.ended = s.Enqueued, s.Ended
-		base := rand.Uint64() >> 1 //nolint:gosec // G404: a test needs no secret randomness
+		base := rand.Uint64() >> 1
 		t.Repeat(map[string]func(*rapid.T){
 			"start": func(t *rapid.T) {
 				j := f.start(base + rapid.Uint64Range(0, 3).Draw(t, "key"))
