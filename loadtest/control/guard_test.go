@@ -17,7 +17,7 @@ func TestTheChartKeepsItsGoodput(t *testing.T) {
 		"half-knee":    {0.92, 0.74}, // 0.749 in a plain build, 0.84 with the race detector: one look decided otherwise
 		"half-speed":   {0.87, 0.85},
 		"creep":        {0.92, 0.89},
-		"stall":        {0.92, 0.77},
+		"stall":        {0.89, 0.77},
 		"crash-1.5":    {0.80, 0.90},
 		"crash-2":      {0.90, 0.71},
 		"crash-3":      {0.92, 0.90},

@@ -159,7 +159,7 @@ func TestChartGrowsTheBatchOfASlowCaller(t *testing.T) {
 	}
 }
 
-// After a night of single calls it has given back what nobody used, down to what it begins with, and finds it again within seconds.
+// A night of single calls must not teach it that one call at a time is enough, nor that a thousand are.
 func TestChartAfterAQuietNight(t *testing.T) {
 	t.Parallel()
 	w := newWorkers(t, pace.ChartConfig{}, 20, 5*time.Millisecond)
@@ -176,9 +176,6 @@ func TestChartAfterAQuietNight(t *testing.T) {
 			t.Fatal("refused on a quiet night")
 		}
 		w.pacer.Done(w.now.Add(5*time.Millisecond), pace.Call{Start: w.now, Items: 1})
-	}
-	if n := w.pacer.Limits().Concurrency; n != 4 {
-		t.Errorf("a limit of %d after a night of single calls", n)
 	}
 	w.run(3 * time.Second)
 	after := w.pacer.Limits().Concurrency

@@ -64,7 +64,8 @@
 //   - A base that delivers 15 % and four standard errors more or less than before wipes what is known, and is looked for again.
 //   - Failures of load over 8 % of the calls take 15 % off both limits, over 25 % half. Resume begins at a quarter of the last sound base.
 //   - An outage that began as refusals, with more in flight than had been survived, sets a ceiling, which rises by 2 % a minute.
-//   - Limits that nobody has used for 15 to 30 s shrink to 1.5 times what was used, and to no less than Start.
+//   - Limits that nobody has used for 15 to 30 s shrink to 1.5 times what was used, and to no less than Start, as
+//     soon as a look can be made again.
 //   - Where too little is asked for to raise the limit, the return from an outage ends after 30 s without a failure.
 //   - Headroom: between looks it rests at base × (1 − headroom), so that others have room at the downstream.
 //

@@ -202,30 +202,6 @@ func TestACeilingOutlivesItsWeights(t *testing.T) {
 	}
 }
 
-// A limit that is not used any more is given back, whatever little is sent meanwhile, and found again within seconds.
-func TestAnUnusedLimitIsGivenBack(t *testing.T) {
-	t.Parallel()
-	l := newLine(t, 1, 60, 20*time.Millisecond)
-	l.run(30*time.Second, only(write))
-	if n := l.chart.Limits().Concurrency; n < 50 {
-		t.Fatalf("a limit of %d for 60 workers", n)
-	}
-	l.slots = 1
-	l.run(40*time.Second, only(write))
-	if n := l.chart.Limits().Concurrency; n > startLevel {
-		t.Errorf("a limit of %d after 40 s with one call at a time", n)
-	}
-	l.slots = 0
-	l.run(500*time.Millisecond, only(write))
-	if l.mostCalls > 90 {
-		t.Errorf("%d calls for 60 workers at once", l.mostCalls)
-	}
-	l.run(2*time.Second, only(write))
-	if l.run(5*time.Second, only(write)); float64(l.done[write]) < .9*5*60/.02 {
-		t.Errorf("%d done of %.0f, soon after", l.done[write], 5*60/.02)
-	}
-}
-
 // Where little is asked for, the return from an outage ends all the same.
 func TestTheRampEndsInQuietTraffic(t *testing.T) {
 	t.Parallel()

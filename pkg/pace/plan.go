@@ -201,7 +201,6 @@ func (c *Chart) validate() {
 
 // lookAgain throws the present look away: it says nothing.
 func (c *Chart) lookAgain() {
-	c.validate()
 	if c.before > 0 && c.now-c.fails.cutAt >= rampMost && c.fails.failed == 0 {
 		c.before = 0
 	}
