@@ -251,6 +251,9 @@ func (c *Chart) reprice(f float64) {
 	repriced := make(chart, len(c.chart))
 	for l, p := range c.chart {
 		l.cost *= f
+		if same, ok := repriced[l]; ok { // two that differed by a rounding error
+			p = p.plus(same)
+		}
 		repriced[l] = p
 	}
 	c.chart = repriced
